@@ -1,0 +1,200 @@
+//! Listeners: where traffic enters a proxy and what it is there.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::cluster::ConnectionLimits;
+use crate::name::{ListenerName, PolicyName, RouteScope};
+use crate::route::{Destinations, Domain};
+use crate::units::Port;
+use crate::workload::ServiceIdentity;
+
+/// One listener of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Listener {
+    /// Its name, unique in a proxy.
+    pub name: ListenerName,
+    /// How traffic reaches it.
+    pub bind: Bind,
+    /// What it does with a connection.
+    pub kind: ListenerKind,
+}
+
+/// How traffic reaches a listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Bind {
+    /// It has a socket of its own.
+    Socket(SocketAddr),
+    /// It has none: a capture listener hands it connections whose original destination this is.
+    OriginalDestination {
+        /// The destination address; `None` for any address.
+        address: Option<IpAddr>,
+        /// The destination port.
+        port: Port,
+    },
+}
+
+/// What a listener does with a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ListenerKind {
+    /// From the local application to the mesh.
+    Outbound(OutboundProtocol),
+    /// Redirected outbound connections: looked up by original destination (exact address first,
+    /// then any address of that port).
+    OutboundCapture {
+        /// What happens to a destination no listener is for (`outboundTrafficPolicy`).
+        unmatched: UnmatchedTraffic,
+    },
+    /// From the mesh to the local application.
+    Inbound(Box<InboundListener>),
+    /// Redirected inbound connections: looked up by original destination port; a port no service
+    /// declares is passed through to the application.
+    InboundCapture,
+    /// From outside the mesh (or, for egress, from the mesh) into a gateway.
+    Gateway(GatewayProtocol),
+}
+
+/// What happens to outbound traffic whose destination the mesh does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum UnmatchedTraffic {
+    /// `ALLOW_ANY`: it goes where it was going.
+    Passthrough,
+    /// `REGISTRY_ONLY`: HTTP gets 502, TCP is closed.
+    Refuse,
+}
+
+/// The protocol of an outbound listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum OutboundProtocol {
+    /// HTTP/1.1 or HTTP/2.
+    Http(RouteSelection),
+    /// Bytes.
+    Tcp(TcpRoutes),
+    /// TLS that is not terminated: chosen by server name.
+    Tls(TlsRoutes),
+    /// The first bytes decide.
+    Detect {
+        /// Where HTTP goes.
+        http: RouteSelection,
+        /// Where unterminated TLS goes; empty: to `tcp`.
+        tls: TlsRoutes,
+        /// Where everything else goes.
+        tcp: TcpRoutes,
+    },
+}
+
+/// Which table of virtual hosts serves an HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RouteSelection {
+    /// Explicit mode: the port in the Host header (80 if it has none) names the table; a host
+    /// without a port that has exactly one table is found there too.
+    ByAuthorityPort,
+    /// One table, given the port of the listener.
+    Scope(RouteScope),
+}
+
+/// Where the connections of a TCP listener go; the first rule that matches wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct TcpRoutes {
+    /// Ordered rules. A connection that no rule matches is closed.
+    pub rules: Vec<TcpRule>,
+}
+
+/// One TCP route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TcpRule {
+    /// Destination subnets, any of which matches; empty matches all.
+    pub destination_subnets: Vec<IpNet>,
+    /// Where matching connections go, chosen by weight per connection.
+    pub destinations: Destinations,
+}
+
+/// Where the connections of an unterminated TLS listener go; the first rule that matches wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct TlsRoutes {
+    /// Ordered rules. A connection that no rule matches is closed.
+    pub rules: Vec<TlsRule>,
+}
+
+/// One TLS route.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct TlsRule {
+    /// Server names, any of which matches; empty matches all.
+    pub sni_hosts: Vec<Domain>,
+    /// Destination subnets, any of which matches; empty matches all.
+    pub destination_subnets: Vec<IpNet>,
+    /// Where matching connections go, chosen by weight per connection.
+    pub destinations: Destinations,
+}
+
+/// A port of the local application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct InboundListener {
+    /// The workload port (the service's target port).
+    pub port: Port,
+    /// What is spoken there.
+    pub protocol: InboundProtocol,
+    /// Where the application listens.
+    pub target: InboundTarget,
+    /// The service it belongs to; the first by creation if several share the port.
+    pub service: Option<ServiceIdentity>,
+    /// What may come in.
+    pub policy: Option<PolicyName>,
+    /// Limits towards the application.
+    pub limits: ConnectionLimits,
+}
+
+/// The protocol of an inbound port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InboundProtocol {
+    /// HTTP; forwarded to the application as HTTP/1.1.
+    Http1,
+    /// HTTP/2 or gRPC; forwarded to the application as HTTP/2.
+    Http2,
+    /// Bytes (TLS of the application's own included).
+    Tcp,
+    /// The first bytes decide; HTTP keeps the client's version.
+    Detect,
+}
+
+/// Where the local application listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum InboundTarget {
+    /// At an address of its own (`Sidecar.ingress[].defaultEndpoint`).
+    Address(SocketAddr),
+    /// Where the connection was going before it was redirected.
+    OriginalDestination,
+}
+
+/// The protocol of a gateway port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum GatewayProtocol {
+    /// Plaintext HTTP.
+    Http {
+        /// The table of virtual hosts.
+        scope: RouteScope,
+        /// Hosts that are redirected to https (301) whatever their routes say
+        /// (`tls.httpsRedirect`).
+        https_redirect: Vec<Domain>,
+    },
+    /// Bytes.
+    Tcp(TcpRoutes),
+    /// TLS that is not terminated (`PASSTHROUGH`): chosen by server name.
+    TlsPassthrough(TlsRoutes),
+    /// The port asks for something this mesh cannot do yet; every connection is closed.
+    Refuse {
+        /// Why, for the log and the admin page.
+        reason: Arc<str>,
+    },
+}

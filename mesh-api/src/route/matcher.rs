@@ -1,0 +1,379 @@
+//! Does a request match? Path, method, scheme, authority, headers and query, as Istio's
+//! `HTTPMatchRequest` says: the fields of a block are all required.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use http::HeaderName;
+use serde::{Serialize, Serializer};
+
+use super::Headers;
+
+/// What of a request matching looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    /// The path without query, in the one normalised form that is also forwarded.
+    pub path: &'a str,
+    /// The query without `?`.
+    pub query: Option<&'a str>,
+    /// The method.
+    pub method: &'a str,
+    /// `http` or `https`.
+    pub scheme: &'a str,
+    /// The authority as the client sent it (port included).
+    pub authority: &'a str,
+    /// The headers.
+    pub headers: &'a Headers,
+}
+
+/// A regular expression that must match the whole text.
+///
+/// Equality, order and hash are those of the source, so that "unchanged" is `==`.
+#[derive(Clone)]
+pub struct Pattern {
+    source: Arc<str>,
+    compiled: regex::Regex,
+}
+
+/// A regular expression that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the regular expression cannot be used: {0}")]
+pub struct InvalidPattern(pub String);
+
+impl Pattern {
+    /// Compiled memory a single expression may take.
+    pub const SIZE_LIMIT: usize = 1 << 20;
+    /// Longest accepted source.
+    pub const MAX_SOURCE: usize = 4096;
+
+    /// Compiles an expression (RE2 syntax, anchored at both ends), bounded in size.
+    pub fn new(source: &str) -> Result<Self, InvalidPattern> {
+        Self::compile(source, &format!("^(?:{source})$"))
+    }
+
+    /// Compiles an expression that may match anywhere, for substitution.
+    pub fn unanchored(source: &str) -> Result<Self, InvalidPattern> {
+        Self::compile(source, source)
+    }
+
+    fn compile(source: &str, expression: &str) -> Result<Self, InvalidPattern> {
+        if source.len() > Self::MAX_SOURCE {
+            return Err(InvalidPattern(format!(
+                "it is {} bytes long; at most {} are allowed",
+                source.len(),
+                Self::MAX_SOURCE
+            )));
+        }
+        // On its own first, so that `a)(b` is not made valid by the anchoring group.
+        regex::RegexBuilder::new(source)
+            .size_limit(Self::SIZE_LIMIT)
+            .build()
+            .and_then(|_| {
+                regex::RegexBuilder::new(expression)
+                    .size_limit(Self::SIZE_LIMIT)
+                    .dot_matches_new_line(true)
+                    .build()
+            })
+            .map(|compiled| Self {
+                source: Arc::from(source),
+                compiled,
+            })
+            .map_err(|error| InvalidPattern(error.to_string()))
+    }
+
+    /// The expression as the user wrote it.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether the text matches.
+    pub fn is_match(&self, text: &str) -> bool {
+        self.compiled.is_match(text)
+    }
+
+    /// Replaces every match; `\1` in `replacement` is the first group, `\\` a backslash.
+    pub fn replace_all<'t>(&self, text: &'t str, replacement: &str) -> Cow<'t, str> {
+        self.compiled.replace_all(text, Backslash(replacement))
+    }
+}
+
+/// RE2's replacement syntax.
+struct Backslash<'a>(&'a str);
+
+impl regex::Replacer for Backslash<'_> {
+    fn replace_append(&mut self, captures: &regex::Captures<'_>, out: &mut String) {
+        let mut chars = self.0.chars();
+        while let Some(c) = chars.next() {
+            if c != '\\' {
+                out.push(c);
+                continue;
+            }
+            match chars.next() {
+                Some(digit) if digit.is_ascii_digit() => {
+                    let group = digit.to_digit(10).and_then(|d| usize::try_from(d).ok());
+                    if let Some(found) = group.and_then(|g| captures.get(g)) {
+                        out.push_str(found.as_str());
+                    }
+                }
+                Some(other) => out.push(other),
+                None => out.push('\\'),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({:?})", self.source)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        // The anchored and the unanchored form never meet in one field.
+        self.source == other.source
+    }
+}
+
+impl Eq for Pattern {}
+
+impl Hash for Pattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.source.hash(state);
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.source)
+    }
+}
+
+/// Istio's `StringMatch`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StringMatch {
+    /// Equal.
+    Exact(Arc<str>),
+    /// Begins with, byte by byte.
+    Prefix(Arc<str>),
+    /// The whole text matches.
+    Regex(Pattern),
+}
+
+impl StringMatch {
+    /// Whether the text matches.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact(exact) => **exact == *text,
+            Self::Prefix(prefix) => text.starts_with(&**prefix),
+            Self::Regex(pattern) => pattern.is_match(text),
+        }
+    }
+}
+
+/// A match that may also just ask for presence (`{}` or `*`).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ValueMatch {
+    /// There is one, whatever it says.
+    Present,
+    /// It matches.
+    Text(StringMatch),
+}
+
+/// A match on the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct PathMatch {
+    /// How.
+    pub text: StringMatch,
+    /// `ignoreUriCase`: for exact and prefix only.
+    pub ignore_case: bool,
+}
+
+impl PathMatch {
+    fn matches(&self, path: &str) -> bool {
+        if !self.ignore_case {
+            return self.text.matches(path);
+        }
+        match &self.text {
+            StringMatch::Exact(exact) => exact.eq_ignore_ascii_case(path),
+            StringMatch::Prefix(prefix) => path
+                .as_bytes()
+                .get(..prefix.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes())),
+            StringMatch::Regex(pattern) => pattern.is_match(path),
+        }
+    }
+}
+
+/// A match on a header.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct HeaderMatch {
+    /// Which header.
+    #[serde(serialize_with = "name_as_text")]
+    pub name: HeaderName,
+    /// What it must be.
+    pub value: ValueMatch,
+}
+
+/// A match on a query parameter; its first value counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct QueryMatch {
+    /// Which parameter.
+    pub name: Arc<str>,
+    /// What it must be.
+    pub value: ValueMatch,
+}
+
+/// One block of `match`: all fields are required.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+pub struct RequestMatch {
+    /// `uri`.
+    pub path: Option<PathMatch>,
+    /// `scheme`.
+    pub scheme: Option<StringMatch>,
+    /// `method`.
+    pub method: Option<StringMatch>,
+    /// `authority`.
+    pub authority: Option<StringMatch>,
+    /// `headers`; a missing header never matches.
+    pub headers: Vec<HeaderMatch>,
+    /// `withoutHeaders`; a missing header counts as empty text.
+    pub without_headers: Vec<HeaderMatch>,
+    /// `queryParams`.
+    pub query: Vec<QueryMatch>,
+}
+
+impl RequestMatch {
+    /// Whether the request fulfils every field.
+    pub fn matches(&self, request: &RequestView<'_>) -> bool {
+        let fits = |wanted: &Option<StringMatch>, text: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.matches(text))
+        };
+        self.path
+            .as_ref()
+            .is_none_or(|path| path.matches(request.path))
+            && fits(&self.method, request.method)
+            && fits(&self.scheme, request.scheme)
+            && fits(&self.authority, request.authority)
+            && self
+                .headers
+                .iter()
+                .all(|header| header.matches(request.headers))
+            && self
+                .without_headers
+                .iter()
+                .all(|header| !header.matches_or_absent(request.headers))
+            && self
+                .query
+                .iter()
+                .all(|parameter| parameter.matches(request.query))
+    }
+
+    /// Whether this is a bare prefix `/` or regex `.*` without any other condition.
+    pub fn is_catch_all(&self) -> bool {
+        let every_path = match &self.path {
+            None => true,
+            Some(path) => match &path.text {
+                StringMatch::Prefix(prefix) => matches!(&**prefix, "" | "/"),
+                StringMatch::Regex(pattern) => pattern.source() == ".*",
+                StringMatch::Exact(_) => false,
+            },
+        };
+        every_path
+            && *self
+                == Self {
+                    path: self.path.clone(),
+                    ..Self::default()
+                }
+    }
+}
+
+impl HeaderMatch {
+    fn matches(&self, headers: &Headers) -> bool {
+        match joined(headers, &self.name) {
+            None => false,
+            Some(value) => self.accepts(&value),
+        }
+    }
+
+    /// For `withoutHeaders`: presence needs a header, a value matcher sees absence as "".
+    fn matches_or_absent(&self, headers: &Headers) -> bool {
+        match (joined(headers, &self.name), &self.value) {
+            (Some(value), _) => self.accepts(&value),
+            (None, ValueMatch::Present) => false,
+            (None, ValueMatch::Text(text)) => text.matches(""),
+        }
+    }
+
+    fn accepts(&self, value: &[u8]) -> bool {
+        match &self.value {
+            ValueMatch::Present => true,
+            ValueMatch::Text(text) => text.matches(&String::from_utf8_lossy(value)),
+        }
+    }
+}
+
+/// The header's value; several lines are one list, joined by a comma (RFC 9110 section 5.3).
+fn joined<'h>(headers: &'h Headers, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?.as_bytes();
+    let Some(second) = values.next() else {
+        return Some(Cow::Borrowed(first));
+    };
+    let mut all = first.to_vec();
+    for value in std::iter::once(second).chain(values) {
+        all.push(b',');
+        all.extend_from_slice(value.as_bytes());
+    }
+    Some(Cow::Owned(all))
+}
+
+impl QueryMatch {
+    fn matches(&self, query: Option<&str>) -> bool {
+        let pairs = query.unwrap_or_default().split('&');
+        let mut named = pairs.filter_map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (!pair.is_empty() && percent_decoded(name) == *self.name).then_some(value)
+        });
+        match (named.next(), &self.value) {
+            (None, _) => false,
+            (Some(_), ValueMatch::Present) => true,
+            (Some(value), ValueMatch::Text(text)) => text.matches(&percent_decoded(value)),
+        }
+    }
+}
+
+/// `%41` as `A`; anything that is not a valid escape stays as it is.
+fn percent_decoded(text: &str) -> Cow<'_, str> {
+    if !text.contains('%') {
+        return Cow::Borrowed(text);
+    }
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((&first, tail)) = rest.split_first() {
+        let digit = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
+        if let (b'%', Some(high), Some(low)) = (first, digit(0), digit(1)) {
+            out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+            rest = tail.get(2..).unwrap_or_default();
+        } else {
+            out.push(first);
+            rest = tail;
+        }
+    }
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
+}
+
+pub(crate) fn name_as_text<S: Serializer>(
+    name: &HeaderName,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(name.as_str())
+}
+
+#[cfg(test)]
+mod tests;
