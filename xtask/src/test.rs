@@ -1,0 +1,194 @@
+//! `cargo xtask test`: every check of a change, in the order in which a failure is cheapest.
+
+mod outcome;
+mod steps;
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::tools;
+use outcome::{Counts, Report, Row};
+use steps::Setting;
+
+/// The file tests append `name: reason` to when they cannot run.
+pub(crate) const SKIPS: &str = "MESH_TEST_SKIPS";
+
+/// Run all checks and tests, set-up included
+///
+/// Checks the house rules, formatting and lints, builds the programs that tests start, runs all
+/// tests and builds the documentation. As root it also runs the tests that need network
+/// namespaces, and first installs the Debian packages they use; otherwise they are reported as
+/// skipped. With CI=true a skipped test is a failure. The last line is `N passed, N failed`; a
+/// failed check counts as one failure.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test                     everything
+  cargo xtask test --only tidy,clippy  two steps
+  cargo xtask test canary              only the tests with `canary` in their name
+  cargo xtask test --skip-slow         leave out the tests that start a whole mesh")]
+pub(crate) struct Args {
+    /// Leave out the tests that start a whole mesh (package `examples`)
+    #[arg(long)]
+    skip_slow: bool,
+    /// Run only these steps, in this program's order
+    #[arg(long, value_delimiter = ',', value_name = "STEP,STEP")]
+    only: Vec<Step>,
+    /// Run only tests whose name contains this; means `--only build,test`
+    filter: Option<String>,
+}
+
+/// One step, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Step {
+    /// House rules
+    Tidy,
+    /// Formatting
+    Fmt,
+    /// Lints, with warnings as errors
+    Clippy,
+    /// The programs that tests start
+    Build,
+    /// All tests
+    Test,
+    /// Documentation, with warnings as errors
+    Doc,
+}
+
+impl Step {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Runs the chosen steps and reports.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    tools::require_build_tools()?;
+    let chosen = chosen(args);
+    let ci = env::var("CI").is_ok_and(|value| value == "true");
+    let scratch = tempfile::tempdir().context("temporary folder")?;
+    let skips_file = scratch.path().join("skips");
+    fs::write(&skips_file, "").context("list of skipped tests")?;
+    let mut report = Report::new(ci);
+    if chosen.contains(&Step::Test) {
+        prepare_namespaces(&mut report)?;
+    }
+    let setting = Setting {
+        skips_file: &skips_file,
+        skip_slow: args.skip_slow,
+        filter: args.filter.as_deref(),
+    };
+    let mut built = true;
+    for (index, step) in chosen.iter().enumerate() {
+        if *step == Step::Test && !built {
+            report.rows.push(Row::not_run(
+                "test",
+                "the programs that tests start do not build",
+            ));
+            continue;
+        }
+        println!("\n==> {} of {}: {}", index + 1, chosen.len(), step.name());
+        let started = Instant::now();
+        let done = steps::run(*step, &setting)?;
+        built &= *step != Step::Build || done.ok;
+        report.counts.add(done.counts);
+        report.skips.extend(done.skips);
+        report.rows.push(Row::ran(
+            &step.name(),
+            done.ok,
+            started.elapsed(),
+            done.note,
+        ));
+    }
+    if args.skip_slow && chosen.contains(&Step::Test) {
+        report
+            .skips
+            .push("whole-mesh tests: left out by --skip-slow".to_owned());
+    }
+    report
+        .skips
+        .extend(fs::read_to_string(&skips_file)?.lines().map(str::to_owned));
+    print!("\n{report}");
+    Ok(if report.failed() == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn chosen(args: &Args) -> BTreeSet<Step> {
+    if !args.only.is_empty() {
+        args.only.iter().copied().collect()
+    } else if args.filter.is_some() {
+        [Step::Build, Step::Test].into()
+    } else {
+        Step::value_variants().iter().copied().collect()
+    }
+}
+
+/// Gets what the tests in network namespaces need, or says why they will not run.
+fn prepare_namespaces(report: &mut Report) -> Result<()> {
+    if !tools::is_root() {
+        println!("not root: tests in network namespaces will be skipped");
+        return Ok(());
+    }
+    let lacking = tools::install_missing(tools::NAMESPACES)?;
+    if !lacking.is_empty() {
+        let names: Vec<&str> = lacking.iter().map(|tool| tool.program).collect();
+        report.skips.push(format!(
+            "network namespaces: {} not installed",
+            names.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// What one step led to.
+#[derive(Debug, Default)]
+struct Done {
+    ok: bool,
+    counts: Counts,
+    skips: Vec<String>,
+    note: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(only: &[Step], filter: Option<&str>) -> Args {
+        Args {
+            skip_slow: false,
+            only: only.to_vec(),
+            filter: filter.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn steps_run_in_one_order_however_they_are_named() {
+        let steps: Vec<Step> = chosen(&args(&[Step::Test, Step::Tidy], None))
+            .into_iter()
+            .collect();
+        assert_eq!(steps, [Step::Tidy, Step::Test]);
+    }
+
+    #[test]
+    fn all_steps_run_unless_some_are_chosen() {
+        assert_eq!(chosen(&args(&[], None)).len(), Step::value_variants().len());
+        assert_eq!(
+            chosen(&args(&[], Some("canary"))),
+            [Step::Build, Step::Test].into()
+        );
+        assert_eq!(
+            chosen(&args(&[Step::Test], Some("canary"))),
+            [Step::Test].into()
+        );
+    }
+}

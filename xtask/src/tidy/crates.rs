@@ -1,0 +1,144 @@
+//! Rules on crates: the one arrow between them, shared lints, and what may never be linked in.
+
+use super::Violation;
+use super::tree::Tree;
+
+/// Which crates of the workspace a crate may use. `None`: any.
+const ARROW: &[(&str, Option<&[&str]>)] = &[
+    ("mesh-api", Some(&[])),
+    ("mesh-runtime", Some(&["mesh-api"])),
+    (
+        "control-plane",
+        Some(&["mesh-api", "mesh-runtime", "injector"]),
+    ),
+    ("proxy", Some(&["mesh-api", "mesh-runtime"])),
+    ("injector", Some(&["mesh-api", "mesh-runtime"])),
+    ("xtask", Some(&[])),
+    ("examples", None),
+];
+
+/// A second TLS stack must not slip in: ours is rustls with aws-lc.
+const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
+
+pub(super) fn check(tree: &Tree) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (path, text) in tree.files() {
+        if path.ends_with("/Cargo.toml") && text.contains("[package]") {
+            manifest(path, text, &mut found);
+        }
+    }
+    if let Some(lock) = tree.text("Cargo.lock") {
+        banned(lock, &mut found);
+    }
+    found
+}
+
+fn manifest(path: &str, text: &str, found: &mut Vec<Violation>) {
+    let lines: Vec<Line<'_>> = lines(text).collect();
+    let name = lines
+        .iter()
+        .find(|line| line.section == "package" && line.key == "name");
+    let Some(name) = name.map(|line| line.value.trim_matches('"')) else {
+        found.push(Violation::new(path, 1, "manifest", "name the package"));
+        return;
+    };
+    let inherits = |line: &Line<'_>| {
+        line.value == "true"
+            && matches!(
+                (line.section, line.key),
+                ("lints", "workspace") | ("package" | "", "lints.workspace")
+            )
+    };
+    if !lines.iter().any(inherits) {
+        let advice = "add `[lints]` with `workspace = true`; Cargo does not inherit lints alone";
+        found.push(Violation::new(path, 1, "lints", advice));
+    }
+    let Some((_, allowed)) = ARROW.iter().find(|(crate_name, _)| *crate_name == name) else {
+        let advice = format!("say which crates `{name}` may use, in {}", file!());
+        found.push(Violation::new(path, 1, "crate-arrow", advice));
+        return;
+    };
+    let Some(allowed) = allowed else { return };
+    for line in &lines {
+        let Some(used) = line.dependency() else {
+            continue;
+        };
+        let ours = ARROW.iter().any(|(crate_name, _)| *crate_name == used);
+        if ours && used != name && !allowed.contains(&used) {
+            let advice = format!("`{name}` must not use `{used}`; see ARCHITECTURE.md");
+            found.push(Violation::new(path, line.number, "crate-arrow", advice));
+        }
+    }
+}
+
+fn banned(lock: &str, found: &mut Vec<Violation>) {
+    for line in lines(lock).filter(|line| line.section == "[package]" && line.key == "name") {
+        let name = line.value.trim_matches('"');
+        if BANNED.contains(&name) {
+            let advice =
+                format!("`{name}` must not be linked in; `cargo tree -i {name}` says who wants it");
+            found.push(Violation::new(
+                "Cargo.lock",
+                line.number,
+                "banned-crate",
+                advice,
+            ));
+        }
+    }
+}
+
+/// `key = value` and the section it stands in; a section's own line has an empty key.
+struct Line<'t> {
+    number: usize,
+    section: &'t str,
+    key: &'t str,
+    value: &'t str,
+}
+
+impl<'t> Line<'t> {
+    /// The package this line makes a dependency of, whatever it is called here.
+    fn dependency(&self) -> Option<&'t str> {
+        if let Some((_, name)) = self.section.rsplit_once("dependencies.") {
+            return match self.key {
+                "" => Some(name.trim_matches('"')),
+                "package" => Some(self.value.trim_matches('"')),
+                _ => None,
+            };
+        }
+        if !self.section.ends_with("dependencies") || self.key.is_empty() {
+            return None;
+        }
+        let renamed = self
+            .value
+            .split_once("package")
+            .and_then(|(_, rest)| rest.split('"').nth(1));
+        renamed.or_else(|| self.key.split('.').next().map(|key| key.trim_matches('"')))
+    }
+}
+
+fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
+    let mut section = "";
+    text.lines().enumerate().filter_map(move |(index, raw)| {
+        let number = index + 1;
+        let line = raw.split(" #").next().unwrap_or_default().trim();
+        if let Some(inside) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            section = inside;
+            return Some(Line {
+                number,
+                section,
+                key: "",
+                value: "",
+            });
+        }
+        let (key, value) = line.split_once('=')?;
+        Some(Line {
+            number,
+            section,
+            key: key.trim(),
+            value: value.trim(),
+        })
+    })
+}
