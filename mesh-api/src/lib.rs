@@ -5,12 +5,27 @@
 //!
 //! - [`name`], [`units`]: names of resources and numbers that cannot be wrong
 //! - [`listener`], [`route`], [`cluster`], [`endpoint`], [`policy`], [`workload`]: the resources
+//! - [`resource`], [`version`], [`snapshot`]: any of them, what it says in eight bytes, and all of
+//!   them together; differences between snapshots
+//! - [`proto`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how large
+//!   things on it may be
+//! - [`error`]: why a resource was refused
 
+#[cfg(test)]
+mod arbitrary;
 pub mod cluster;
+pub mod convert;
+pub mod encoded;
 pub mod endpoint;
+pub mod error;
+pub mod limits;
 pub mod listener;
 pub mod name;
 pub mod policy;
+pub mod proto;
+pub mod resource;
 pub mod route;
+pub mod snapshot;
 pub mod units;
+pub mod version;
 pub mod workload;

@@ -75,6 +75,12 @@ impl FromStr for RouteScope {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let (port, server) = match text.split_once('.') {
             None => (text, None),
+            Some((_, server)) if server.is_empty() || server.contains('/') => {
+                return Err(InvalidName::new(
+                    text,
+                    "the part after the port must not be empty or contain a slash",
+                ));
+            }
             Some((port, server)) => (port, Some(Arc::from(server))),
         };
         Ok(Self {
@@ -266,9 +272,15 @@ impl FromStr for ResourceName {
             "cluster" => rest.parse().map(Self::Cluster),
             "endpoints" => rest.parse().map(Self::Endpoints),
             "policy" => Ok(Self::Policy(PolicyName(Arc::from(rest)))),
-            "workload" => match rest.parse() {
-                Ok(address) => Ok(Self::Workload(WorkloadName(address))),
-                Err(_) => Err(InvalidName::new(text, "expected workload/IP-ADDRESS")),
+            "workload" => match rest.parse::<IpAddr>() {
+                // Only the canonical spelling, so that one name has one text.
+                Ok(address) if address.to_string() == rest => {
+                    Ok(Self::Workload(WorkloadName(address)))
+                }
+                Ok(_) | Err(_) => Err(InvalidName::new(
+                    text,
+                    "expected workload/IP-ADDRESS in its shortest form",
+                )),
             },
             _ => Err(InvalidName::new(text, "unknown kind of resource")),
         }
@@ -361,6 +373,8 @@ mod tests {
             "routes/080/x",
             "endpoints/x",
             "workload/backend",
+            "workload/0:0::1",
+            "routes/80./x",
             "pod/x",
         ] {
             assert!(text.parse::<ResourceName>().is_err(), "{text}");

@@ -272,7 +272,10 @@ impl Rule {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature serde asks for"
+)]
 pub(crate) fn status_as_number<S: Serializer>(
     status: &StatusCode,
     serializer: S,

@@ -1,0 +1,13 @@
+//! The example shop, a load generator, and a whole mesh on one machine to run both in.
+//!
+//! | module | what it gives |
+//! |---|---|
+//! | [`shop`] | a three-tier application that says what it received and misbehaves on request |
+//! | [`load`] | bounded HTTP load without retries, with shares and latencies |
+//! | [`mesh`] | control plane, proxies and shop as child processes over a folder of YAML |
+//! | [`demo`] | the guided tour that `cargo xtask demo` runs |
+
+pub mod demo;
+pub mod load;
+pub mod mesh;
+pub mod shop;

@@ -1,0 +1,172 @@
+//! Long runs against a whole mesh: what must hold after thousands of configuration changes,
+//! control plane crashes, damaged pushes and hostile clients.
+//!
+//! Each run is one function with its size as a parameter. The `soak` binary runs them at full
+//! size; the tests run the same code for a few seconds.
+//!
+//! | run | what it claims |
+//! |---|---|
+//! | [`swaps`] | no request fails or sees half a change while the configuration is swapped |
+//! | [`restarts`] | a control plane that dies and comes back costs nothing and loses nothing |
+//! | [`wire_faults`] | a damaged resource is refused by name and field; everything else goes on |
+//! | [`hostile_bytes`] | no bytes on any listener disturb the traffic of others |
+
+mod crowd;
+mod findings;
+mod hostile;
+mod relay;
+mod restarts;
+mod stage;
+mod swaps;
+mod versions;
+mod wire;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use mesh_runtime::{Shutdown, StopReason};
+
+use crate::mesh::MeshOptions;
+
+pub use findings::{Claim, Findings};
+pub use hostile::{HostilePlan, hostile_bytes};
+pub use restarts::{RestartsPlan, restarts};
+pub use swaps::{SwapsPlan, swaps};
+pub use wire::{WirePlan, wire_faults};
+
+/// The exit code after ctrl-C, as shells expect it.
+const EXIT_INTERRUPTED: u8 = 130;
+
+/// Is told what a run is doing, in short lines.
+pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
+
+/// Which run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// Configuration swaps under load.
+    Swaps,
+    /// Control plane crashes under load.
+    Restarts,
+    /// Damaged pushes.
+    WireFaults,
+    /// Hostile clients.
+    HostileBytes,
+    /// All of them, one after the other.
+    All,
+}
+
+/// Flags of the `soak` binary.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(
+    name = "soak",
+    version,
+    about = "Long runs against a whole mesh: swaps, restarts, damaged pushes, hostile clients",
+    after_help = "Examples:\n  soak swaps --swaps 1000 --requests 200000\n  soak all --json > soak.json"
+)]
+pub struct SoakArgs {
+    /// What to run.
+    #[arg(value_enum, default_value_t = Which::All)]
+    pub which: Which,
+    /// Configuration changes of `swaps`.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub swaps: u64,
+    /// Requests that `swaps` sends at least.
+    #[arg(long, default_value_t = 200_000)]
+    pub requests: u64,
+    /// Crashes of the control plane in `restarts`.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub restarts: u64,
+    /// Times that `wire-faults` goes through all its faults.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    pub fault_rounds: u64,
+    /// Times that `hostile-bytes` goes through all its attacks.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub attack_rounds: u64,
+    /// The seed of the random bytes of `hostile-bytes`.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Print the findings as JSON, on standard output; progress goes to standard error.
+    #[arg(long)]
+    pub json: bool,
+    /// The folder with control-plane, proxy and shop; beside this binary if left out.
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Option<PathBuf>,
+    /// The folder with the examples' YAML; where it was at build time if left out.
+    #[arg(long, value_name = "DIR")]
+    pub examples: Option<PathBuf>,
+}
+
+/// Runs what the flags ask for and prints what came of it. However it ends, no process stays
+/// behind.
+pub async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
+    let mut shutdown = Shutdown::listen(false)?;
+    tokio::select! {
+        outcome = all(&args) => outcome,
+        reason = shutdown.recv() => Ok(interrupted(reason)),
+    }
+}
+
+async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
+    let wanted = |which| args.which == which || args.which == Which::All;
+    let tell: Tell<'_> = &|line| progress(line);
+    let mut options = MeshOptions {
+        binaries: args.binaries.clone(),
+        ..MeshOptions::default()
+    };
+    if let Some(examples) = &args.examples {
+        options.examples.clone_from(examples);
+    }
+    let mut passed = true;
+    let mut show = |findings: Findings| -> anyhow::Result<()> {
+        passed &= findings.passed();
+        let mut out = std::io::stdout().lock();
+        if args.json {
+            writeln!(out, "{}", findings.to_json())?;
+        } else {
+            writeln!(out, "{findings}")?;
+        }
+        Ok(())
+    };
+    if wanted(Which::Swaps) {
+        let plan = SwapsPlan {
+            swaps: args.swaps,
+            requests: args.requests,
+        };
+        show(swaps(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::Restarts) {
+        let plan = RestartsPlan {
+            restarts: args.restarts,
+        };
+        show(restarts(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::WireFaults) {
+        let plan = WirePlan {
+            rounds: args.fault_rounds,
+        };
+        show(wire_faults(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::HostileBytes) {
+        let plan = HostilePlan {
+            rounds: args.attack_rounds,
+            seed: args.seed,
+        };
+        show(hostile_bytes(plan, options, tell).await?)?;
+    }
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn interrupted(reason: StopReason) -> ExitCode {
+    progress(&format!("{reason}: ending all processes"));
+    ExitCode::from(EXIT_INTERRUPTED)
+}
+
+fn progress(line: &str) {
+    // With nobody to read it there is nobody to tell.
+    drop(writeln!(std::io::stderr(), "{line}"));
+}

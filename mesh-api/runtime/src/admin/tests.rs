@@ -1,0 +1,178 @@
+//! The listener over real sockets: routes, limits and drain.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::drain::{Drain, Drained};
+
+fn router() -> Router {
+    Router::new("test")
+        .get("/metrics", "the metrics", |_request| async {
+            AdminResponse::text("m 1\n")
+        })
+        .get(
+            "/debug/config",
+            "configuration of one proxy",
+            |request: AdminRequest| async move {
+                match request.query("proxy") {
+                    Some(proxy) => AdminResponse::json(&serde_json::json!({ "proxy": proxy })),
+                    None => AdminResponse::error(http::StatusCode::BAD_REQUEST, "give ?proxy="),
+                }
+            },
+        )
+        .get_under(
+            "/debug/",
+            "anything else",
+            |request: AdminRequest| async move { AdminResponse::text(request.path()) },
+        )
+        .post(
+            "/echo",
+            "says it back",
+            |request: AdminRequest| async move {
+                AdminResponse::text(String::from_utf8_lossy(request.body()).into_owned())
+            },
+        )
+        .get("/slow", "takes its time", |_request| async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            AdminResponse::text("slow but done")
+        })
+}
+
+async fn start(limits: AdminLimits) -> (SocketAddr, Drain) {
+    let server = AdminServer::bind(([127, 0, 0, 1], 0).into(), limits)
+        .await
+        .unwrap();
+    let address = server.address();
+    let drain = Drain::new();
+    tokio::spawn(server.serve(router(), drain.watch()));
+    (address, drain)
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(5), reading)
+        .await
+        .unwrap()
+        .unwrap();
+    answer
+}
+
+async fn fetch(address: SocketAddr, method: &str, path: &str) -> String {
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    ask(address, &request).await
+}
+
+#[tokio::test]
+async fn routes_by_path_prefix_method_and_query() {
+    let (address, _drain) = start(AdminLimits::default()).await;
+    assert!(
+        fetch(address, "GET", "/metrics")
+            .await
+            .ends_with("\r\n\r\nm 1\n")
+    );
+    let head = fetch(address, "HEAD", "/metrics").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+        "{head}"
+    );
+    let config = fetch(address, "GET", "/debug/config?proxy=shop%2Fa").await;
+    assert!(config.contains("\"proxy\": \"shop/a\""), "{config}");
+    assert!(
+        fetch(address, "GET", "/debug/config")
+            .await
+            .starts_with("HTTP/1.1 400")
+    );
+    assert!(
+        fetch(address, "GET", "/debug/other")
+            .await
+            .ends_with("/debug/other")
+    );
+    let wrong = fetch(address, "POST", "/metrics").await;
+    assert!(
+        wrong.starts_with("HTTP/1.1 405") && wrong.contains("allow: GET"),
+        "{wrong}"
+    );
+}
+
+#[tokio::test]
+async fn unknown_paths_name_the_way_out() {
+    let (address, _drain) = start(AdminLimits::default()).await;
+    let near = fetch(address, "GET", "/metric").await;
+    assert!(
+        near.starts_with("HTTP/1.1 404") && near.contains("did you mean /metrics"),
+        "{near}"
+    );
+    let index = fetch(address, "GET", "/").await;
+    assert!(
+        index.contains("POST /echo") && index.contains("configuration of one"),
+        "{index}"
+    );
+}
+
+#[tokio::test]
+async fn limits_answer_with_a_reason() {
+    let limits = AdminLimits {
+        body_bytes: 8,
+        read_timeout: Duration::from_millis(200),
+        ..AdminLimits::default()
+    };
+    let (address, _drain) = start(limits).await;
+    let post = |length: usize, body: &str| {
+        format!(
+            "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    assert!(ask(address, &post(5, "hello")).await.ends_with("hello"));
+    assert!(
+        ask(address, &post(9, "too long!"))
+            .await
+            .starts_with("HTTP/1.1 413")
+    );
+    assert!(
+        ask(address, &post(8, "half"))
+            .await
+            .starts_with("HTTP/1.1 408")
+    );
+    let many = "h: v\r\n".repeat(80);
+    let many = format!("GET /metrics HTTP/1.1\r\n{many}\r\n");
+    assert!(ask(address, &many).await.starts_with("HTTP/1.1 431"));
+    // A head that never ends is cut off, whatever hyper says to it.
+    let unfinished = ask(address, "GET /metrics HTTP/1.1\r\nhost:").await;
+    assert!(!unfinished.contains("200 OK"), "{unfinished}");
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_are_closed() {
+    let (address, _drain) = start(AdminLimits {
+        connections: 1,
+        ..AdminLimits::default()
+    })
+    .await;
+    let mut first = TcpStream::connect(address).await.unwrap();
+    first
+        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = [0_u8; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let mut nothing = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(5), second.read_to_end(&mut nothing));
+    // Closed without a byte: an end of stream or a reset, depending on timing.
+    assert_eq!(read.await.unwrap().unwrap_or(0), 0);
+}
+
+#[tokio::test]
+async fn a_drain_lets_the_request_in_progress_finish() {
+    let (address, drain) = start(AdminLimits::default()).await;
+    let asking = tokio::spawn(async move { fetch(address, "GET", "/slow").await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    drain.trigger();
+    assert_eq!(drain.wait_idle(Duration::from_secs(5)).await, Drained::Idle);
+    assert!(asking.await.unwrap().ends_with("slow but done"));
+    assert!(TcpStream::connect(address).await.is_err());
+}

@@ -1,0 +1,372 @@
+//! Listeners on the wire.
+
+use super::field::{
+    Invalid, Result, Wire, field, list, list_to_proto, member, non_empty, optional, required,
+    wire_enum,
+};
+use super::route::{destinations_from_proto, destinations_to_proto};
+use crate::listener::{
+    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+    OutboundProtocol, RouteSelection, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
+};
+use crate::name::{ListenerName, PolicyName};
+use crate::proto;
+use crate::proto::gateway::Protocol as GatewayProto;
+use crate::proto::inbound::Target;
+use crate::proto::listener as wire;
+use crate::proto::outbound::Protocol as OutboundProto;
+use crate::proto::route_selection::Selection;
+
+pub(super) fn encode(listener: &Listener) -> proto::Listener {
+    let Listener {
+        name: _,
+        bind,
+        kind,
+    } = listener;
+    proto::Listener {
+        bind: Some(bind.to_proto()),
+        kind: Some(kind.to_proto()),
+    }
+}
+
+pub(super) fn decode(name: ListenerName, proto: proto::Listener) -> Result<Listener> {
+    let proto::Listener { bind, kind } = proto;
+    let bind = required("bind", bind)?;
+    let kind = required("kind", kind)?;
+    let captures = match kind {
+        ListenerKind::OutboundCapture { .. }
+        | ListenerKind::InboundCapture
+        | ListenerKind::Gateway(_) => true,
+        ListenerKind::Outbound(_) | ListenerKind::Inbound(_) => false,
+    };
+    if captures && matches!(bind, Bind::OriginalDestination { .. }) {
+        return Err(Invalid::at(
+            "bind",
+            "a listener of this kind needs a socket of its own",
+        ));
+    }
+    Ok(Listener { name, bind, kind })
+}
+
+impl Wire for Bind {
+    type Proto = wire::Bind;
+
+    fn to_proto(&self) -> wire::Bind {
+        match self {
+            Self::Socket(address) => wire::Bind::Socket(address.to_proto()),
+            Self::OriginalDestination { address, port } => {
+                wire::Bind::OriginalDestination(proto::OriginalDestination {
+                    ip: address.as_ref().map(Wire::to_proto),
+                    port: port.to_proto(),
+                })
+            }
+        }
+    }
+
+    fn from_proto(proto: wire::Bind) -> Result<Self> {
+        match proto {
+            wire::Bind::Socket(address) => field("socket", address).map(Self::Socket),
+            wire::Bind::OriginalDestination(destination) => from_original_destination(destination)
+                .map_err(|invalid| invalid.within("original_destination")),
+        }
+    }
+}
+
+fn from_original_destination(proto: proto::OriginalDestination) -> Result<Bind> {
+    let proto::OriginalDestination { ip, port } = proto;
+    Ok(Bind::OriginalDestination {
+        address: optional("ip", ip)?,
+        port: field("port", port)?,
+    })
+}
+
+impl Wire for ListenerKind {
+    type Proto = wire::Kind;
+
+    fn to_proto(&self) -> wire::Kind {
+        match self {
+            Self::Outbound(protocol) => wire::Kind::Outbound(proto::Outbound {
+                protocol: Some(protocol.to_proto()),
+            }),
+            Self::OutboundCapture { unmatched } => {
+                wire::Kind::OutboundCapture(proto::OutboundCapture {
+                    unmatched: unmatched.to_proto(),
+                })
+            }
+            Self::Inbound(inbound) => wire::Kind::Inbound(inbound.to_proto()),
+            Self::InboundCapture => wire::Kind::InboundCapture(proto::Unit {}),
+            Self::Gateway(protocol) => wire::Kind::Gateway(proto::Gateway {
+                protocol: Some(protocol.to_proto()),
+            }),
+        }
+    }
+
+    fn from_proto(proto: wire::Kind) -> Result<Self> {
+        match proto {
+            wire::Kind::Outbound(proto::Outbound { protocol }) => required("protocol", protocol)
+                .map(Self::Outbound)
+                .map_err(|invalid| invalid.within("outbound")),
+            wire::Kind::OutboundCapture(proto::OutboundCapture { unmatched }) => {
+                match field("unmatched", unmatched) {
+                    Ok(unmatched) => Ok(Self::OutboundCapture { unmatched }),
+                    Err(invalid) => Err(invalid.within("outbound_capture")),
+                }
+            }
+            wire::Kind::Inbound(inbound) => {
+                field("inbound", inbound).map(|inbound| Self::Inbound(Box::new(inbound)))
+            }
+            wire::Kind::InboundCapture(proto::Unit {}) => Ok(Self::InboundCapture),
+            wire::Kind::Gateway(proto::Gateway { protocol }) => required("protocol", protocol)
+                .map(Self::Gateway)
+                .map_err(|invalid| invalid.within("gateway")),
+        }
+    }
+}
+
+wire_enum!(UnmatchedTraffic, proto::UnmatchedTraffic, { Passthrough, Refuse });
+wire_enum!(InboundProtocol, proto::InboundProtocol, { Http1, Http2, Tcp, Detect });
+
+impl Wire for OutboundProtocol {
+    type Proto = OutboundProto;
+
+    fn to_proto(&self) -> OutboundProto {
+        match self {
+            Self::Http(selection) => OutboundProto::Http(selection.to_proto()),
+            Self::Tcp(routes) => OutboundProto::Tcp(routes.to_proto()),
+            Self::Tls(routes) => OutboundProto::Tls(routes.to_proto()),
+            Self::Detect { http, tls, tcp } => OutboundProto::Detect(proto::Detect {
+                http: Some(http.to_proto()),
+                tls: Some(tls.to_proto()),
+                tcp: Some(tcp.to_proto()),
+            }),
+        }
+    }
+
+    fn from_proto(proto: OutboundProto) -> Result<Self> {
+        match proto {
+            OutboundProto::Http(selection) => field("http", selection).map(Self::Http),
+            OutboundProto::Tcp(routes) => field("tcp", routes).map(Self::Tcp),
+            OutboundProto::Tls(routes) => field("tls", routes).map(Self::Tls),
+            OutboundProto::Detect(detect) => {
+                from_detect(detect).map_err(|invalid| invalid.within("detect"))
+            }
+        }
+    }
+}
+
+fn from_detect(proto: proto::Detect) -> Result<OutboundProtocol> {
+    let proto::Detect { http, tls, tcp } = proto;
+    Ok(OutboundProtocol::Detect {
+        http: required("http", http)?,
+        tls: required("tls", tls)?,
+        tcp: required("tcp", tcp)?,
+    })
+}
+
+impl Wire for RouteSelection {
+    type Proto = proto::RouteSelection;
+
+    fn to_proto(&self) -> proto::RouteSelection {
+        let selection = match self {
+            Self::ByAuthorityPort => Selection::ByAuthorityPort(proto::Unit {}),
+            Self::Scope(scope) => Selection::Scope(scope.to_proto()),
+        };
+        proto::RouteSelection {
+            selection: Some(selection),
+        }
+    }
+
+    fn from_proto(proto: proto::RouteSelection) -> Result<Self> {
+        let proto::RouteSelection { selection } = proto;
+        member("selection", selection, |selection| match selection {
+            Selection::ByAuthorityPort(proto::Unit {}) => Ok(Self::ByAuthorityPort),
+            Selection::Scope(scope) => field("scope", scope).map(Self::Scope),
+        })
+    }
+}
+
+impl Wire for TcpRoutes {
+    type Proto = proto::TcpRoutes;
+
+    fn to_proto(&self) -> proto::TcpRoutes {
+        let Self { rules } = self;
+        proto::TcpRoutes {
+            rules: list_to_proto(rules),
+        }
+    }
+
+    fn from_proto(proto: proto::TcpRoutes) -> Result<Self> {
+        let proto::TcpRoutes { rules } = proto;
+        list("rules", rules).map(|rules| Self { rules })
+    }
+}
+
+impl Wire for TcpRule {
+    type Proto = proto::TcpRule;
+
+    fn to_proto(&self) -> proto::TcpRule {
+        let Self {
+            destination_subnets,
+            destinations,
+        } = self;
+        proto::TcpRule {
+            destination_subnets: list_to_proto(destination_subnets),
+            destinations: destinations_to_proto(destinations),
+        }
+    }
+
+    fn from_proto(proto: proto::TcpRule) -> Result<Self> {
+        let proto::TcpRule {
+            destination_subnets,
+            destinations,
+        } = proto;
+        Ok(Self {
+            destination_subnets: list("destination_subnets", destination_subnets)?,
+            destinations: destinations_from_proto(destinations)?,
+        })
+    }
+}
+
+impl Wire for TlsRoutes {
+    type Proto = proto::TlsRoutes;
+
+    fn to_proto(&self) -> proto::TlsRoutes {
+        let Self { rules } = self;
+        proto::TlsRoutes {
+            rules: list_to_proto(rules),
+        }
+    }
+
+    fn from_proto(proto: proto::TlsRoutes) -> Result<Self> {
+        let proto::TlsRoutes { rules } = proto;
+        list("rules", rules).map(|rules| Self { rules })
+    }
+}
+
+impl Wire for TlsRule {
+    type Proto = proto::TlsRule;
+
+    fn to_proto(&self) -> proto::TlsRule {
+        let Self {
+            sni_hosts,
+            destination_subnets,
+            destinations,
+        } = self;
+        proto::TlsRule {
+            sni_hosts: list_to_proto(sni_hosts),
+            destination_subnets: list_to_proto(destination_subnets),
+            destinations: destinations_to_proto(destinations),
+        }
+    }
+
+    fn from_proto(proto: proto::TlsRule) -> Result<Self> {
+        let proto::TlsRule {
+            sni_hosts,
+            destination_subnets,
+            destinations,
+        } = proto;
+        Ok(Self {
+            sni_hosts: list("sni_hosts", sni_hosts)?,
+            destination_subnets: list("destination_subnets", destination_subnets)?,
+            destinations: destinations_from_proto(destinations)?,
+        })
+    }
+}
+
+impl Wire for InboundListener {
+    type Proto = proto::Inbound;
+
+    fn to_proto(&self) -> proto::Inbound {
+        let Self {
+            port,
+            protocol,
+            target,
+            service,
+            policy,
+            limits,
+        } = self;
+        let target = match target {
+            InboundTarget::Address(address) => Target::Address(address.to_proto()),
+            InboundTarget::OriginalDestination => Target::OriginalDestination(proto::Unit {}),
+        };
+        proto::Inbound {
+            port: port.to_proto(),
+            protocol: protocol.to_proto(),
+            target: Some(target),
+            service: service.as_ref().map(Wire::to_proto),
+            policy: policy.as_ref().map(|policy| policy.0.to_proto()),
+            limits: Some(limits.to_proto()),
+        }
+    }
+
+    fn from_proto(proto: proto::Inbound) -> Result<Self> {
+        let proto::Inbound {
+            port,
+            protocol,
+            target,
+            service,
+            policy,
+            limits,
+        } = proto;
+        let target = member("target", target, |target| match target {
+            Target::Address(address) => field("address", address).map(InboundTarget::Address),
+            Target::OriginalDestination(proto::Unit {}) => Ok(InboundTarget::OriginalDestination),
+        })?;
+        let policy = policy.map(|policy| non_empty("policy", policy).map(PolicyName));
+        Ok(Self {
+            port: field("port", port)?,
+            protocol: field("protocol", protocol)?,
+            target,
+            service: optional("service", service)?,
+            policy: policy.transpose()?,
+            limits: required("limits", limits)?,
+        })
+    }
+}
+
+impl Wire for GatewayProtocol {
+    type Proto = GatewayProto;
+
+    fn to_proto(&self) -> GatewayProto {
+        match self {
+            Self::Http {
+                scope,
+                https_redirect,
+            } => GatewayProto::Http(proto::GatewayHttp {
+                scope: scope.to_proto(),
+                https_redirect: list_to_proto(https_redirect),
+            }),
+            Self::Tcp(routes) => GatewayProto::Tcp(routes.to_proto()),
+            Self::TlsPassthrough(routes) => GatewayProto::TlsPassthrough(routes.to_proto()),
+            Self::Refuse { reason } => GatewayProto::Refuse(proto::Refusal {
+                reason: reason.to_proto(),
+            }),
+        }
+    }
+
+    fn from_proto(proto: GatewayProto) -> Result<Self> {
+        match proto {
+            GatewayProto::Http(http) => {
+                from_gateway_http(http).map_err(|invalid| invalid.within("http"))
+            }
+            GatewayProto::Tcp(routes) => field("tcp", routes).map(Self::Tcp),
+            GatewayProto::TlsPassthrough(routes) => {
+                field("tls_passthrough", routes).map(Self::TlsPassthrough)
+            }
+            GatewayProto::Refuse(proto::Refusal { reason }) => Ok(Self::Refuse {
+                reason: reason.into(),
+            }),
+        }
+    }
+}
+
+fn from_gateway_http(proto: proto::GatewayHttp) -> Result<GatewayProtocol> {
+    let proto::GatewayHttp {
+        scope,
+        https_redirect,
+    } = proto;
+    Ok(GatewayProtocol::Http {
+        scope: field("scope", scope)?,
+        https_redirect: list("https_redirect", https_redirect)?,
+    })
+}

@@ -1,0 +1,19 @@
+//! How large things on the wire may be. `PROTOCOL.md` makes these figures binding.
+
+/// Largest gRPC message of either side; clients and servers must raise their decoders to it.
+pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Largest encoded body of one resource.
+pub const MAX_RESOURCE_BYTES: usize = 4 << 20;
+
+/// A push is cut into messages of about this size; a larger resource travels alone.
+pub const PUSH_CHUNK_BYTES: usize = 1 << 20;
+
+/// Largest sum of bodies a proxy collects for one push before it gives the stream up.
+pub const MAX_PUSH_BYTES: usize = 256 << 20;
+
+/// Longest text of a resource name.
+pub const MAX_NAME_BYTES: usize = 1024;
+
+/// The protocol revision this code speaks.
+pub const PROTOCOL_REVISION: u32 = 1;
