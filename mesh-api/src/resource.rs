@@ -81,3 +81,6 @@ from_value!(
     Routes(VirtualHost),
     Listener(Listener)
 );
+
+#[cfg(test)]
+mod tests;

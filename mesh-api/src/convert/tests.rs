@@ -1,6 +1,7 @@
 //! Conversion as a whole: there and back again, versions, and whatever else may come.
 
 mod mistakes;
+mod mistakes_of_clusters_and_listeners;
 
 use proptest::prelude::*;
 

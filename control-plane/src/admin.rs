@@ -1,0 +1,91 @@
+//! What operators ask a running control plane over HTTP.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use mesh_api::convert;
+use mesh_api::workload::WorkloadId;
+use mesh_runtime::admin::{AdminRequest, AdminResponse, Router};
+use mesh_runtime::build_info::BuildInfo;
+use mesh_runtime::prometheus::Prometheus;
+use mesh_runtime::readiness::Readiness;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::discovery::desired::DesiredState;
+use crate::discovery::registry::Registry;
+use crate::push::board::Board;
+
+/// The routes.
+pub fn router(
+    registry: &Arc<Registry>,
+    board: &Arc<Board>,
+    readiness: &Readiness,
+    prometheus: &Prometheus,
+) -> Router {
+    let syncz = Arc::clone(registry);
+    let config = Arc::clone(registry);
+    let findings = Arc::clone(board);
+    let router = Router::new("control-plane")
+        .get("/debug/syncz", "which proxy has which configuration", move |_| {
+            let reports = syncz.report(Instant::now());
+            async move { AdminResponse::json(&reports) }
+        })
+        .get(
+            "/debug/config",
+            "?proxy=NAMESPACE/NAME: what that proxy should have, resource by resource",
+            move |request| {
+                let answer = configuration(&config, &request);
+                async move { answer }
+            },
+        )
+        .get("/debug/diagnostics", "what is wrong with the input, and what is not acted on", {
+            move |_| {
+                let all = findings.diagnostics();
+                async move { AdminResponse::json(&all) }
+            }
+        })
+        .get("/version", "what is running", |_| async {
+            AdminResponse::json(&BuildInfo::of("control-plane"))
+        });
+    let router = readiness.mount(router, "/ready");
+    prometheus.mount(router, "/metrics")
+}
+
+fn configuration(registry: &Registry, request: &AdminRequest) -> AdminResponse {
+    let Some(proxy) = request.query("proxy") else {
+        return AdminResponse::error(
+            StatusCode::BAD_REQUEST,
+            "name the proxy: /debug/config?proxy=NAMESPACE/NAME (the names are on /debug/syncz)",
+        );
+    };
+    let workload: WorkloadId = match proxy.parse() {
+        Ok(workload) => workload,
+        Err(error) => return AdminResponse::error(StatusCode::BAD_REQUEST, error.to_string()),
+    };
+    match registry.desired_of(&workload) {
+        None => AdminResponse::error(
+            StatusCode::NOT_FOUND,
+            format!("no proxy of {workload} is connected; /debug/syncz lists those that are"),
+        ),
+        Some(None) => AdminResponse::error(
+            StatusCode::NOT_FOUND,
+            format!("{workload} is connected but has no configuration yet; /debug/syncz says why"),
+        ),
+        Some(Some(state)) => AdminResponse::json(&dump(&state)),
+    }
+}
+
+fn dump(state: &DesiredState) -> Value {
+    let resources: Vec<Value> = state
+        .iter()
+        .map(|(name, encoded)| {
+            let resource = match convert::decode(&encoded.to_wire()) {
+                Ok(entry) => serde_json::to_value(&entry.resource).unwrap_or_default(),
+                Err(rejection) => json!({ "undecodable": rejection.to_string() }),
+            };
+            json!({ "name": name, "version": encoded.version.to_string(), "resource": resource })
+        })
+        .collect();
+    json!({ "version": state.version().to_string(), "resources": resources })
+}

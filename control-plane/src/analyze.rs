@@ -1,0 +1,113 @@
+//! Everything wrong with a [`World`], whether or not a proxy is connected.
+//!
+//! Two kinds of findings come together here: those of compiling for every kind of client there
+//! is, and those about objects that no proxy ever meets.
+
+mod objects;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::compile::context::Context;
+use crate::compile::scope::{Client, selector_keys};
+use crate::compile::security::protection;
+use crate::compile::{CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, clusters, shared};
+use crate::model::workload::{pairs, selects};
+use crate::model::{World, WorkloadInfo};
+
+/// All findings, sorted, each once.
+pub fn analyze(world: &World) -> Vec<Diagnostic> {
+    let mut report = Report::default();
+    objects::check(world, &mut report);
+    for client in clients(world) {
+        report.extend(shared(world, &client).diagnostics);
+        destination_rules(world, &client, &mut report);
+    }
+    for workload in world.workloads() {
+        let sidecar = !is_gateway(world, workload);
+        protection(
+            world,
+            &workload.id.namespace,
+            &workload.labels,
+            sidecar,
+            &mut report,
+        );
+    }
+    report.into_sorted()
+}
+
+/// Every kind of client: of each workload, and of each namespace that has objects.
+fn clients(world: &World) -> BTreeSet<Client> {
+    let keys = selector_keys(world);
+    let mut clients = BTreeSet::new();
+    for workload in world.workloads() {
+        let role = if is_gateway(world, workload) {
+            ProxyRole::Gateway
+        } else {
+            ProxyRole::Sidecar
+        };
+        let scope = ProxyScope {
+            role,
+            capture: CaptureMode::OriginalDestination,
+            workload: Arc::clone(workload),
+        };
+        clients.insert(Client::of(&scope, &keys));
+    }
+    let covered: BTreeSet<Arc<str>> = clients
+        .iter()
+        .filter(|client| client.role == ProxyRole::Sidecar)
+        .map(|client| Arc::clone(&client.namespace))
+        .collect();
+    let routes = world.virtual_services.iter().map(|one| one.namespace());
+    let rules = world.destination_rules.iter().map(|one| one.namespace());
+    for namespace in routes.chain(rules) {
+        if !covered.contains(namespace) {
+            clients.insert(Client {
+                role: ProxyRole::Sidecar,
+                capture: CaptureMode::OriginalDestination,
+                namespace: Arc::from(namespace),
+                labels: BTreeMap::new(),
+                ports: BTreeMap::new(),
+            });
+        }
+    }
+    clients
+}
+
+/// Whether a workload is a gateway: one that a `Gateway` selects by its labels.
+fn is_gateway(world: &World, workload: &WorkloadInfo) -> bool {
+    world.gateways.iter().any(|gateway| {
+        !gateway.spec.selector.is_empty()
+            && selects(pairs(&gateway.spec.selector), &workload.labels)
+    })
+}
+
+/// Findings about subsets and policies that no route uses.
+fn destination_rules(world: &World, client: &Client, report: &mut Report) {
+    let mut cx = Context::new(world, client);
+    let namespaces = [&*client.namespace, &*world.settings().root_namespace];
+    for service in world.services() {
+        let mut rules = world.destination_rules.iter();
+        let concerned = rules.any(|rule| {
+            namespaces.contains(&rule.namespace()) || rule.namespace() == service.namespace()
+        });
+        if !concerned || !service.visibility.includes(&client.namespace) {
+            continue;
+        }
+        let rule = cx.rule(service);
+        if rule.objects.is_empty() {
+            continue;
+        }
+        for port in &service.ports {
+            clusters::cluster(&mut cx, service, port.number, None);
+            for subset in &rule.subsets {
+                let name = Some(Arc::from(subset.subset.name.as_str()));
+                clusters::cluster(&mut cx, service, port.number, name);
+            }
+        }
+    }
+    report.extend(cx.report.into_sorted());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,263 @@
+//! Findings about objects that no proxy ever meets: references to nothing, rivals for one place.
+
+use std::collections::BTreeMap;
+
+use mesh_api::route::Domain;
+
+use super::{World, is_gateway};
+use crate::compile::diagnostics::{Diagnostic, Report, codes};
+use crate::compile::not_acted_on::{self, Feature};
+use crate::compile::routes::candidates::domains;
+use crate::compile::routes::names_gateway;
+use crate::crd::object::Resource;
+use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::meta::ObjectKey;
+use crate::model::host;
+use crate::model::workload::{pairs, selects};
+
+/// Checks every object.
+pub(super) fn check(world: &World, report: &mut Report) {
+    duplicate_services(world, report);
+    rules_without_service(world, report);
+    gateways_without_workload(world, report);
+    virtual_services(world, report);
+    rival_sidecars(world, report);
+    for telemetry in world.telemetries.iter() {
+        not_acted_on::report(report, Feature::Telemetry, &telemetry.key, "spec");
+    }
+}
+
+fn duplicate_services(world: &World, report: &mut Report) {
+    for (service_host, claims) in world.service_claims() {
+        let Some((winner, losers)) = claims.split_first() else {
+            continue;
+        };
+        for loser in losers {
+            report.push(Diagnostic::new(
+                codes::DUPLICATE_SERVICE,
+                &loser.key,
+                "spec.hosts",
+                format!("{service_host} is declared by {} already, which counts", winner.key),
+            ));
+        }
+    }
+}
+
+fn rules_without_service(world: &World, report: &mut Report) {
+    let domain = &world.settings().cluster_domain;
+    for rule in world.destination_rules.iter() {
+        let full = host::resolve(&rule.spec.host, rule.namespace(), domain);
+        let Some(wanted) = Domain::parse(&full) else {
+            continue;
+        };
+        let found = match &wanted {
+            Domain::Exact(exact) => world.service(exact).is_some(),
+            Domain::Suffix(_) | Domain::Any => world.services().any(|service| {
+                Domain::parse(&service.host).is_some_and(|host| wanted.covers(&host))
+            }),
+        };
+        if !found {
+            let hosts = world.services().map(|service| &*service.host);
+            let near = host::nearest(&full, hosts);
+            report.push(
+                Diagnostic::new(
+                    codes::RULE_WITHOUT_SERVICE,
+                    &rule.key,
+                    "spec.host",
+                    format!("no service is called {full}; the rule has no effect"),
+                )
+                .maybe_hint(near.map(|near| format!("did you mean {near}?"))),
+            );
+            continue;
+        }
+        let Domain::Exact(exact) = &wanted else {
+            continue;
+        };
+        let (Some(service), Some(policy)) = (world.service(exact), &rule.spec.traffic_policy)
+        else {
+            continue;
+        };
+        for (index, entry) in policy.port_level_settings.iter().enumerate() {
+            let number = entry.port.as_ref().map_or(0, |port| port.number);
+            if !service
+                .ports
+                .iter()
+                .any(|port| port.number.value() == number)
+            {
+                report.push(
+                    Diagnostic::new(
+                        codes::RULE_UNKNOWN_PORT,
+                        &rule.key,
+                        format!("spec.trafficPolicy.portLevelSettings[{index}].port"),
+                        format!("{exact} has no port {number}; the entry has no effect"),
+                    )
+                    .hint("name the port of the Service, not of the workload"),
+                );
+            }
+        }
+    }
+}
+
+fn gateways_without_workload(world: &World, report: &mut Report) {
+    for gateway in world.gateways.iter() {
+        let selected = world
+            .workloads()
+            .any(|workload| selects(pairs(&gateway.spec.selector), &workload.labels));
+        if !selected {
+            report.push(
+                Diagnostic::new(
+                    codes::GATEWAY_WITHOUT_WORKLOAD,
+                    &gateway.key,
+                    "spec.selector",
+                    "no workload carries these labels; nothing listens for this gateway",
+                )
+                .hint("the bundled ingress gateway carries istio: ingressgateway"),
+            );
+        }
+    }
+}
+
+fn virtual_services(world: &World, report: &mut Report) {
+    for object in world.virtual_services.iter() {
+        let of_matches = object
+            .spec
+            .http
+            .iter()
+            .flat_map(|route| &route.matches)
+            .flat_map(|one| &one.gateways);
+        let mut named: Vec<&String> = object.spec.gateways.iter().chain(of_matches).collect();
+        named.sort();
+        named.dedup();
+        for written in named.into_iter().filter(|name| *name != "mesh") {
+            gateway_reference(world, object, written, report);
+        }
+        for (index, route) in object.spec.http.iter().enumerate() {
+            http_route(object, index, route, report);
+        }
+    }
+}
+
+fn http_route(
+    object: &Resource<VirtualServiceSpec>,
+    index: usize,
+    route: &crate::crd::virtual_service::HttpRoute,
+    report: &mut Report,
+) {
+    let remote = route
+        .retries
+        .as_ref()
+        .is_some_and(|retries| retries.retry_remote_localities == Some(true));
+    if remote {
+        let field = format!("spec.http[{index}].retries.retryRemoteLocalities");
+        not_acted_on::report(report, Feature::RetryRemoteLocalities, &object.key, &field);
+    }
+    for (m, one) in route.matches.iter().enumerate() {
+        if one.stat_prefix.is_some() {
+            let field = format!("spec.http[{index}].match[{m}].statPrefix");
+            not_acted_on::report(report, Feature::StatPrefix, &object.key, &field);
+        }
+    }
+}
+
+/// A gateway a virtual service names must be there and have a host in common with it.
+fn gateway_reference(
+    world: &World,
+    object: &Resource<VirtualServiceSpec>,
+    written: &str,
+    report: &mut Report,
+) {
+    let full = names_gateway(written, object.namespace());
+    let found = world
+        .gateways
+        .iter()
+        .find(|gateway| format!("{}/{}", gateway.namespace(), gateway.name()) == full);
+    let Some(gateway) = found else {
+        let names: Vec<String> = world
+            .gateways
+            .iter()
+            .map(|gateway| format!("{}/{}", gateway.namespace(), gateway.name()))
+            .collect();
+        let near = host::nearest(&full, names.iter().map(String::as_str));
+        report.push(
+            Diagnostic::new(
+                codes::UNKNOWN_GATEWAY,
+                &object.key,
+                "spec.gateways",
+                format!("there is no Gateway {full}; routes for it have no effect"),
+            )
+            .maybe_hint(near.map(|near| format!("did you mean {near}?"))),
+        );
+        return;
+    };
+    let hosts = domains(world, object);
+    let common = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
+    let shares = common.into_iter().any(|host| {
+        let (namespace, name) = host.split_once('/').unwrap_or(("*", host));
+        let allowed = match namespace {
+            "*" => true,
+            "." => gateway.namespace() == object.namespace(),
+            other => other == object.namespace(),
+        };
+        allowed
+            && Domain::parse(name).is_some_and(|server| {
+                hosts
+                    .iter()
+                    .any(|host| server.covers(host) || host.covers(&server))
+            })
+    });
+    if !shares && !hosts.is_empty() {
+        report.push(
+            Diagnostic::new(
+                codes::GATEWAY_HOST_MISMATCH,
+                &object.key,
+                "spec.hosts",
+                format!("{} serves none of these hosts to this namespace", gateway.key),
+            )
+            .hint("add the host to a server of the Gateway"),
+        );
+    }
+}
+
+/// Of several Sidecars for the same workloads only the oldest counts.
+fn rival_sidecars(world: &World, report: &mut Report) {
+    let mut defaults: BTreeMap<&str, &ObjectKey> = BTreeMap::new();
+    let mut push = |loser: &ObjectKey, winner: &ObjectKey, what: String| {
+        report.push(Diagnostic::new(
+            codes::SEVERAL_SIDECARS,
+            loser,
+            "spec.workloadSelector",
+            format!("has no effect for {what}: {winner} is older and applies to it too"),
+        ));
+    };
+    for sidecar in world.sidecars.iter() {
+        if sidecar.spec.workload_selector.is_none() {
+            let namespace = sidecar.namespace();
+            if let Some(winner) = defaults.get(namespace) {
+                push(&sidecar.key, winner, format!("namespace {namespace}"));
+            } else {
+                defaults.insert(namespace, &sidecar.key);
+            }
+        }
+    }
+    for workload in world.workloads() {
+        if is_gateway(world, workload) {
+            continue;
+        }
+        let mut selecting = world
+            .sidecars
+            .of_namespace(&workload.id.namespace)
+            .filter(|sidecar| {
+                sidecar
+                    .spec
+                    .workload_selector
+                    .as_ref()
+                    .is_some_and(|selector| selects(pairs(&selector.labels), &workload.labels))
+            });
+        let Some(winner) = selecting.next() else {
+            continue;
+        };
+        for loser in selecting {
+            push(&loser.key, &winner.key, format!("workload {}", workload.id));
+        }
+    }
+}

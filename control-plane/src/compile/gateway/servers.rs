@@ -1,0 +1,177 @@
+//! The servers of a gateway: on which port, of which kind, for which hosts.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mesh_api::route::Domain;
+use mesh_api::units::Port;
+
+use crate::compile::context::Context;
+use crate::compile::routes::Via;
+use crate::compile::scope::Client;
+use crate::crd::gateway::{GatewaySpec, Server, ServerTlsMode};
+use crate::crd::object::Resource;
+use crate::model::World;
+use crate::model::service::TargetPort;
+use crate::model::workload::{pairs, selects};
+
+/// What a server does with connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Plaintext HTTP.
+    Http,
+    /// Bytes.
+    Tcp,
+    /// TLS that is not terminated.
+    Passthrough,
+    /// Something the mesh cannot do yet.
+    Refused(String),
+}
+
+impl Class {
+    /// Whether servers of both kinds can share a port.
+    pub(super) fn goes_with(&self, other: &Self) -> bool {
+        let family = |class: &Self| match class {
+            Self::Http => 0,
+            Self::Tcp => 1,
+            // Both are TLS, told apart by server name.
+            Self::Passthrough | Self::Refused(_) => 2,
+        };
+        family(self) == family(other)
+    }
+}
+
+/// A server and where it is written.
+#[derive(Clone, Debug)]
+pub(super) struct ServerAt<'w> {
+    pub(super) gateway: &'w Arc<Resource<GatewaySpec>>,
+    /// `NAMESPACE/NAME` of the gateway.
+    pub(super) gateway_name: String,
+    pub(super) server: &'w Server,
+    pub(super) field: String,
+    /// The port of the gateway's Service.
+    pub(super) port: Port,
+    /// The port the proxy listens on.
+    pub(super) bound: Port,
+    pub(super) bind: Option<IpAddr>,
+    pub(super) class: Class,
+    pub(super) hosts: Vec<ServerHost>,
+}
+
+/// A host of a server: who may bind routes to it.
+#[derive(Clone, Debug)]
+pub(super) struct ServerHost {
+    /// `None`: virtual services of any namespace.
+    namespace: Option<Arc<str>>,
+    pub(super) domain: Domain,
+}
+
+impl ServerHost {
+    fn parse(text: &str, own: &str) -> Option<Self> {
+        let (namespace, host) = match text.split_once('/') {
+            None => (None, text),
+            Some(("*", host)) => (None, host),
+            Some((".", host)) => (Some(Arc::from(own)), host),
+            Some((namespace, host)) => (Some(Arc::from(namespace)), host),
+        };
+        Some(Self {
+            namespace,
+            domain: Domain::parse(host)?,
+        })
+    }
+
+    /// The hosts a virtual service of `namespace` for `domain` serves here: the narrower of both.
+    pub(super) fn common(&self, namespace: &str, domain: &Domain) -> Option<Domain> {
+        let allowed = self
+            .namespace
+            .as_ref()
+            .is_none_or(|wanted| **wanted == *namespace);
+        if !allowed {
+            None
+        } else if self.domain.covers(domain) {
+            Some(domain.clone())
+        } else if domain.covers(&self.domain) {
+            Some(self.domain.clone())
+        } else {
+            None
+        }
+    }
+}
+
+impl ServerAt<'_> {
+    pub(super) fn via(&self) -> Via<'_> {
+        Via {
+            gateway: Some(&self.gateway_name),
+            port: self.port,
+        }
+    }
+}
+
+/// All servers for this gateway, those of the oldest object first.
+pub(super) fn all<'w>(cx: &Context<'w>) -> Vec<ServerAt<'w>> {
+    let mut all = Vec::new();
+    for gateway in cx.world.gateways.iter() {
+        if !selects(pairs(&gateway.spec.selector), &cx.client.labels) {
+            continue;
+        }
+        for (index, server) in gateway.spec.servers.iter().enumerate() {
+            let Some(port) = Port::new(server.port.number) else {
+                continue;
+            };
+            all.push(ServerAt {
+                gateway,
+                gateway_name: format!("{}/{}", gateway.namespace(), gateway.name()),
+                server,
+                field: format!("spec.servers[{index}]"),
+                port,
+                bound: bound_port(cx.world, cx.client, port),
+                bind: server.bind.as_deref().and_then(|bind| bind.parse().ok()),
+                class: class(server),
+                hosts: server
+                    .hosts
+                    .iter()
+                    .filter_map(|host| ServerHost::parse(host, gateway.namespace()))
+                    .collect(),
+            });
+        }
+    }
+    all
+}
+
+/// The port the proxy listens on for a port of its Service; without a Service the same.
+fn bound_port(world: &World, client: &Client, port: Port) -> Port {
+    world
+        .services()
+        .filter(|service| service.selects(&client.namespace, &client.labels))
+        .find_map(|service| match &service.port(port)?.target {
+            TargetPort::Number(target) => Some(*target),
+            TargetPort::Name(name) => client.ports.get(name).copied(),
+        })
+        .unwrap_or(port)
+}
+
+fn class(server: &Server) -> Class {
+    let protocol = server.port.protocol.to_ascii_uppercase();
+    let mode = server.tls.as_ref().map(|tls| tls.mode);
+    match protocol.as_str() {
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Class::Http,
+        "TCP" | "MONGO" if mode.is_none() => Class::Tcp,
+        "TCP" | "MONGO" | "HTTPS" | "TLS" => tls_class(mode),
+        _ => Class::Refused(format!(
+            "{protocol:?} is not a protocol of a gateway port"
+        )),
+    }
+}
+
+fn tls_class(mode: Option<ServerTlsMode>) -> Class {
+    let mode = match mode {
+        Some(ServerTlsMode::Passthrough) => return Class::Passthrough,
+        None => return Class::Refused("the port speaks TLS and has no tls block".to_owned()),
+        Some(ServerTlsMode::Simple) => "SIMPLE",
+        Some(ServerTlsMode::Mutual) => "MUTUAL",
+        Some(ServerTlsMode::OptionalMutual) => "OPTIONAL_MUTUAL",
+        Some(ServerTlsMode::IstioMutual) => "ISTIO_MUTUAL",
+        Some(ServerTlsMode::AutoPassthrough) => "AUTO_PASSTHROUGH",
+    };
+    Class::Refused(format!("TLS mode {mode} cannot be done yet"))
+}

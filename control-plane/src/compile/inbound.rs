@@ -1,0 +1,442 @@
+//! From the mesh to the local application: the listeners and policies of one sidecar.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mesh_api::cluster::ConnectionLimits;
+use mesh_api::encoded::Encoded;
+use mesh_api::listener::{
+    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+};
+use mesh_api::name::{ListenerName, PolicyName};
+use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::resource::Resource as Compiled;
+use mesh_api::units::Port;
+
+use super::ResourceMap;
+use super::clusters::limits;
+use super::destination_rules::{Block, join};
+use super::diagnostics::{Diagnostic, Report, codes};
+use super::not_acted_on::{self, Feature};
+use super::outbound::{any_address, name};
+use super::scope::{CaptureMode, Client, ProxyScope};
+use super::security::{Protection, protection};
+use super::sidecar;
+use crate::crd::object::Resource;
+use crate::crd::sidecar::{IngressListener, SidecarSpec};
+use crate::meta::ObjectKey;
+use crate::model::protocol::Protocol;
+use crate::model::service::ServicePort;
+use crate::model::{Service, World, WorkloadInfo};
+
+/// Where sidecars take inbound traffic.
+const INBOUND_PORT: u16 = 15006;
+
+/// A compilation of one sidecar's inbound side.
+struct Inbound<'a> {
+    world: &'a World,
+    scope: &'a ProxyScope,
+    sidecar: Option<&'a Arc<Resource<SidecarSpec>>>,
+    services: Vec<&'a Arc<Service>>,
+    protection: Protection,
+    parts: &'a mut Parts,
+}
+
+/// What has been made for one proxy so far.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    pub(crate) resources: ResourceMap,
+    pub(crate) report: Report,
+    /// Sockets that are taken, and by what.
+    pub(crate) sockets: BTreeMap<SocketAddr, ListenerName>,
+}
+
+/// Compiles the inbound side of a sidecar.
+pub(crate) fn compile(world: &World, scope: &ProxyScope, parts: &mut Parts) {
+    let workload = &scope.workload;
+    let namespace = &*workload.id.namespace;
+    let protection = protection(world, namespace, &workload.labels, true, &mut parts.report);
+    let mut inbound = Inbound {
+        world,
+        scope,
+        sidecar: sidecar::select(world, namespace, &workload.labels),
+        services: services_of(world, workload),
+        protection,
+        parts,
+    };
+    let ingress = inbound.sidecar.map_or(0, |one| one.spec.ingress.len());
+    for index in 0..ingress {
+        inbound.ingress(index);
+    }
+    match scope.capture {
+        CaptureMode::Explicit if ingress == 0 => inbound.report_no_ingress(),
+        CaptureMode::Explicit => {}
+        CaptureMode::OriginalDestination => {
+            if ingress == 0 {
+                inbound.service_ports();
+            }
+            inbound.capture();
+        }
+    }
+}
+
+/// The services a workload stands behind, oldest first.
+fn services_of<'w>(world: &'w World, workload: &WorkloadInfo) -> Vec<&'w Arc<Service>> {
+    let mut services: Vec<_> = world
+        .services()
+        .filter(|service| service.namespace() == &*workload.id.namespace)
+        .filter(|service| {
+            service.selects(&workload.id.namespace, &workload.labels)
+                || service
+                    .endpoints
+                    .iter()
+                    .flat_map(|endpoint| &endpoint.addresses)
+                    .any(|address| workload.addresses.contains(address))
+                || (service.selector.is_none() && in_slices(world, service, workload))
+        })
+        .collect();
+    services.sort_by(|a, b| {
+        let (_, a_age) = a.precedence();
+        let (_, b_age) = b.precedence();
+        a_age.cmp(&b_age).then_with(|| a.host.cmp(&b.host))
+    });
+    services
+}
+
+fn in_slices(world: &World, service: &Service, workload: &WorkloadInfo) -> bool {
+    let Some(slices) = world.slices_of(service) else {
+        return false;
+    };
+    slices
+        .flat_map(|slice| &slice.spec.endpoints)
+        .flat_map(|endpoint| &endpoint.addresses)
+        .filter_map(|address| address.parse::<IpAddr>().ok())
+        .any(|address| workload.addresses.contains(&address))
+}
+
+impl<'a> Inbound<'a> {
+    /// One entry of `Sidecar.ingress`.
+    fn ingress(&mut self, index: usize) {
+        let Some(sidecar) = self.sidecar else {
+            return;
+        };
+        let Some(written) = sidecar.spec.ingress.get(index) else {
+            return;
+        };
+        let field = format!("spec.ingress[{index}]");
+        let Some(port) = Port::new(written.port.number) else {
+            return;
+        };
+        if written.tls.is_some() {
+            let field = format!("{field}.tls");
+            not_acted_on::report(&mut self.parts.report, Feature::IngressTls, &sidecar.key, &field);
+        }
+        let Some(own) = self.scope.workload.addresses.first().copied() else {
+            return;
+        };
+        let Some(bind) = self.bind(&sidecar.key, &field, written, own, port) else {
+            return;
+        };
+        let Some(target) = self.target(&sidecar.key, &field, written, own, port) else {
+            return;
+        };
+        if let (Bind::Socket(socket), InboundTarget::Address(address)) = (&bind, &target)
+            && socket == address
+        {
+            self.bad_address(
+                &sidecar.key,
+                &format!("{field}.defaultEndpoint"),
+                format!("{address} is where the proxy itself listens"),
+            );
+            return;
+        }
+        let service = self.service_at(port);
+        let protocol = written
+            .port
+            .protocol
+            .as_deref()
+            .and_then(|text| Protocol::declared(text, port.value()))
+            .or_else(|| service.map(|(_, service_port)| service_port.protocol))
+            .unwrap_or(Protocol::Detect);
+        let limits = self.limits(index, service);
+        self.add(port, bind, target, protocol, service, limits);
+    }
+
+    fn bind(
+        &mut self,
+        object: &ObjectKey,
+        field: &str,
+        written: &IngressListener,
+        own: IpAddr,
+        port: Port,
+    ) -> Option<Bind> {
+        if self.scope.capture == CaptureMode::OriginalDestination && written.bind.is_none() {
+            return Some(Bind::OriginalDestination {
+                address: None,
+                port,
+            });
+        }
+        let Some(text) = &written.bind else {
+            return Some(Bind::Socket(SocketAddr::new(own, port.value())));
+        };
+        match text.parse::<IpAddr>() {
+            Ok(address) => Some(Bind::Socket(SocketAddr::new(address, port.value()))),
+            Err(_) => {
+                let message = format!("{text:?} is not an IP address");
+                self.bad_address(object, &format!("{field}.bind"), message);
+                None
+            }
+        }
+    }
+
+    /// Where the application listens.
+    fn target(
+        &mut self,
+        object: &ObjectKey,
+        field: &str,
+        written: &IngressListener,
+        own: IpAddr,
+        port: Port,
+    ) -> Option<InboundTarget> {
+        let field = format!("{field}.defaultEndpoint");
+        let Some(text) = &written.default_endpoint else {
+            return Some(if self.scope.capture == CaptureMode::OriginalDestination {
+                InboundTarget::OriginalDestination
+            } else {
+                let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                InboundTarget::Address(SocketAddr::new(local, port.value()))
+            });
+        };
+        if text.starts_with("unix:") {
+            not_acted_on::report(&mut self.parts.report, Feature::UnixSocket, object, &field);
+            return None;
+        }
+        match text.parse::<SocketAddr>() {
+            // The unspecified address stands for the workload's own.
+            Ok(address) if address.ip().is_unspecified() => Some(InboundTarget::Address(
+                SocketAddr::new(own, address.port()),
+            )),
+            Ok(address) if address.port() > 0 => Some(InboundTarget::Address(address)),
+            Ok(_) | Err(_) => {
+                let message = format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:8080");
+                self.bad_address(object, &field, message);
+                None
+            }
+        }
+    }
+
+    fn bad_address(&mut self, object: &ObjectKey, field: &str, message: String) {
+        let message = format!("{message}; the port is left out");
+        self.parts.report.push(Diagnostic::new(
+            codes::BAD_ADDRESS,
+            object,
+            field,
+            message,
+        ));
+    }
+
+    /// The oldest service that leads to a port of the workload.
+    fn service_at(&self, port: Port) -> Option<(&'a Arc<Service>, &'a ServicePort)> {
+        self.services.iter().copied().find_map(|service| {
+            let found = service
+                .ports
+                .iter()
+                .find(|one| one.target.on(&self.scope.workload) == Some(port))?;
+            Some((service, found))
+        })
+    }
+
+    /// A listener for every port a service leads to.
+    fn service_ports(&mut self) {
+        let mut owners: BTreeMap<Port, (ObjectKey, Protocol)> = BTreeMap::new();
+        let services = self.services.clone();
+        for service in services {
+            for service_port in &service.ports {
+                let Some(port) = service_port.target.on(&self.scope.workload) else {
+                    continue;
+                };
+                if let Some((owner, protocol)) = owners.get(&port) {
+                    if *protocol != service_port.protocol {
+                        self.parts.report.push(Diagnostic::new(
+                            codes::LISTENER_CONFLICT,
+                            &service.key,
+                            "spec.ports",
+                            format!(
+                                "port {port} of workload {} speaks what {owner} says, which is \
+                                 older",
+                                self.scope.workload.id
+                            ),
+                        ));
+                    }
+                    continue;
+                }
+                owners.insert(port, (service.key.clone(), service_port.protocol));
+                let bind = Bind::OriginalDestination {
+                    address: None,
+                    port,
+                };
+                let limits = self.rule_limits(service, service_port);
+                let target = InboundTarget::OriginalDestination;
+                let served = Some((service, service_port));
+                self.add(port, bind, target, service_port.protocol, served, limits);
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        port: Port,
+        bind: Bind,
+        target: InboundTarget,
+        protocol: Protocol,
+        service: Option<(&Arc<Service>, &ServicePort)>,
+        limits: ConnectionLimits,
+    ) {
+        let listener = InboundListener {
+            port,
+            protocol: match protocol {
+                Protocol::Http => InboundProtocol::Http1,
+                Protocol::Http2 => InboundProtocol::Http2,
+                Protocol::Tcp | Protocol::Tls => InboundProtocol::Tcp,
+                Protocol::Detect => InboundProtocol::Detect,
+            },
+            target,
+            service: service.map(|(service, _)| service.identity.clone()),
+            policy: Some(policy_name(&port.to_string())),
+            limits,
+        };
+        let rule = self.protection.at(port.value()).clone();
+        self.insert(Policy {
+            name: policy_name(&port.to_string()),
+            rule,
+        });
+        if let Bind::Socket(socket) = bind {
+            self.parts
+                .sockets
+                .insert(socket, name(format!("inbound/{port}")));
+        }
+        self.insert(Listener {
+            name: name(format!("inbound/{port}")),
+            bind,
+            kind: ListenerKind::Inbound(Box::new(listener)),
+        });
+    }
+
+    /// The listener redirected connections arrive at. Ports no service declares are passed
+    /// through, unless the workload asks for protection: then they are refused like the others.
+    fn capture(&mut self) {
+        let kind = match self.protection.elsewhere() {
+            PolicyRule::Allow => ListenerKind::InboundCapture,
+            PolicyRule::Refuse { .. } => {
+                let rule = self.protection.elsewhere().clone();
+                let policy = policy_name("other");
+                self.insert(Policy {
+                    name: policy.clone(),
+                    rule,
+                });
+                let Some(port) = Port::new(INBOUND_PORT) else {
+                    return;
+                };
+                ListenerKind::Inbound(Box::new(InboundListener {
+                    port,
+                    protocol: InboundProtocol::Detect,
+                    target: InboundTarget::OriginalDestination,
+                    service: None,
+                    policy: Some(policy),
+                    limits: ConnectionLimits::default(),
+                }))
+            }
+        };
+        self.insert(Listener {
+            name: name("inbound-capture"),
+            bind: Bind::Socket(any_address(INBOUND_PORT)),
+            kind,
+        });
+    }
+
+    fn insert(&mut self, resource: impl Into<Compiled>) {
+        let encoded = Encoded::new(&resource.into());
+        self.parts.resources.insert(encoded.name.clone(), encoded);
+    }
+
+    /// Limits towards the application: those of the port, of the `Sidecar`, of the service's
+    /// destination rule; the first that is there.
+    fn limits(
+        &mut self,
+        index: usize,
+        service: Option<(&Arc<Service>, &ServicePort)>,
+    ) -> ConnectionLimits {
+        if let Some(sidecar) = self.sidecar {
+            let port = sidecar.spec.ingress.get(index);
+            let of_port = port
+                .and_then(|one| one.connection_pool.as_ref())
+                .map(|value| (value, format!("spec.ingress[{index}].connectionPool")));
+            let of_all = sidecar
+                .spec
+                .inbound_connection_pool
+                .as_ref()
+                .map(|value| (value, "spec.inboundConnectionPool".to_owned()));
+            if let Some((value, field)) = of_port.or(of_all) {
+                let block = Block {
+                    value,
+                    object: &sidecar.key,
+                    field,
+                };
+                return limits(&mut self.parts.report, Some(&block));
+            }
+        }
+        match service {
+            Some((service, port)) => self.rule_limits(service, port),
+            None => ConnectionLimits::default(),
+        }
+    }
+
+    fn rule_limits(&self, service: &Service, port: &ServicePort) -> ConnectionLimits {
+        let client = Client {
+            role: self.scope.role,
+            capture: self.scope.capture,
+            namespace: Arc::clone(&self.scope.workload.id.namespace),
+            labels: self.scope.workload.labels.clone(),
+            ports: BTreeMap::new(),
+        };
+        // What is wrong with the rule is reported where clients use it.
+        let mut unheard = Report::default();
+        let rule = join(self.world, &client, service, &mut unheard);
+        let policy = rule.policy(port.number, None);
+        limits(&mut unheard, policy.connection_pool.as_ref())
+    }
+
+    fn report_no_ingress(&mut self) {
+        let Some(service) = self.services.first() else {
+            return;
+        };
+        let id = &self.scope.workload.id;
+        let ports: Vec<String> = service
+            .ports
+            .iter()
+            .filter_map(|port| port.target.on(&self.scope.workload))
+            .map(|port| port.to_string())
+            .collect();
+        self.parts.report.push(
+            Diagnostic::new(
+                codes::NO_INGRESS,
+                &service.key,
+                "spec.selector",
+                format!(
+                    "leads to workload {id}, whose proxy is called explicitly and has no port \
+                     for it ({})",
+                    ports.join(", ")
+                ),
+            )
+            .hint(
+                "add a Sidecar with an ingress entry for the port and the application's address \
+                 as defaultEndpoint",
+            ),
+        );
+    }
+}
+
+fn policy_name(what: &str) -> PolicyName {
+    PolicyName(Arc::from(format!("inbound/{what}")))
+}

@@ -1,0 +1,62 @@
+//! From the local application to the mesh: everything proxies of one client share.
+
+mod captured;
+mod explicit;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mesh_api::name::ListenerName;
+use mesh_api::route::Domain;
+
+use super::context::Context;
+use super::{sidecar, virtual_hosts};
+use crate::model::Service;
+
+/// Where sidecars take outbound traffic.
+pub(crate) const OUTBOUND_PORT: u16 = 15001;
+
+/// All addresses.
+pub(crate) const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+pub(crate) fn name(text: impl Into<Arc<str>>) -> ListenerName {
+    ListenerName(text.into())
+}
+
+pub(crate) const fn any_address(port: u16) -> SocketAddr {
+    SocketAddr::new(ANY, port)
+}
+
+/// Compiles the outbound part of a sidecar.
+pub(crate) fn compile(cx: &mut Context<'_>) {
+    let namespace = Arc::clone(&cx.client.namespace);
+    let sidecar = sidecar::select(cx.world, &namespace, &cx.client.labels);
+    let egress = sidecar::Egress::of(sidecar, &namespace, &mut cx.report);
+    let unmatched = sidecar::unmatched(cx.world, sidecar);
+    let services = imported(cx, &egress);
+    virtual_hosts::compile(cx, &services, &egress, unmatched);
+    if cx.client.knows_original_destination() {
+        captured::listeners(cx, &services, unmatched);
+    } else {
+        explicit::listeners(cx, &services);
+    }
+}
+
+/// The services the client is told about, in the order that decides conflicts.
+fn imported<'w>(cx: &Context<'w>, egress: &sidecar::Egress) -> Vec<&'w Arc<Service>> {
+    let mut services: Vec<_> = cx
+        .world
+        .services()
+        .filter(|service| service.visibility.includes(&cx.client.namespace))
+        .filter(|service| {
+            Domain::parse(&service.host)
+                .is_some_and(|host| egress.imports(service.namespace(), &host))
+        })
+        .collect();
+    services.sort_by(|a, b| {
+        let (_, a_age) = a.precedence();
+        let (_, b_age) = b.precedence();
+        a_age.cmp(&b_age).then_with(|| a.host.cmp(&b.host))
+    });
+    services
+}

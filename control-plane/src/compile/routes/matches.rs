@@ -1,0 +1,125 @@
+//! `HTTPMatchRequest` into the form proxies match by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::HeaderName;
+use mesh_api::route::matcher::InvalidPattern;
+use mesh_api::route::{
+    HeaderMatch, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
+};
+
+use crate::compile::diagnostics::{Code, codes};
+use crate::crd::StringMatch as Written;
+use crate::crd::virtual_service::HttpMatchRequest;
+
+/// Header names that stand for other parts of a request and are ignored in `headers`.
+const PSEUDO: [&str; 4] = ["uri", "scheme", "method", "authority"];
+
+/// What is wrong with a match.
+pub(super) struct BadMatch {
+    pub(super) code: Code,
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl BadMatch {
+    fn pattern(field: impl Into<String>, error: &InvalidPattern) -> Self {
+        Self {
+            code: codes::BAD_PATTERN,
+            field: field.into(),
+            message: error.to_string(),
+        }
+    }
+
+    fn value(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            code: codes::BAD_VALUE,
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
+/// The dynamic conditions of a match.
+pub(super) fn request_match(written: &HttpMatchRequest) -> Result<RequestMatch, BadMatch> {
+    let optional = |one: &Option<Written>, field: &str| match one {
+        None | Some(Written::Present) => Ok(None),
+        Some(one) => text(one, field).map(Some),
+    };
+    let path = optional(&written.uri, "uri")?.map(|text| PathMatch {
+        text,
+        ignore_case: written.ignore_uri_case,
+    });
+    Ok(RequestMatch {
+        path,
+        scheme: optional(&written.scheme, "scheme")?,
+        method: optional(&written.method, "method")?,
+        authority: optional(&written.authority, "authority")?,
+        headers: headers(&written.headers, "headers")?,
+        without_headers: headers(&written.without_headers, "withoutHeaders")?,
+        query: query(&written.query_params)?,
+    })
+}
+
+/// A comparison of text.
+pub(super) fn text(written: &Written, field: &str) -> Result<StringMatch, BadMatch> {
+    Ok(match written {
+        Written::Exact(text) => StringMatch::Exact(Arc::from(text.as_str())),
+        Written::Prefix(text) => StringMatch::Prefix(Arc::from(text.as_str())),
+        Written::Regex(text) => StringMatch::Regex(
+            Pattern::new(text).map_err(|error| BadMatch::pattern(field, &error))?,
+        ),
+        Written::Present => StringMatch::Prefix(Arc::from("")),
+    })
+}
+
+/// A comparison that may ask for presence only.
+fn value(written: &Written, field: &str) -> Result<ValueMatch, BadMatch> {
+    match written {
+        Written::Present => Ok(ValueMatch::Present),
+        Written::Regex(text) if text == "*" => Ok(ValueMatch::Present),
+        Written::Exact(_) | Written::Prefix(_) | Written::Regex(_) => {
+            text(written, field).map(ValueMatch::Text)
+        }
+    }
+}
+
+fn headers(
+    written: &BTreeMap<String, Written>,
+    field: &str,
+) -> Result<Vec<HeaderMatch>, BadMatch> {
+    let mut matches = Vec::new();
+    for (name, one) in written {
+        let field = format!("{field}[{name:?}]");
+        let lower = name.to_ascii_lowercase();
+        if PSEUDO.contains(&lower.as_str()) {
+            continue;
+        }
+        if lower.starts_with('@') {
+            return Err(BadMatch::value(
+                field,
+                "routing by token claims is not done yet; the route is refused",
+            ));
+        }
+        let name = HeaderName::try_from(lower.as_str())
+            .map_err(|_invalid| BadMatch::value(&field, "is not a header name"))?;
+        matches.push(HeaderMatch {
+            name,
+            value: value(one, &field)?,
+        });
+    }
+    Ok(matches)
+}
+
+fn query(written: &BTreeMap<String, Written>) -> Result<Vec<QueryMatch>, BadMatch> {
+    written
+        .iter()
+        .map(|(name, one)| {
+            Ok(QueryMatch {
+                name: Arc::from(name.as_str()),
+                value: value(one, &format!("queryParams[{name:?}]"))?,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,305 @@
+//! One `HTTPRoute` into rules.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use mesh_api::route::{
+    Destination, Destinations, DirectResponse, Forward, RequestMatch, RouteAction, Rule, Target,
+};
+
+use super::matches::request_match;
+use super::statics::Via;
+use super::{filters, headers, retry};
+use crate::compile::context::Context;
+use crate::compile::destination::{Place, no_cluster, target};
+use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::crd::object::Resource;
+use crate::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
+
+/// A rule and where it is written.
+#[derive(Debug)]
+pub(super) struct RuleOf {
+    pub(super) rule: Rule,
+    pub(super) field: String,
+}
+
+impl RuleOf {
+    /// Takes the catch-all matches apart from the others, so that only they move to the end.
+    pub(super) fn split_catch_all(self) -> (Option<Self>, Self) {
+        let (catch_all, specific): (Vec<_>, Vec<_>) = self
+            .rule
+            .matches
+            .iter()
+            .cloned()
+            .partition(RequestMatch::is_catch_all);
+        let with = |matches| Self {
+            rule: Rule {
+                matches,
+                ..self.rule.clone()
+            },
+            field: self.field.clone(),
+        };
+        let first = (!specific.is_empty()).then(|| with(specific));
+        (first, with(catch_all))
+    }
+}
+
+/// The route being compiled.
+pub(super) struct RouteAt<'a> {
+    pub(super) object: &'a Resource<VirtualServiceSpec>,
+    pub(super) route: &'a HttpRoute,
+    pub(super) field: String,
+    pub(super) via: &'a Via<'a>,
+}
+
+impl RouteAt<'_> {
+    /// Says that something about a field of this route is wrong.
+    pub(super) fn report(
+        &self,
+        cx: &mut Context<'_>,
+        code: codes::Code,
+        field: &str,
+        message: impl Into<String>,
+    ) {
+        let field = format!("{}.{field}", self.field);
+        cx.report(Diagnostic::new(code, &self.object.key, field, message));
+    }
+}
+
+/// The rules of a virtual service for requests that come this way. A rule for every request
+/// hides those behind it; they are left out and named.
+pub(super) fn rules_of(
+    cx: &mut Context<'_>,
+    object: &Resource<VirtualServiceSpec>,
+    via: &Via<'_>,
+) -> Vec<RuleOf> {
+    let mut rules: Vec<RuleOf> = Vec::new();
+    for (index, route) in object.spec.http.iter().enumerate() {
+        let at = RouteAt {
+            object,
+            route,
+            field: format!("spec.http[{index}]"),
+            via,
+        };
+        if let Some(hider) = rules.iter().find(|one| one.rule.is_catch_all()) {
+            let message = format!("is never reached: {} takes every request", hider.field);
+            cx.report(Diagnostic::new(
+                codes::UNREACHABLE_ROUTE,
+                &object.key,
+                at.field,
+                message,
+            ));
+            continue;
+        }
+        rules.extend(rules_of_route(cx, &at));
+    }
+    rules
+}
+
+fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
+    let route = at.route;
+    if route.delegate.is_some() {
+        at.report(
+            cx,
+            codes::NOT_ACTED_ON,
+            "delegate",
+            "delegation is not done yet; the route is left out",
+        );
+        return Vec::new();
+    }
+    if route.matches.is_empty() {
+        if !at.via.takes_all(at.object) {
+            return Vec::new();
+        }
+        return vec![rule(cx, at, &[], Vec::new())];
+    }
+    let mut taken: Vec<(&HttpMatchRequest, RequestMatch)> = Vec::new();
+    for (index, written) in route.matches.iter().enumerate() {
+        if !at.via.takes_http(cx.client, at.object, written) {
+            continue;
+        }
+        match request_match(written) {
+            Ok(one) => taken.push((written, one)),
+            Err(bad) => at.report(
+                cx,
+                bad.code,
+                &format!("match[{index}].{}", bad.field),
+                bad.message,
+            ),
+        }
+    }
+    if taken.is_empty() {
+        return Vec::new();
+    }
+    if needs_own_rules(route, &taken) {
+        return taken
+            .into_iter()
+            .map(|(written, one)| rule(cx, at, &[written], vec![one]))
+            .collect();
+    }
+    let (written, matches): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
+    vec![rule(cx, at, &written, matches)]
+}
+
+/// Whether the matches of a route must become rules of their own: because they have names, or
+/// because what is done depends on how the path was matched.
+fn needs_own_rules(route: &HttpRoute, taken: &[(&HttpMatchRequest, RequestMatch)]) -> bool {
+    let named = taken.iter().any(|(written, _)| written.name.is_some());
+    let rewrites = route
+        .rewrite
+        .as_ref()
+        .is_some_and(|rewrite| rewrite.uri.is_some());
+    let redirects = route
+        .redirect
+        .as_ref()
+        .is_some_and(|redirect| redirect.prefix_rewrite.is_some());
+    taken.len() > 1 && (named || rewrites || redirects)
+}
+
+fn rule(
+    cx: &mut Context<'_>,
+    at: &RouteAt<'_>,
+    written: &[&HttpMatchRequest],
+    matches: Vec<RequestMatch>,
+) -> RuleOf {
+    let edits = headers::edits(cx, at, at.route.headers.as_ref(), "headers");
+    let action = action(cx, at, written, &edits);
+    RuleOf {
+        rule: Rule {
+            name: name(at.route, written),
+            matches,
+            fault: filters::fault(cx, at),
+            cors: filters::cors(cx, at),
+            headers: edits.edits,
+            action,
+        },
+        field: at.field.clone(),
+    }
+}
+
+/// `ROUTE.MATCH`, as far as there are names.
+fn name(route: &HttpRoute, written: &[&HttpMatchRequest]) -> Arc<str> {
+    let route_name = route.name.as_deref().unwrap_or_default();
+    let match_name = match written {
+        [one] => one.name.as_deref(),
+        _ => None,
+    };
+    match match_name {
+        Some(name) if route_name.is_empty() => Arc::from(name),
+        Some(name) => Arc::from(format!("{route_name}.{name}")),
+        None => Arc::from(route_name),
+    }
+}
+
+fn action(
+    cx: &mut Context<'_>,
+    at: &RouteAt<'_>,
+    written: &[&HttpMatchRequest],
+    edits: &headers::Edits,
+) -> RouteAction {
+    let route = at.route;
+    if let Some(redirect) = &route.redirect {
+        return filters::redirect(cx, at, redirect, written);
+    }
+    if let Some(response) = &route.direct_response {
+        return respond(cx, at, response);
+    }
+    let (list, authority) = destinations(cx, at);
+    let Some(list) = Destinations::new(list) else {
+        let reason = if route.route.is_empty() {
+            "the route has neither destinations, redirect nor directResponse"
+        } else {
+            "no destination of the route has a weight above 0"
+        };
+        at.report(cx, codes::NO_ACTION, "route", reason);
+        let reason = format!("{reason} ({} {})", at.object.key, at.field);
+        return RouteAction::Fail(no_cluster(reason));
+    };
+    let (retry, unknown) = retry::policy(route.retries.as_ref());
+    for token in unknown {
+        at.report(
+            cx,
+            codes::BAD_VALUE,
+            "retries.retryOn",
+            format!("{token:?} is not a retry condition and is left out"),
+        );
+    }
+    let mut rewrite = filters::rewrite(cx, at, written);
+    // A rewrite says it most plainly; then the route's Host header, then the destination's.
+    rewrite.authority = rewrite
+        .authority
+        .or_else(|| edits.authority.clone())
+        .or(authority);
+    let timeout = route
+        .timeout
+        .filter(|timeout| !timeout.is_zero())
+        .map(Duration::from);
+    RouteAction::Forward(Box::new(Forward {
+        destinations: list,
+        timeout,
+        retry,
+        rewrite,
+        mirrors: filters::mirrors(cx, at),
+    }))
+}
+
+/// The weighted destinations, and the Host header the only one asks for.
+fn destinations(cx: &mut Context<'_>, at: &RouteAt<'_>) -> (Vec<Destination>, Option<Arc<str>>) {
+    let mut list = Vec::new();
+    let mut authority = None;
+    for (index, one) in at.route.route.iter().enumerate() {
+        let field = format!("{}.route[{index}].destination", at.field);
+        let target: Target = target(
+            cx,
+            &one.destination,
+            Place {
+                object: &at.object.key,
+                field: &field,
+                called: Some(at.via.port),
+            },
+        );
+        let place = format!("route[{index}].headers");
+        let edits = headers::edits(cx, at, one.headers.as_ref(), &place);
+        if edits.authority.is_some() {
+            if at.route.route.len() == 1 {
+                authority = edits.authority;
+            } else {
+                at.report(
+                    cx,
+                    codes::NOT_ACTED_ON,
+                    &format!("{place}.request"),
+                    "a Host header of one of several destinations is not written yet; set it on \
+                     the route",
+                );
+            }
+        }
+        list.push(Destination {
+            target,
+            weight: one.weight,
+            headers: edits.edits,
+        });
+    }
+    (list, authority)
+}
+
+fn respond(
+    cx: &mut Context<'_>,
+    at: &RouteAt<'_>,
+    written: &crate::crd::virtual_service::HttpDirectResponse,
+) -> RouteAction {
+    let Ok(status) = StatusCode::from_u16(written.status) else {
+        let message = format!("{} is not an HTTP status", written.status);
+        at.report(cx, codes::BAD_VALUE, "directResponse.status", &*message);
+        return RouteAction::Fail(no_cluster(format!("{message} ({})", at.object.key)));
+    };
+    let body = written.body.as_ref().map_or_else(Bytes::new, |body| {
+        match (&body.string, &body.bytes) {
+            (Some(text), _) => Bytes::from(text.clone()),
+            (None, Some(bytes)) => Bytes::from(bytes.0.clone()),
+            (None, None) => Bytes::new(),
+        }
+    });
+    RouteAction::Respond(DirectResponse { status, body })
+}

@@ -1,0 +1,207 @@
+//! Where TCP and unterminated TLS connections to a service go.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use mesh_api::listener::{TcpRoutes, TcpRule, TlsRule};
+use mesh_api::route::{Destinations, Domain, Target};
+use mesh_api::units::Port;
+
+use super::context::Context;
+use super::destination::of_connections;
+use super::diagnostics::{Diagnostic, codes};
+use super::routes::Via;
+use crate::crd::object::Resource;
+use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::model::Service;
+
+/// The rules for TCP connections to a host, if any virtual service has some: of several joined
+/// in order of age; the first that takes everything ends the list.
+pub(crate) fn tcp_rules(
+    cx: &mut Context<'_>,
+    host: &Domain,
+    via: &Via<'_>,
+) -> Option<Vec<TcpRule>> {
+    for group in cx.candidates.groups(host) {
+        let mut rules: Vec<TcpRule> = Vec::new();
+        for candidate in group {
+            let object = candidate.object;
+            for (index, rule) in tcp_rules_of(cx, object, via) {
+                if rules.iter().any(|one| one.destination_subnets.is_empty()) {
+                    report_unreachable(cx, object, &format!("spec.tcp[{index}]"), host);
+                } else {
+                    rules.push(rule);
+                }
+            }
+        }
+        if !rules.is_empty() {
+            return Some(rules);
+        }
+    }
+    None
+}
+
+/// The TCP rules of one virtual service for connections that come this way.
+pub(crate) fn tcp_rules_of(
+    cx: &mut Context<'_>,
+    object: &Resource<VirtualServiceSpec>,
+    via: &Via<'_>,
+) -> Vec<(usize, TcpRule)> {
+    let mut rules = Vec::new();
+    for (index, route) in object.spec.tcp.iter().enumerate() {
+        let field = format!("spec.tcp[{index}]");
+        let taken: Vec<_> = route
+            .matches
+            .iter()
+            .filter(|one| via.takes_tcp(cx.client, object, one))
+            .collect();
+        let applies = if route.matches.is_empty() {
+            via.takes_all(object)
+        } else {
+            !taken.is_empty()
+        };
+        if !applies {
+            continue;
+        }
+        let Some(destinations) = of_connections(cx, &route.route, &object.key, &field, via.port)
+        else {
+            continue;
+        };
+        let everything = taken.iter().any(|one| one.destination_subnets.is_empty());
+        let subnets = if everything {
+            Vec::new()
+        } else {
+            let written = taken.iter().flat_map(|one| &one.destination_subnets);
+            subnets(cx, object, &field, written)
+        };
+        rules.push((
+            index,
+            TcpRule {
+                destination_subnets: subnets,
+                destinations,
+            },
+        ));
+    }
+    rules
+}
+
+/// The rules for TLS connections to a host, if any virtual service has some.
+pub(crate) fn tls_rules(
+    cx: &mut Context<'_>,
+    host: &Domain,
+    via: &Via<'_>,
+) -> Option<Vec<TlsRule>> {
+    for group in cx.candidates.groups(host) {
+        let mut rules = Vec::new();
+        for candidate in group {
+            rules.extend(tls_rules_of(cx, candidate.object, via));
+        }
+        if !rules.is_empty() {
+            return Some(rules);
+        }
+    }
+    None
+}
+
+/// The TLS rules of one virtual service for connections that come this way.
+pub(crate) fn tls_rules_of(
+    cx: &mut Context<'_>,
+    object: &Resource<VirtualServiceSpec>,
+    via: &Via<'_>,
+) -> Vec<TlsRule> {
+    let mut rules = Vec::new();
+    for (index, route) in object.spec.tls.iter().enumerate() {
+        let field = format!("spec.tls[{index}]");
+        let taken: Vec<_> = route
+            .matches
+            .iter()
+            .filter(|one| via.takes_tls(cx.client, object, one))
+            .collect();
+        if taken.is_empty() {
+            continue;
+        }
+        let Some(destinations) = of_connections(cx, &route.route, &object.key, &field, via.port)
+        else {
+            continue;
+        };
+        for one in taken {
+            let sni_hosts: Vec<Domain> = one
+                .sni_hosts
+                .iter()
+                .filter_map(|host| Domain::parse(host))
+                .collect();
+            // Names none of which can be read must not become "every name".
+            if sni_hosts.is_empty() && !one.sni_hosts.is_empty() {
+                continue;
+            }
+            rules.push(TlsRule {
+                sni_hosts,
+                destination_subnets: subnets(cx, object, &field, &one.destination_subnets),
+                destinations: destinations.clone(),
+            });
+        }
+    }
+    rules
+}
+
+/// Everything to the service.
+pub(crate) fn to_service(cx: &mut Context<'_>, service: &Service, port: Port) -> Destinations {
+    Destinations::one(Target::Cluster(cx.cluster(service, port, None)))
+}
+
+/// The TCP connections of a service port: those of its virtual services, else all to itself.
+pub(crate) fn service_tcp(cx: &mut Context<'_>, service: &Service, port: Port) -> TcpRoutes {
+    let via = Via {
+        gateway: None,
+        port,
+    };
+    let rules = Domain::parse(&service.host).and_then(|host| tcp_rules(cx, &host, &via));
+    TcpRoutes {
+        rules: rules.unwrap_or_else(|| {
+            vec![TcpRule {
+                destination_subnets: Vec::new(),
+                destinations: to_service(cx, service, port),
+            }]
+        }),
+    }
+}
+
+fn subnets<'a>(
+    cx: &mut Context<'_>,
+    object: &Resource<VirtualServiceSpec>,
+    field: &str,
+    written: impl IntoIterator<Item = &'a String>,
+) -> Vec<IpNet> {
+    let mut subnets = Vec::new();
+    for text in written {
+        let parsed = text
+            .parse::<IpNet>()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        match parsed {
+            Ok(subnet) => subnets.push(subnet.trunc()),
+            Err(_) => cx.report(Diagnostic::new(
+                codes::BAD_VALUE,
+                &object.key,
+                format!("{field}.match"),
+                format!("{text:?} is neither an address nor a CIDR block and matches nothing"),
+            )),
+        }
+    }
+    subnets.sort();
+    subnets.dedup();
+    subnets
+}
+
+fn report_unreachable(
+    cx: &mut Context<'_>,
+    object: &Resource<VirtualServiceSpec>,
+    field: &str,
+    host: &Domain,
+) {
+    cx.report(Diagnostic::new(
+        codes::UNREACHABLE_ROUTE,
+        &object.key,
+        field,
+        format!("is never reached for {host}: a route before it takes every connection"),
+    ));
+}

@@ -1,0 +1,102 @@
+//! What proxies get for small meshes.
+
+mod clusters;
+mod gateways;
+mod hosts;
+mod order;
+mod routes;
+mod security;
+
+use std::sync::Arc;
+
+use mesh_api::name::{ResourceName, RoutesName};
+use mesh_api::resource::Resource;
+use mesh_api::route::{Rule, VirtualHost};
+use mesh_api::snapshot::Snapshot;
+
+use super::{CaptureMode, ProxyRole};
+use crate::testing::{compiled, snapshot, world};
+
+/// A client in namespace `shop`, and two services there.
+const SHOP: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: shop, labels: {app: client}}
+status: {podIP: 10.0.0.1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: backend, namespace: shop}
+spec: {clusterIP: 10.96.0.10, selector: {app: backend}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: store, namespace: shop}
+spec:
+  clusterIP: 10.96.0.11
+  selector: {app: store}
+  ports: [{name: http, port: 80}, {name: tcp-raw, port: 9000}]
+---
+";
+
+fn shop(yaml: &str) -> String {
+    format!("{SHOP}{yaml}")
+}
+
+/// What the client in namespace `shop` gets.
+fn client(yaml: &str, capture: CaptureMode) -> (Snapshot, Vec<String>) {
+    let world = world(&shop(yaml));
+    let compiled = compiled(&world, "shop/client", ProxyRole::Sidecar, capture);
+    let diagnostics = compiled.diagnostics().map(ToString::to_string).collect();
+    (snapshot(&compiled), diagnostics)
+}
+
+fn explicit(yaml: &str) -> (Snapshot, Vec<String>) {
+    client(yaml, CaptureMode::Explicit)
+}
+
+fn captured(yaml: &str) -> (Snapshot, Vec<String>) {
+    client(yaml, CaptureMode::OriginalDestination)
+}
+
+fn virtual_host(snapshot: &Snapshot, name: &str) -> Arc<VirtualHost> {
+    let name: RoutesName = name.parse().unwrap();
+    match &snapshot
+        .get(&ResourceName::Routes(name.clone()))
+        .unwrap_or_else(|| panic!("no {name}"))
+        .resource
+    {
+        Resource::Routes(host) => Arc::clone(host),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The rules for the backend service.
+fn backend(snapshot: &Snapshot) -> Vec<Arc<Rule>> {
+    virtual_host(snapshot, "8080/backend.shop.svc.cluster.local")
+        .rules
+        .clone()
+}
+
+fn names(rules: &[Arc<Rule>]) -> Vec<&str> {
+    rules.iter().map(|rule| &*rule.name).collect()
+}
+
+/// Where the only or first destination of a rule leads, as text.
+fn target(rule: &Rule) -> String {
+    match &rule.action {
+        mesh_api::route::RouteAction::Forward(forward) => {
+            match &forward.destinations.list()[0].target {
+                mesh_api::route::Target::Cluster(name) => name.to_string(),
+                mesh_api::route::Target::Fail(failure) => failure.reason.to_string(),
+            }
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn has(diagnostics: &[String], parts: &[&str]) -> bool {
+    diagnostics
+        .iter()
+        .any(|one| parts.iter().all(|part| one.contains(part)))
+}

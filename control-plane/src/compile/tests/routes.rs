@@ -1,0 +1,214 @@
+use super::*;
+
+use mesh_api::route::{RetryPolicy, RouteAction, UriRewrite};
+
+/// A virtual service for the backend.
+fn vs(name: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  hosts: [backend]
+{rest}
+---
+"
+    )
+}
+
+const V1_V2: &str = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: backend, namespace: shop}
+spec:
+  host: backend
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+---
+";
+
+#[test]
+fn a_service_without_virtual_service_has_the_default_route() {
+    let (snapshot, diagnostics) = explicit("");
+    let rules = backend(&snapshot);
+    assert_eq!(names(&rules), ["default"]);
+    let RouteAction::Forward(forward) = &rules[0].action else {
+        panic!("{rules:?}");
+    };
+    assert_eq!(forward.retry, RetryPolicy::mesh_default());
+    assert_eq!(forward.timeout, None);
+    assert_eq!(diagnostics, Vec::<String>::new());
+}
+
+#[test]
+fn virtual_services_of_one_host_are_joined_with_catch_alls_last() {
+    let first = vs(
+        "a",
+        "  http: [{name: a-all, route: [{destination: {host: backend}}]}]",
+    );
+    let second = vs(
+        "b",
+        "  http:
+    - {name: b-beta, match: [{headers: {beta: {}}}], route: [{destination: {host: store, port: {number: 80}}}]}
+    - {name: b-all, match: [{uri: {prefix: /}}], route: [{destination: {host: store}}]}",
+    );
+    let (snapshot, diagnostics) = explicit(&format!("{first}{second}"));
+    assert_eq!(names(&backend(&snapshot)), ["b-beta", "a-all"]);
+    assert!(has(&diagnostics, &["MESH0105", "shop/b", "spec.http[1]", "shop/a"]));
+    assert!(has(&diagnostics, &["MESH0111", "shop/a", "shop/b"]));
+}
+
+#[test]
+fn only_the_catch_all_match_of_a_rule_moves() {
+    let first = vs(
+        "a",
+        "  http:
+    - {name: both, match: [{uri: {prefix: /x}}, {uri: {prefix: /}}], route: [{destination: {host: backend}}]}",
+    );
+    let second = vs(
+        "b",
+        "  http: [{name: b, match: [{uri: {prefix: /y}}], route: [{destination: {host: store, port: {number: 80}}}]}]",
+    );
+    let (snapshot, _) = explicit(&format!("{first}{second}"));
+    let rules = backend(&snapshot);
+    assert_eq!(names(&rules), ["both", "b", "both"]);
+    assert!(!rules[0].is_catch_all());
+    assert!(rules[2].is_catch_all());
+}
+
+#[test]
+fn rules_behind_a_catch_all_of_the_same_object_are_named() {
+    let (snapshot, diagnostics) = explicit(&vs(
+        "a",
+        "  http:
+    - {name: all, route: [{destination: {host: backend}}]}
+    - {name: never, match: [{uri: {exact: /x}}], route: [{destination: {host: backend}}]}",
+    ));
+    assert_eq!(names(&backend(&snapshot)), ["all"]);
+    assert!(has(&diagnostics, &["MESH0105", "spec.http[1]", "spec.http[0]"]));
+}
+
+#[test]
+fn static_conditions_decide_before_merging() {
+    let yaml = format!(
+        "{}{}{}",
+        vs(
+            "a",
+            "  http: [{name: port, match: [{port: 81}], route: [{destination: {host: backend}}]}]"
+        ),
+        vs(
+            "b",
+            "  http: [{name: labels, match: [{sourceLabels: {app: client}, uri: {prefix: /c}}], route: [{destination: {host: backend}}]},
+         {name: others, match: [{sourceLabels: {app: other}}], route: [{destination: {host: backend}}]},
+         {name: elsewhere, match: [{sourceNamespace: other}], route: [{destination: {host: backend}}]}]"
+        ),
+        vs(
+            "c",
+            "  gateways: [some-gateway]
+  http: [{name: edge, route: [{destination: {host: backend}}]},
+         {name: here, match: [{gateways: [mesh], uri: {exact: /h}}], route: [{destination: {host: backend}}]}]"
+        ),
+    );
+    let (snapshot, _) = explicit(&yaml);
+    assert_eq!(names(&backend(&snapshot)), ["labels", "here"]);
+}
+
+#[test]
+fn missing_services_and_subsets_are_refusals_that_say_what_is_missing() {
+    let (snapshot, diagnostics) = explicit(&format!(
+        "{V1_V2}{}",
+        vs(
+            "a",
+            "  http:
+    - {match: [{uri: {prefix: /1}}], route: [{destination: {host: bakend}}]}
+    - {match: [{uri: {prefix: /2}}], route: [{destination: {host: backend, subset: v3}}]}
+    - {match: [{uri: {prefix: /3}}], route: [{destination: {host: backend, port: {number: 81}}}]}
+    - {match: [{uri: {prefix: /4}}], route: [{destination: {host: store}}]}
+    - {match: [{uri: {prefix: /5}}], route: [{destination: {host: backend, subset: v2}}]}"
+        )
+    ));
+    let rules = backend(&snapshot);
+    assert!(target(&rules[0]).contains("bakend.shop.svc.cluster.local does not exist"));
+    assert!(target(&rules[1]).contains("subset v3"));
+    assert!(target(&rules[2]).contains("no port 81"));
+    assert!(target(&rules[3]).contains("several ports"));
+    assert_eq!(
+        target(&rules[4]),
+        "outbound|8080|v2|backend.shop.svc.cluster.local"
+    );
+    assert!(has(
+        &diagnostics,
+        &["MESH0101", "spec.http[0].route[0].destination.host", "did you mean backend.shop.svc"]
+    ));
+    assert!(has(&diagnostics, &["MESH0102", "spec.http[1]", "there are v1, v2"]));
+    assert!(has(&diagnostics, &["MESH0103", "spec.http[2]", "it has 8080"]));
+    assert!(has(&diagnostics, &["MESH0103", "spec.http[3]"]));
+}
+
+#[test]
+fn nearer_tiers_win_whole() {
+    let public = vs("public", "  http: [{name: public, route: [{destination: {host: backend}}]}]");
+    let private = vs(
+        "zz-private",
+        "  exportTo: ['.']
+  http: [{name: private, match: [{uri: {exact: /p}}], route: [{destination: {host: backend}}]}]",
+    );
+    let (snapshot, diagnostics) = explicit(&format!("{public}{private}"));
+    assert_eq!(names(&backend(&snapshot)), ["private"]);
+    assert!(has(&diagnostics, &["MESH0106", "shop/public", "shop/zz-private"]));
+}
+
+#[test]
+fn rewrites_know_what_was_matched() {
+    let (snapshot, _) = explicit(&vs(
+        "a",
+        "  http:
+    - match: [{uri: {prefix: /a/}}, {uri: {exact: /b}}]
+      rewrite: {uri: /x, authority: other}
+      headers: {request: {set: {host: ignored, x-a: '%REQ(x-b)%'}}}
+      route: [{destination: {host: backend}}]",
+    ));
+    let rewrites: Vec<_> = backend(&snapshot)
+        .iter()
+        .map(|rule| match &rule.action {
+            RouteAction::Forward(forward) => forward.rewrite.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(rewrites.len(), 2);
+    assert!(matches!(&rewrites[0].uri, UriRewrite::Prefix { prefixes, .. } if *prefixes[0] == *"/a/"));
+    assert!(matches!(&rewrites[1].uri, UriRewrite::Full(path) if **path == *"/x"));
+    assert_eq!(rewrites[0].authority.as_deref(), Some("other"));
+}
+
+#[test]
+fn delegated_routes_narrow_the_roots() {
+    let yaml = format!(
+        "{}
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: team, namespace: team}}
+spec:
+  http:
+    - {{name: reviews, match: [{{uri: {{prefix: /api/reviews}}}}], route: [{{destination: {{host: backend.shop.svc.cluster.local}}}}]}}
+    - {{name: outside, match: [{{uri: {{prefix: /other}}}}], route: [{{destination: {{host: backend.shop.svc.cluster.local}}}}]}}
+    - {{name: rest, route: [{{destination: {{host: store.shop.svc.cluster.local, port: {{number: 80}}}}}}]}}
+",
+        vs(
+            "root",
+            "  http:
+    - {name: api, match: [{uri: {prefix: /api}}], delegate: {name: team, namespace: team}, timeout: 3s}
+    - {name: lost, match: [{uri: {prefix: /lost}}], delegate: {name: nobody}}
+    - {name: own, route: [{destination: {host: backend}}]}"
+        ),
+    );
+    let (snapshot, diagnostics) = explicit(&yaml);
+    let rules = backend(&snapshot);
+    assert_eq!(names(&rules), ["api-reviews", "api-rest", "own"]);
+    let RouteAction::Forward(forward) = &rules[0].action else {
+        panic!("{rules:?}");
+    };
+    assert_eq!(forward.timeout, Some(std::time::Duration::from_secs(3)));
+    assert!(has(&diagnostics, &["MESH0112", "team/team", "spec.http[1]"]));
+    assert!(has(&diagnostics, &["MESH0112", "shop/root", "spec.http[1].delegate", "nobody"]));
+}

@@ -1,0 +1,202 @@
+//! One document in, one typed object out, or everything that is wrong with it at once.
+//!
+//! The order matters: names people misplace are moved first, then the document is walked against
+//! the schema (unknown fields, wrong types), then it is read into the type, then its meaning is
+//! checked. Each step only runs on what the former let through.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Kind;
+use super::kubernetes::{KubeEndpointSlice, KubeNamespace, KubePod, KubeService};
+use super::object::{Object, Resource};
+use super::problem::{Problem, Severity};
+use super::validate::{Checker, Validate};
+use crate::meta::ObjectKey;
+
+mod alias;
+mod envelope;
+mod kinds;
+mod near;
+mod typed;
+mod walk;
+
+use envelope::Envelope;
+use kinds::Known;
+
+/// What became of one document.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// Which object it is, as far as that could be read; also set when the object was refused.
+    pub key: Option<ObjectKey>,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Everything worth saying about it.
+    pub problems: Vec<Problem>,
+}
+
+/// What became of one document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// A typed object.
+    Object(Object),
+    /// Something we take no part in; the problems say why.
+    Skipped,
+    /// Refused; the problems say why.
+    Rejected,
+}
+
+impl Decoded {
+    /// The object, if there is one.
+    pub fn object(&self) -> Option<&Object> {
+        match &self.outcome {
+            Outcome::Object(object) => Some(object),
+            Outcome::Skipped | Outcome::Rejected => None,
+        }
+    }
+
+    fn rejected(key: Option<ObjectKey>, problems: Vec<Problem>) -> Self {
+        Self {
+            key,
+            outcome: Outcome::Rejected,
+            problems,
+        }
+    }
+}
+
+/// Reads one document.
+pub fn decode(document: Value) -> Decoded {
+    let Value::Object(document) = document else {
+        return Decoded::rejected(
+            None,
+            vec![
+                Problem::new(Severity::Error, "the document is not an object")
+                    .hint("it needs apiVersion, kind, metadata and spec"),
+            ],
+        );
+    };
+    let kind = match kinds::recognise(&document) {
+        Known::Read(kind) => kind,
+        Known::Skipped(problem) => {
+            return Decoded {
+                key: None,
+                outcome: Outcome::Skipped,
+                problems: vec![problem],
+            };
+        }
+        Known::Unknown { likely, problem } => {
+            let key = likely.and_then(|kind| envelope::key(kind, &document));
+            return Decoded::rejected(key, vec![problem]);
+        }
+    };
+    let mut problems = Vec::new();
+    let Some(envelope) = envelope::open(kind, document, &mut problems) else {
+        return Decoded::rejected(None, problems);
+    };
+    let key = envelope.key.clone();
+    match read(kind, envelope, &mut problems) {
+        Some(object) if !has_errors(&problems) => Decoded {
+            key: Some(key),
+            outcome: Outcome::Object(object),
+            problems,
+        },
+        Some(_) | None => Decoded::rejected(Some(key), problems),
+    }
+}
+
+fn read(kind: Kind, envelope: Envelope, problems: &mut Vec<Problem>) -> Option<Object> {
+    match kind {
+        Kind::VirtualService => mesh(kind, envelope, problems, Object::VirtualService),
+        Kind::DestinationRule => mesh(kind, envelope, problems, Object::DestinationRule),
+        Kind::Gateway => mesh(kind, envelope, problems, Object::Gateway),
+        Kind::ServiceEntry => mesh(kind, envelope, problems, Object::ServiceEntry),
+        Kind::Sidecar => mesh(kind, envelope, problems, Object::Sidecar),
+        Kind::WorkloadEntry => mesh(kind, envelope, problems, Object::WorkloadEntry),
+        Kind::PeerAuthentication => mesh(kind, envelope, problems, Object::PeerAuthentication),
+        Kind::RequestAuthentication => {
+            mesh(kind, envelope, problems, Object::RequestAuthentication)
+        }
+        Kind::AuthorizationPolicy => mesh(kind, envelope, problems, Object::AuthorizationPolicy),
+        Kind::Telemetry => mesh(kind, envelope, problems, Object::Telemetry),
+        Kind::Service => kubernetes(
+            envelope,
+            problems,
+            KubeService::from_kubernetes,
+            Object::Service,
+        ),
+        Kind::EndpointSlice => kubernetes(
+            envelope,
+            problems,
+            KubeEndpointSlice::from_kubernetes,
+            Object::EndpointSlice,
+        ),
+        Kind::Pod => kubernetes(envelope, problems, KubePod::from_kubernetes, Object::Pod),
+        Kind::Namespace => kubernetes(
+            envelope,
+            problems,
+            |namespace| Ok(KubeNamespace::from_kubernetes(&namespace)),
+            Object::Namespace,
+        ),
+    }
+}
+
+/// Reads one of the mesh's own kinds.
+fn mesh<S: DeserializeOwned + Validate>(
+    kind: Kind,
+    envelope: Envelope,
+    problems: &mut Vec<Problem>,
+    wrap: impl FnOnce(Arc<Resource<S>>) -> Object,
+) -> Option<Object> {
+    let Envelope {
+        key,
+        meta,
+        mut spec,
+        ..
+    } = envelope;
+    alias::apply(kind, &mut spec, problems);
+    walk::check(kind, &spec, problems);
+    if has_errors(problems) {
+        return None;
+    }
+    let spec: S = typed::read(spec, "spec", problems)?;
+    let mut checker = Checker::new("spec");
+    spec.validate(&mut checker);
+    problems.extend(checker.into_problems());
+    Some(wrap(Arc::new(Resource { key, meta, spec })))
+}
+
+/// Reads one of the kinds of Kubernetes.
+fn kubernetes<K: DeserializeOwned + Serialize, S>(
+    envelope: Envelope,
+    problems: &mut Vec<Problem>,
+    convert: impl FnOnce(K) -> Result<S, Vec<Problem>>,
+    wrap: impl FnOnce(Arc<Resource<S>>) -> Object,
+) -> Option<Object> {
+    let Envelope {
+        key,
+        meta,
+        document,
+        ..
+    } = envelope;
+    let read: K = typed::read(document.clone(), "", problems)?;
+    typed::unknown_fields(&document, &read, problems);
+    match convert(read) {
+        Ok(spec) => Some(wrap(Arc::new(Resource { key, meta, spec }))),
+        Err(found) => {
+            problems.extend(found);
+            None
+        }
+    }
+}
+
+fn has_errors(problems: &[Problem]) -> bool {
+    problems
+        .iter()
+        .any(|problem| problem.severity == Severity::Error)
+}
+
+#[cfg(test)]
+mod tests;

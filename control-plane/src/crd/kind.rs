@@ -1,0 +1,157 @@
+//! The kinds we read: their groups, the versions we serve and the one we store.
+
+use std::fmt;
+
+/// A kind we read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `networking.istio.io` VirtualService.
+    VirtualService,
+    /// `networking.istio.io` DestinationRule.
+    DestinationRule,
+    /// `networking.istio.io` Gateway.
+    Gateway,
+    /// `networking.istio.io` ServiceEntry.
+    ServiceEntry,
+    /// `networking.istio.io` Sidecar.
+    Sidecar,
+    /// `networking.istio.io` WorkloadEntry.
+    WorkloadEntry,
+    /// `security.istio.io` PeerAuthentication.
+    PeerAuthentication,
+    /// `security.istio.io` RequestAuthentication.
+    RequestAuthentication,
+    /// `security.istio.io` AuthorizationPolicy.
+    AuthorizationPolicy,
+    /// `telemetry.istio.io` Telemetry.
+    Telemetry,
+    /// Kubernetes Service.
+    Service,
+    /// Kubernetes EndpointSlice.
+    EndpointSlice,
+    /// Kubernetes Pod.
+    Pod,
+    /// Kubernetes Namespace.
+    Namespace,
+}
+
+impl Kind {
+    /// Every kind we read.
+    pub const ALL: [Self; 14] = [
+        Self::VirtualService,
+        Self::DestinationRule,
+        Self::Gateway,
+        Self::ServiceEntry,
+        Self::Sidecar,
+        Self::WorkloadEntry,
+        Self::PeerAuthentication,
+        Self::RequestAuthentication,
+        Self::AuthorizationPolicy,
+        Self::Telemetry,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Pod,
+        Self::Namespace,
+    ];
+
+    /// The name, as in `kind:`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::Gateway => "Gateway",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::Sidecar => "Sidecar",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::Telemetry => "Telemetry",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
+        }
+    }
+
+    /// The API group; empty for the core group of Kubernetes.
+    pub const fn group(self) -> &'static str {
+        match self {
+            Self::VirtualService
+            | Self::DestinationRule
+            | Self::Gateway
+            | Self::ServiceEntry
+            | Self::Sidecar
+            | Self::WorkloadEntry => "networking.istio.io",
+            Self::PeerAuthentication | Self::RequestAuthentication | Self::AuthorizationPolicy => {
+                "security.istio.io"
+            }
+            Self::Telemetry => "telemetry.istio.io",
+            Self::EndpointSlice => "discovery.k8s.io",
+            Self::Service | Self::Pod | Self::Namespace => "",
+        }
+    }
+
+    /// The versions that are accepted; all of them have the same fields.
+    pub const fn served_versions(self) -> &'static [&'static str] {
+        match self {
+            Self::VirtualService
+            | Self::DestinationRule
+            | Self::Gateway
+            | Self::ServiceEntry
+            | Self::Sidecar
+            | Self::WorkloadEntry => &["v1", "v1beta1", "v1alpha3"],
+            Self::PeerAuthentication | Self::RequestAuthentication | Self::AuthorizationPolicy => {
+                &["v1", "v1beta1"]
+            }
+            Self::Telemetry => &["v1", "v1alpha1"],
+            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace => &["v1"],
+        }
+    }
+
+    /// The version objects are stored in.
+    pub const fn storage_version(self) -> &'static str {
+        if matches!(self, Self::Telemetry) {
+            "v1alpha1"
+        } else {
+            "v1"
+        }
+    }
+
+    /// The served API versions as `group/version`.
+    pub fn api_versions(self) -> Vec<String> {
+        self.served_versions()
+            .iter()
+            .map(|version| match self.group() {
+                "" => (*version).to_owned(),
+                group => format!("{group}/{version}"),
+            })
+            .collect()
+    }
+
+    /// Whether objects of this kind live in a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        !matches!(self, Self::Namespace)
+    }
+
+    /// Whether this is one of the mesh's own resources rather than one of Kubernetes.
+    pub const fn is_mesh_resource(self) -> bool {
+        !matches!(
+            self,
+            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace
+        )
+    }
+
+    /// The kind of this group and name.
+    pub fn find(group: &str, name: &str) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.group() == group && kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

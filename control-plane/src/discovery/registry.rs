@@ -1,0 +1,213 @@
+//! Who is connected, what they hold, and what they refused: for people and for metrics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use mesh_api::workload::WorkloadId;
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::desired::DesiredState;
+use crate::compile::{CaptureMode, ProxyRole};
+
+/// One connected stream; never used twice in a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+/// Who a proxy says it is.
+#[derive(Clone, Debug)]
+pub struct ProxyIdentity {
+    /// Its workload.
+    pub workload: WorkloadId,
+    /// Sidecar or gateway.
+    pub role: ProxyRole,
+    /// How traffic reaches it.
+    pub mode: CaptureMode,
+    /// Its software version.
+    pub software: Arc<str>,
+    /// Where it connected from.
+    pub address: Option<SocketAddr>,
+}
+
+/// A resource a proxy refused, in its own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// The resource's name.
+    pub resource: String,
+    /// The version refused.
+    pub version: String,
+    /// The field at fault.
+    pub field: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// What one session is doing.
+#[derive(Clone, Debug, Default)]
+pub struct SessionStatus {
+    /// Why the proxy has no configuration yet, if it has none.
+    pub waiting: Option<Arc<str>>,
+    /// The configuration it should have.
+    pub desired: Option<Arc<DesiredState>>,
+    /// Whether it has acknowledged exactly that, or that minus what it refused.
+    pub synced: bool,
+    /// Pushes sent.
+    pub pushes: u64,
+    /// Resources sent.
+    pub resources_sent: u64,
+    /// Removals sent.
+    pub removals_sent: u64,
+    /// Pushes acknowledged.
+    pub acks: u64,
+    /// Pushes refused.
+    pub nacks: u64,
+    /// What it refused last and is therefore withheld.
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Debug)]
+struct Connected {
+    who: ProxyIdentity,
+    since: Instant,
+    status: SessionStatus,
+}
+
+/// The connected proxies.
+#[derive(Debug, Default)]
+pub struct Registry {
+    next: AtomicU64,
+    sessions: Mutex<BTreeMap<SessionId, Connected>>,
+}
+
+/// One line of `/debug/syncz`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyReport {
+    /// `NAMESPACE/NAME` of the workload.
+    pub proxy: String,
+    /// `sidecar` or `gateway`.
+    pub role: &'static str,
+    /// `explicit` or `originalDestination`.
+    pub mode: &'static str,
+    /// Its software version.
+    pub software: Arc<str>,
+    /// Where it connected from.
+    pub address: Option<SocketAddr>,
+    /// Seconds since it connected.
+    pub connected_seconds: u64,
+    /// `SYNCED`, `PENDING`, `REFUSED` or `WAITING`.
+    pub state: &'static str,
+    /// Why it has no configuration yet.
+    pub waiting: Option<Arc<str>>,
+    /// Hash of the configuration it should have.
+    pub desired_version: Option<String>,
+    /// Pushes sent.
+    pub pushes: u64,
+    /// Resources sent.
+    pub resources_sent: u64,
+    /// Removals sent.
+    pub removals_sent: u64,
+    /// Pushes acknowledged.
+    pub acks: u64,
+    /// Pushes refused.
+    pub nacks: u64,
+    /// What it refused and is therefore withheld from it.
+    pub refused: Vec<Refused>,
+}
+
+impl Registry {
+    /// A proxy introduced itself.
+    pub fn connect(&self, who: ProxyIdentity, now: Instant) -> SessionId {
+        let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let connected = Connected { who, since: now, status: SessionStatus::default() };
+        let mut sessions = self.sessions.lock();
+        sessions.insert(session, connected);
+        publish_count(&sessions);
+        session
+    }
+
+    /// Its stream ended.
+    pub fn disconnect(&self, session: SessionId) {
+        let mut sessions = self.sessions.lock();
+        sessions.remove(&session);
+        publish_count(&sessions);
+    }
+
+    /// What its session did.
+    pub fn update(&self, session: SessionId, change: impl FnOnce(&mut SessionStatus)) {
+        if let Some(connected) = self.sessions.lock().get_mut(&session) {
+            change(&mut connected.status);
+        }
+    }
+
+    /// Every connected proxy, ordered by name.
+    pub fn report(&self, now: Instant) -> Vec<ProxyReport> {
+        let sessions = self.sessions.lock();
+        let mut reports: Vec<ProxyReport> =
+            sessions.values().map(|connected| connected.report(now)).collect();
+        reports.sort_by(|a, b| a.proxy.cmp(&b.proxy));
+        reports
+    }
+
+    /// What the newest session of a workload should have: `None` if there is no session,
+    /// `Some(None)` if it has no configuration yet.
+    pub fn desired_of(&self, workload: &WorkloadId) -> Option<Option<Arc<DesiredState>>> {
+        let sessions = self.sessions.lock();
+        let newest = sessions.values().rfind(|connected| connected.who.workload == *workload)?;
+        Some(newest.status.desired.clone())
+    }
+}
+
+impl Connected {
+    fn report(&self, now: Instant) -> ProxyReport {
+        let status = &self.status;
+        ProxyReport {
+            proxy: self.who.workload.to_string(),
+            role: match self.who.role {
+                ProxyRole::Sidecar => "sidecar",
+                ProxyRole::Gateway => "gateway",
+            },
+            mode: match self.who.mode {
+                CaptureMode::Explicit => "explicit",
+                CaptureMode::OriginalDestination => "originalDestination",
+            },
+            software: Arc::clone(&self.who.software),
+            address: self.who.address,
+            connected_seconds: now.saturating_duration_since(self.since).as_secs(),
+            state: status.state(),
+            waiting: status.waiting.clone(),
+            desired_version: status.desired.as_ref().map(|state| state.version().to_string()),
+            pushes: status.pushes,
+            resources_sent: status.resources_sent,
+            removals_sent: status.removals_sent,
+            acks: status.acks,
+            nacks: status.nacks,
+            refused: status.refused.clone(),
+        }
+    }
+}
+
+impl SessionStatus {
+    fn state(&self) -> &'static str {
+        match (&self.waiting, self.synced, self.refused.is_empty()) {
+            (Some(_), _, _) => "WAITING",
+            (None, _, false) => "REFUSED",
+            (None, true, true) => "SYNCED",
+            (None, false, true) => "PENDING",
+        }
+    }
+}
+
+fn publish_count(sessions: &BTreeMap<SessionId, Connected>) {
+    let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+    metrics::gauge!("pilot_xds").set(f64::from(count));
+}
+
+/// Time from a change to its acknowledgement, as Istio's `pilot_proxy_convergence_time`.
+pub fn record_convergence(elapsed: Duration) {
+    metrics::histogram!("pilot_proxy_convergence_time").record(elapsed.as_secs_f64());
+}

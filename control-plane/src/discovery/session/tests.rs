@@ -1,0 +1,367 @@
+//! The server's side of the protocol, message by message. What both sides make of each other is
+//! tested where both are at hand.
+
+mod conversation;
+
+use mesh_api::resource::Resource;
+use mesh_api::workload::{Locality, Peer, Workload};
+use proxy_message::Message;
+
+use super::*;
+use mesh_api::encoded::Encoded;
+use mesh_api::policy::{Policy, PolicyRule};
+
+fn hello() -> proto::Hello {
+    proto::Hello {
+        workload: "shop/backend-1".to_owned(),
+        role: proto::Role::Sidecar.into(),
+        capture_mode: proto::CaptureMode::Explicit.into(),
+        proxy_version: "1.2.3".to_owned(),
+        protocol_revision: 1,
+        subscription: Some(proto::hello::Subscription::AllHosts(proto::AllHosts {})),
+        names: Vec::new(),
+        held: Vec::new(),
+    }
+}
+
+fn say(message: Message) -> proto::ProxyMessage {
+    proto::ProxyMessage {
+        message: Some(message),
+    }
+}
+
+fn policy(name: &str, reason: &str) -> Encoded {
+    let rule = if reason.is_empty() {
+        PolicyRule::Allow
+    } else {
+        PolicyRule::Refuse {
+            reason: reason.into(),
+        }
+    };
+    Encoded::new(&Resource::from(Policy {
+        name: mesh_api::name::PolicyName(name.into()),
+        rule,
+    }))
+}
+
+fn desired(resources: impl IntoIterator<Item = Encoded>) -> Arc<DesiredState> {
+    let named = resources
+        .into_iter()
+        .map(|encoded| (encoded.name.clone(), encoded));
+    Arc::new(DesiredState::new(named))
+}
+
+fn pushes(outputs: &[Output]) -> Vec<&proto::Push> {
+    outputs
+        .iter()
+        .filter_map(|output| {
+            if let Output::Send(message) = output
+                && let Some(server_message::Message::Push(push)) = &message.message
+            {
+                Some(push)
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+fn greeted(hello: proto::Hello) -> (Session, Vec<Output>) {
+    let mut session = Session::new();
+    let outputs = session.on_message(say(Message::Hello(hello))).unwrap();
+    (session, outputs)
+}
+
+fn nack(nonce: u64, name: &str, version: Version) -> proto::ProxyMessage {
+    say(Message::Nack(proto::Nack {
+        nonce,
+        rejections: vec![proto::Rejection {
+            name: name.to_owned(),
+            version: version.0,
+            field: "rule".to_owned(),
+            reason: "no".to_owned(),
+        }],
+    }))
+}
+
+fn ack(nonce: u64) -> proto::ProxyMessage {
+    say(Message::Ack(proto::Ack { nonce }))
+}
+
+#[test]
+fn an_introduction_is_passed_on() {
+    let mut asking = hello();
+    asking.names = vec!["workload/127.0.0.9".to_owned()];
+    let (_, outputs) = greeted(asking);
+    let expected = Introduction {
+        workload: "shop/backend-1".parse().unwrap(),
+        role: Role::Sidecar,
+        capture: Capture::Explicit,
+        software: "1.2.3".to_owned(),
+    };
+    let wanted = WorkloadName("127.0.0.9".parse().unwrap());
+    assert_eq!(
+        outputs,
+        [
+            Output::Hello(expected),
+            Output::WantedWorkloads(BTreeSet::from([wanted])),
+        ]
+    );
+}
+
+#[test]
+fn rules_of_the_stream_are_kept() {
+    let state = || desired([policy("a", "")]);
+    let mut session = Session::new();
+    assert_eq!(session.on_message(ack(1)), Err(ProtocolError::HelloMissing));
+    let empty = proto::ProxyMessage { message: None };
+    assert_eq!(
+        session.on_message(empty),
+        Err(ProtocolError::UnknownMessage)
+    );
+
+    let (mut session, _) = greeted(hello());
+    let again = say(Message::Hello(hello()));
+    assert_eq!(session.on_message(again), Err(ProtocolError::HelloAgain));
+
+    let (mut session, _) = greeted(hello());
+    assert_eq!(
+        session.on_message(ack(1)),
+        Err(ProtocolError::UnknownNonce(1))
+    );
+
+    let (mut session, _) = greeted(hello());
+    session.on_desired(state());
+    let silent = say(Message::Nack(proto::Nack {
+        nonce: 1,
+        rejections: Vec::new(),
+    }));
+    assert_eq!(session.on_message(silent), Err(ProtocolError::EmptyNack(1)));
+
+    let (mut session, _) = greeted(hello());
+    session.on_desired(state());
+    session.on_message(ack(1)).unwrap();
+    assert!(session.is_synced());
+    assert_eq!(
+        session.on_message(ack(1)),
+        Err(ProtocolError::UnknownNonce(1))
+    );
+}
+
+type Spoil = fn(&mut proto::Hello);
+
+#[test]
+fn a_bad_introduction_is_refused_and_says_which_field() {
+    let cases: [(&str, Spoil); 6] = [
+        ("workload", |hello| hello.workload = "backend".to_owned()),
+        ("role", |hello| hello.role = 0),
+        ("capture_mode", |hello| hello.capture_mode = 9),
+        ("subscription", |hello| hello.subscription = None),
+        ("names", |hello| hello.names = vec!["pod/x".to_owned()]),
+        ("revision", |hello| hello.protocol_revision = 0),
+    ];
+    for (field, spoil) in cases {
+        let mut hello = hello();
+        spoil(&mut hello);
+        let error = Session::new()
+            .on_message(say(Message::Hello(hello)))
+            .unwrap_err();
+        assert!(error.to_string().contains(field), "{field}: {error}");
+        let status = tonic::Status::from(error);
+        let expected = if field == "revision" {
+            tonic::Code::FailedPrecondition
+        } else {
+            tonic::Code::InvalidArgument
+        };
+        assert_eq!(status.code(), expected, "{field}");
+    }
+}
+
+#[test]
+fn waiting_is_said_once_per_reason_and_takes_nothing_away() {
+    let (mut session, _) = greeted(hello());
+    let reason: Arc<str> = "unknown workload".into();
+    assert_eq!(session.on_waiting(&reason).len(), 1);
+    assert_eq!(session.on_waiting(&reason), []);
+    assert_eq!(session.on_waiting(&"starting".into()).len(), 1);
+    assert_eq!(
+        pushes(&session.on_desired(desired([policy("a", "")]))).len(),
+        1
+    );
+    session.on_message(ack(1)).unwrap();
+    let outputs = session.on_waiting(&reason);
+    assert!(pushes(&outputs).is_empty());
+    assert_eq!(session.expected().count(), 1);
+    assert!(!session.is_synced());
+}
+
+#[test]
+fn only_the_newest_state_is_sent_to_a_busy_proxy() {
+    let (mut session, _) = greeted(hello());
+    let first = session.on_desired(desired([policy("a", "1")]));
+    assert_eq!(pushes(&first).len(), 1);
+    for number in 2..9 {
+        let outputs = session.on_desired(desired([policy("a", &number.to_string())]));
+        assert_eq!(outputs, []);
+    }
+    let newest = policy("a", "8");
+    let outputs = session.on_message(ack(1)).unwrap();
+    let [push] = pushes(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(push.resources, [newest.to_wire()]);
+    // Back to where the proxy will be: nothing.
+    assert_eq!(session.on_desired(desired([newest])), []);
+    session.on_message(ack(2)).unwrap();
+    assert!(session.is_synced());
+}
+
+#[test]
+fn what_was_refused_is_withheld_in_that_version_only() {
+    let (bad, good) = (policy("a", "bad"), policy("b", ""));
+    let (mut session, _) = greeted(hello());
+    session.on_desired(desired([bad.clone(), good.clone()]));
+    let outputs = session
+        .on_message(nack(1, "policy/a", bad.version))
+        .unwrap();
+    let [push] = pushes(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(push.resources, [good.to_wire()]);
+    session.on_message(ack(2)).unwrap();
+    assert!(session.is_synced());
+    let other = policy("a", "better");
+    let outputs = session.on_desired(desired([other.clone(), good.clone()]));
+    assert_eq!(pushes(&outputs)[0].resources, [other.to_wire()]);
+    session.on_message(ack(3)).unwrap();
+    assert!(session.withheld().is_empty());
+    let outputs = session.on_desired(desired([bad.clone(), good]));
+    assert_eq!(pushes(&outputs)[0].resources, [bad.to_wire()]);
+}
+
+#[test]
+fn refused_things_are_tried_again_on_request() {
+    let bad = policy("a", "bad");
+    let (mut session, _) = greeted(hello());
+    session.on_desired(desired([bad.clone()]));
+    let outputs = session
+        .on_message(nack(1, "policy/a", bad.version))
+        .unwrap();
+    assert!(pushes(&outputs).is_empty());
+    let outputs = session.retry_refused();
+    assert_eq!(pushes(&outputs)[0].resources, [bad.to_wire()]);
+}
+
+#[test]
+fn a_refusal_that_names_nothing_known_never_loops() {
+    let (mut session, _) = greeted(hello());
+    let state = desired([policy("a", "1"), policy("b", "")]);
+    session.on_desired(Arc::clone(&state));
+    let outputs = session
+        .on_message(nack(1, "no-such/thing", Version(7)))
+        .unwrap();
+    assert!(pushes(&outputs).is_empty());
+    assert_eq!(session.withheld().len(), 2);
+
+    // A removal that is refused for no reason is not tried again either.
+    let mut holding = hello();
+    holding.held = vec![proto::HeldResource {
+        name: "policy/old".to_owned(),
+        version: 3,
+    }];
+    let (mut session, _) = greeted(holding);
+    let outputs = session.on_desired(desired([]));
+    assert_eq!(pushes(&outputs)[0].removed, ["policy/old"]);
+    let outputs = session.on_message(nack(1, "?", Version(0))).unwrap();
+    assert!(pushes(&outputs).is_empty());
+    let outputs = session.on_desired(desired([policy("a", "")]));
+    assert_eq!(pushes(&outputs).len(), 1, "a new state is a new chance");
+}
+
+#[test]
+fn what_a_proxy_needs_is_not_removed_against_its_will() {
+    let mut holding = hello();
+    holding.held = ["policy/old", "listener/in"]
+        .map(|name| proto::HeldResource {
+            name: name.to_owned(),
+            version: 3,
+        })
+        .to_vec();
+    let (mut session, _) = greeted(holding);
+    let outputs = session.on_desired(desired([policy("new", "")]));
+    assert_eq!(pushes(&outputs)[0].removed.len(), 2);
+    let outputs = session
+        .on_message(nack(1, "listener/in", Version(3)))
+        .unwrap();
+    let [push] = pushes(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(push.removed, ["listener/in"]);
+    assert_eq!(push.resources.len(), 1);
+}
+
+#[test]
+fn names_of_another_time_are_dropped() {
+    let mut holding = hello();
+    holding.held = vec![proto::HeldResource {
+        name: "hologram/7".to_owned(),
+        version: 3,
+    }];
+    let (mut session, _) = greeted(holding);
+    let outputs = session.on_desired(desired([]));
+    assert_eq!(pushes(&outputs)[0].removed, ["hologram/7"]);
+    session.on_message(ack(1)).unwrap();
+    assert!(session.is_synced());
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_answered_once() {
+    let (mut session, _) = greeted(hello());
+    session.on_desired(desired([policy("a", "")]));
+    session.on_message(ack(1)).unwrap();
+    let ask = || {
+        say(Message::Subscribe(proto::Subscribe {
+            names_added: vec!["policy/b".to_owned(), "policy/a".to_owned()],
+            ..proto::Subscribe::default()
+        }))
+    };
+    let outputs = session.on_message(ask()).unwrap();
+    let [push] = pushes(&outputs)[..] else {
+        panic!("{outputs:?}");
+    };
+    assert_eq!(push.removed, ["policy/b"]);
+    assert!(push.resources.is_empty());
+    session.on_message(ack(2)).unwrap();
+    let outputs = session.on_message(ask()).unwrap();
+    assert!(pushes(&outputs).is_empty());
+}
+
+#[test]
+fn workloads_go_to_those_who_ask() {
+    let name = WorkloadName("127.0.0.9".parse().unwrap());
+    let workload = Encoded::new(&Resource::from(Workload {
+        name,
+        id: "shop/x".parse().unwrap(),
+        peer: Peer::default(),
+        locality: Locality::default(),
+        labels: BTreeMap::new(),
+    }));
+    let (mut session, _) = greeted(hello());
+    let outputs = session.on_desired(desired([workload.clone()]));
+    assert!(pushes(&outputs)[0].resources.is_empty());
+    session.on_message(ack(1)).unwrap();
+    let ask = say(Message::Subscribe(proto::Subscribe {
+        names_added: vec![workload.name.to_string()],
+        ..proto::Subscribe::default()
+    }));
+    let outputs = session.on_message(ask).unwrap();
+    assert_eq!(outputs[0], Output::WantedWorkloads(BTreeSet::from([name])));
+    assert_eq!(pushes(&outputs)[0].resources, [workload.to_wire()]);
+    session.on_message(ack(2)).unwrap();
+    let forget = say(Message::Subscribe(proto::Subscribe {
+        names_removed: vec![workload.name.to_string()],
+        ..proto::Subscribe::default()
+    }));
+    let outputs = session.on_message(forget).unwrap();
+    assert_eq!(pushes(&outputs)[0].removed, [workload.name.to_string()]);
+}

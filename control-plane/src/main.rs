@@ -1,0 +1,25 @@
+//! Starts the control plane.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use control_plane::app;
+use control_plane::args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let Command::Serve(settings) = Arguments::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
+    };
+    match runtime.block_on(app::serve(*settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the log may not be set up yet; the operator must see why")]
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("control-plane: {reason}");
+    ExitCode::FAILURE
+}

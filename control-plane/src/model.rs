@@ -1,0 +1,178 @@
+//! Everything the mesh was told, indexed: the one input of the compiler.
+//!
+//! A [`World`] is a value. The order in which objects arrive does not matter, with one exception
+//! that is wanted: a virtual service that comes to refer to something not yet known keeps its
+//! former form in effect until everything it refers to is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use mesh_api::name::EndpointsName;
+use mesh_api::workload::WorkloadId;
+
+use crate::crd::authorization_policy::AuthorizationPolicySpec;
+use crate::crd::destination_rule::DestinationRuleSpec;
+use crate::crd::gateway::GatewaySpec;
+use crate::crd::kubernetes::KubeEndpointSlice;
+use crate::crd::object::Resource;
+use crate::crd::peer_authentication::PeerAuthenticationSpec;
+use crate::crd::request_authentication::RequestAuthenticationSpec;
+use crate::crd::sidecar::SidecarSpec;
+use crate::crd::telemetry::TelemetrySpec;
+use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::meta::ObjectKey;
+
+pub mod apply;
+pub mod catalog;
+pub mod change;
+pub mod endpoints;
+pub mod host;
+pub mod protocol;
+pub mod references;
+pub mod service;
+pub mod settings;
+pub mod slices;
+pub mod visibility;
+pub mod workload;
+
+pub use catalog::Catalog;
+pub use change::{Affected, Change};
+pub use service::Service;
+pub use settings::MeshSettings;
+pub use workload::WorkloadInfo;
+
+/// All inputs. Cloning is cheap: everything big is shared until it changes.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    settings: Arc<MeshSettings>,
+    generation: u64,
+    services: Arc<service::index::ServiceIndex>,
+    slices: Arc<slices::SliceIndex>,
+    workloads: Arc<workload::WorkloadIndex>,
+    pub(crate) virtual_services: Arc<Catalog<VirtualServiceSpec>>,
+    pub(crate) destination_rules: Arc<Catalog<DestinationRuleSpec>>,
+    pub(crate) gateways: Arc<Catalog<GatewaySpec>>,
+    pub(crate) sidecars: Arc<Catalog<SidecarSpec>>,
+    pub(crate) peer_authentications: Arc<Catalog<PeerAuthenticationSpec>>,
+    pub(crate) request_authentications: Arc<Catalog<RequestAuthenticationSpec>>,
+    pub(crate) authorization_policies: Arc<Catalog<AuthorizationPolicySpec>>,
+    pub(crate) telemetries: Arc<Catalog<TelemetrySpec>>,
+    /// Policies no version of which could ever be read.
+    pub(crate) unreadable_policies: BTreeSet<ObjectKey>,
+    /// Virtual services in the last form of which everything they refer to was there.
+    resolved: Arc<BTreeMap<ObjectKey, Arc<Resource<VirtualServiceSpec>>>>,
+    /// What the newest form of a virtual service refers to that is not there.
+    missing: Arc<BTreeMap<ObjectKey, Vec<String>>>,
+}
+
+/// The form of a virtual service that is in effect.
+#[derive(Clone, Debug)]
+pub struct Effective<'w> {
+    /// The object as it is in effect.
+    pub object: &'w Arc<Resource<VirtualServiceSpec>>,
+    /// What the newest form lacks, if a former one is in effect for it.
+    pub held_back_by: &'w [String],
+}
+
+impl World {
+    /// A mesh without any object.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+            ..Self::default()
+        }
+    }
+
+    /// The settings of the mesh.
+    pub fn settings(&self) -> &MeshSettings {
+        &self.settings
+    }
+
+    /// How many batches of changes made a difference so far.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// A workload by name.
+    pub fn workload(&self, id: &WorkloadId) -> Option<&Arc<WorkloadInfo>> {
+        self.workloads.find(id)
+    }
+
+    /// The workload at an address.
+    pub fn workload_at(&self, address: IpAddr) -> Option<&Arc<WorkloadInfo>> {
+        self.workloads.at(address)
+    }
+
+    /// All workloads, by name.
+    pub fn workloads(&self) -> impl Iterator<Item = &Arc<WorkloadInfo>> {
+        self.workloads.iter()
+    }
+
+    /// The workloads of a namespace, by name.
+    pub fn workloads_of_namespace<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<WorkloadInfo>> {
+        self.workloads.of_namespace(namespace)
+    }
+
+    /// The service of a host, whoever may see it.
+    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
+        self.services.find(host)
+    }
+
+    /// All services, by host.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// Every host with all services that claim it; the first has it.
+    pub fn service_claims(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<Service>])> {
+        self.services.all_claims()
+    }
+
+    /// The slices of a service; `None` if it has none.
+    pub fn slices_of(
+        &self,
+        service: &Service,
+    ) -> Option<impl Iterator<Item = &Arc<Resource<KubeEndpointSlice>>>> {
+        self.slices
+            .of_service(&service.key.namespace, &service.key.name)
+    }
+
+    /// All virtual services in the form that is in effect, oldest first.
+    pub fn effective_virtual_services(&self) -> impl Iterator<Item = Effective<'_>> {
+        self.virtual_services.iter().map(|newest| {
+            let lacking = self.missing.get(&newest.key).map(Vec::as_slice);
+            match (lacking, self.resolved.get(&newest.key)) {
+                (Some(lacking), Some(former)) if former.spec != newest.spec => Effective {
+                    object: former,
+                    held_back_by: lacking,
+                },
+                (Some(_) | None, _) => Effective {
+                    object: newest,
+                    held_back_by: &[],
+                },
+            }
+        })
+    }
+
+    /// The names of all endpoint sets.
+    pub fn endpoint_sets(&self) -> impl Iterator<Item = EndpointsName> {
+        self.services().flat_map(|service| {
+            service.ports.iter().map(|port| EndpointsName {
+                host: Arc::clone(&service.host),
+                port: port.number,
+            })
+        })
+    }
+
+    /// All namespaces something is in.
+    pub fn namespaces(&self) -> BTreeSet<&str> {
+        let services = self.services().map(|service| service.namespace());
+        let workloads = self.workloads().map(|workload| &*workload.id.namespace);
+        let routes = self.virtual_services.iter().map(|one| one.namespace());
+        services.chain(workloads).chain(routes).collect()
+    }
+}

@@ -1,0 +1,272 @@
+//! Changes of the inputs, and what each of them concerns.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use mesh_api::name::EndpointsName;
+use mesh_api::workload::WorkloadId;
+
+use super::change::{Affected, Change};
+use super::references::{KnownSubsets, missing};
+use super::service::{Service, entry as service_entry, kubernetes};
+use super::workload::{WorkloadInfo, entry as workload_entry, pod};
+use super::{Catalog, World};
+use crate::crd::object::Resource;
+use crate::crd::{Kind, Object};
+use crate::meta::ObjectKey;
+
+impl World {
+    /// Takes in a batch of changes and says what they may have altered.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Affected {
+        let mut affected = Affected::default();
+        for change in changes {
+            affected.config |= self.unreadable_policies.remove(change.key());
+            match change {
+                Change::Set(object) => self.set(object, &mut affected),
+                Change::Remove(key) => self.remove(&key, &mut affected),
+                Change::Unreadable(key) => self.unreadable(key, &mut affected),
+            }
+        }
+        if affected.config {
+            self.settle();
+        }
+        if !affected.is_empty() {
+            self.generation += 1;
+        }
+        affected
+    }
+
+    fn set(&mut self, object: Object, affected: &mut Affected) {
+        match object {
+            Object::VirtualService(object) => put(&mut self.virtual_services, &object, affected),
+            Object::DestinationRule(object) => put(&mut self.destination_rules, &object, affected),
+            Object::Gateway(object) => put(&mut self.gateways, &object, affected),
+            Object::Sidecar(object) => put(&mut self.sidecars, &object, affected),
+            Object::PeerAuthentication(object) => {
+                put(&mut self.peer_authentications, &object, affected);
+            }
+            Object::RequestAuthentication(object) => {
+                put(&mut self.request_authentications, &object, affected);
+            }
+            Object::AuthorizationPolicy(object) => {
+                put(&mut self.authorization_policies, &object, affected);
+            }
+            Object::Telemetry(object) => put(&mut self.telemetries, &object, affected),
+            Object::ServiceEntry(object) => {
+                let services = service_entry::services(&object, &self.settings.cluster_id);
+                self.replace_services(&object.key, services, affected);
+            }
+            Object::Service(object) => {
+                let service = kubernetes::service(&object, &self.settings.cluster_domain);
+                self.replace_services(&object.key, vec![service], affected);
+            }
+            Object::EndpointSlice(object) => {
+                let key = object.key.clone();
+                self.replace_slice(&key, Some(object), affected);
+            }
+            Object::Pod(object) => {
+                let info = pod::workload(&object, &self.settings.cluster_id);
+                self.replace_workload(&object.key, Some(info), affected);
+            }
+            Object::WorkloadEntry(object) => {
+                let info = workload_entry::workload(
+                    &workload_id(&object.key),
+                    &object.spec,
+                    &self.settings.cluster_id,
+                );
+                self.replace_workload(&object.key, Some(info), affected);
+            }
+            // Nothing that is compiled depends on a namespace's own object yet.
+            Object::Namespace(_) => {}
+        }
+    }
+
+    fn remove(&mut self, key: &ObjectKey, affected: &mut Affected) {
+        match key.kind {
+            Kind::VirtualService => take(&mut self.virtual_services, key, affected),
+            Kind::DestinationRule => take(&mut self.destination_rules, key, affected),
+            Kind::Gateway => take(&mut self.gateways, key, affected),
+            Kind::Sidecar => take(&mut self.sidecars, key, affected),
+            Kind::PeerAuthentication => take(&mut self.peer_authentications, key, affected),
+            Kind::RequestAuthentication => take(&mut self.request_authentications, key, affected),
+            Kind::AuthorizationPolicy => take(&mut self.authorization_policies, key, affected),
+            Kind::Telemetry => take(&mut self.telemetries, key, affected),
+            Kind::ServiceEntry | Kind::Service => {
+                self.replace_services(key, Vec::new(), affected);
+            }
+            Kind::EndpointSlice => self.replace_slice(key, None, affected),
+            Kind::Pod | Kind::WorkloadEntry => self.replace_workload(key, None, affected),
+            Kind::Namespace => {}
+        }
+    }
+
+    /// Only policies need to be remembered: a route that was never read routes nothing.
+    fn unreadable(&mut self, key: ObjectKey, affected: &mut Affected) {
+        let policy = match key.kind {
+            Kind::PeerAuthentication
+            | Kind::RequestAuthentication
+            | Kind::AuthorizationPolicy => true,
+            Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::Sidecar
+            | Kind::Telemetry
+            | Kind::ServiceEntry
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Pod
+            | Kind::WorkloadEntry
+            | Kind::Namespace => false,
+        };
+        if policy {
+            self.unreadable_policies.insert(key);
+            affected.config = true;
+        }
+    }
+
+    fn replace_services(
+        &mut self,
+        key: &ObjectKey,
+        services: Vec<Service>,
+        affected: &mut Affected,
+    ) {
+        // Ports that go away take their endpoint sets with them.
+        let before = self.sets_of_key(key);
+        let hosts = Arc::make_mut(&mut self.services).replace(key, services);
+        if hosts.is_empty() {
+            return;
+        }
+        affected.config = true;
+        affected.endpoints.extend(before);
+        for host in hosts {
+            if let Some(service) = self.services.find(&host) {
+                affected.endpoints.extend(sets(service));
+            }
+        }
+    }
+
+    fn sets_of_key(&self, key: &ObjectKey) -> Vec<EndpointsName> {
+        self.services
+            .iter()
+            .filter(|service| service.key == *key)
+            .flat_map(|service| sets(service).collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn replace_slice(
+        &mut self,
+        key: &ObjectKey,
+        slice: Option<Arc<Resource<crate::crd::kubernetes::KubeEndpointSlice>>>,
+        affected: &mut Affected,
+    ) {
+        for (namespace, name) in Arc::make_mut(&mut self.slices).replace(key, slice) {
+            let host = super::host::service_host(&name, &namespace, &self.settings.cluster_domain);
+            if let Some(service) = self.services.find(&host) {
+                affected.endpoints.extend(sets(service));
+            }
+        }
+    }
+
+    fn replace_workload(
+        &mut self,
+        key: &ObjectKey,
+        info: Option<WorkloadInfo>,
+        affected: &mut Affected,
+    ) {
+        let id = workload_id(key);
+        let is_pod = key.kind == Kind::Pod;
+        let info = info.map(Arc::new);
+        let former =
+            Arc::make_mut(&mut self.workloads).replace(&id, is_pod, info.as_ref().map(Arc::clone));
+        if former == info {
+            return;
+        }
+        let forms: Vec<&Arc<WorkloadInfo>> = former.iter().chain(info.iter()).collect();
+        for form in &forms {
+            affected.addresses.extend(form.addresses.iter().copied());
+        }
+        let concerned: BTreeSet<EndpointsName> = self
+            .services
+            .iter()
+            .filter(|service| service.namespace() == &*id.namespace)
+            .filter(|service| {
+                forms
+                    .iter()
+                    .any(|form| service.selects(&id.namespace, &form.labels))
+                    || self.names_workload(service, &forms)
+            })
+            .flat_map(|service| sets(service))
+            .collect();
+        affected.endpoints.extend(concerned);
+        affected.workloads.insert(id);
+    }
+
+    /// Whether a slice of the service leads to one of these forms of a workload.
+    fn names_workload(&self, service: &Service, forms: &[&Arc<WorkloadInfo>]) -> bool {
+        let Some(slices) = self.slices_of(service) else {
+            return false;
+        };
+        slices
+            .flat_map(|slice| &slice.spec.endpoints)
+            .any(|endpoint| {
+                forms.iter().any(|form| {
+                    let named = endpoint
+                        .target
+                        .as_ref()
+                        .is_some_and(|target| *target.name == *form.id.name);
+                    named
+                        || endpoint.addresses.iter().any(|address| {
+                            address
+                                .parse()
+                                .is_ok_and(|address| form.addresses.contains(&address))
+                        })
+                })
+            })
+    }
+
+    /// Decides which form of each virtual service is in effect.
+    fn settle(&mut self) {
+        let subsets = KnownSubsets::of(self);
+        let mut lacking = std::collections::BTreeMap::new();
+        let mut resolved = std::collections::BTreeMap::new();
+        for newest in self.virtual_services.iter() {
+            let missing = missing(self, &subsets, newest);
+            if missing.is_empty() {
+                resolved.insert(newest.key.clone(), Arc::clone(newest));
+            } else {
+                if let Some(former) = self.resolved.get(&newest.key) {
+                    resolved.insert(newest.key.clone(), Arc::clone(former));
+                }
+                lacking.insert(newest.key.clone(), missing);
+            }
+        }
+        self.missing = Arc::new(lacking);
+        self.resolved = Arc::new(resolved);
+    }
+}
+
+fn put<T: Clone + PartialEq>(
+    catalog: &mut Arc<Catalog<T>>,
+    object: &Arc<Resource<T>>,
+    affected: &mut Affected,
+) {
+    affected.config |= Arc::make_mut(catalog).set(object);
+}
+
+fn take<T: Clone>(catalog: &mut Arc<Catalog<T>>, key: &ObjectKey, affected: &mut Affected) {
+    affected.config |= Arc::make_mut(catalog).remove(key);
+}
+
+fn workload_id(key: &ObjectKey) -> WorkloadId {
+    WorkloadId {
+        namespace: Arc::from(key.namespace.as_str()),
+        name: Arc::from(key.name.as_str()),
+    }
+}
+
+fn sets(service: &Service) -> impl Iterator<Item = EndpointsName> {
+    service.ports.iter().map(|port| EndpointsName {
+        host: Arc::clone(&service.host),
+        port: port.number,
+    })
+}

@@ -1,0 +1,134 @@
+//! Services: those of Kubernetes and those of service entries, under one type.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use mesh_api::units::Port;
+use mesh_api::workload::{Labels, ServiceIdentity};
+
+use super::protocol::Protocol;
+use super::visibility::Visibility;
+use super::workload::WorkloadInfo;
+use crate::meta::{ObjectKey, ObjectMeta, Precedence};
+
+pub mod entry;
+pub mod index;
+pub mod kubernetes;
+
+/// A service of the registry.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// The full name; lower case; may be a wildcard in a service entry.
+    pub host: Arc<str>,
+    /// What telemetry calls it.
+    pub identity: ServiceIdentity,
+    /// The object it comes from.
+    pub key: ObjectKey,
+    /// When that was created.
+    pub meta: ObjectMeta,
+    /// Its ports, in the order given.
+    pub ports: Vec<ServicePort>,
+    /// Virtual addresses.
+    pub addresses: Vec<IpNet>,
+    /// How its endpoints are found.
+    pub resolution: Resolution,
+    /// Which workloads stand behind it; `None` if none are selected.
+    pub selector: Option<Labels>,
+    /// Endpoints written in the object.
+    pub endpoints: Vec<Arc<WorkloadInfo>>,
+    /// Who sees it.
+    pub visibility: Visibility,
+    /// Whether workloads that are not ready count too.
+    pub publish_not_ready: bool,
+    /// Whether it is a service of Kubernetes.
+    pub is_kubernetes: bool,
+}
+
+/// A port of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The port clients use.
+    pub number: Port,
+    /// Its name; empty if it has none.
+    pub name: Arc<str>,
+    /// What is spoken there.
+    pub protocol: Protocol,
+    /// Where it leads on a workload.
+    pub target: TargetPort,
+}
+
+/// The workload's port behind a service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// This one.
+    Number(Port),
+    /// The one of this name.
+    Name(Arc<str>),
+}
+
+impl TargetPort {
+    /// The port on one workload; `None` if that has no port of the name.
+    pub fn on(&self, workload: &WorkloadInfo) -> Option<Port> {
+        match self {
+            Self::Number(port) => Some(*port),
+            Self::Name(name) => workload.ports.get(name).copied(),
+        }
+    }
+}
+
+/// How the endpoints of a service are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    /// The control plane knows them.
+    Known,
+    /// As `Known`, but clients choose one themselves by its address (headless).
+    Headless,
+    /// Where the connection was going (`resolution: NONE`).
+    OriginalDestination,
+    /// The proxy resolves names.
+    Dns {
+        /// One address at a time (`DNS_ROUND_ROBIN`).
+        first_only: bool,
+    },
+    /// The proxy resolves the name each request carries (`DYNAMIC_DNS`).
+    DynamicDns,
+    /// It is another name of this host (`ExternalName`).
+    Alias(Arc<str>),
+}
+
+impl Service {
+    /// Its place among services that claim the same host.
+    pub fn precedence(&self) -> (bool, Precedence<'_>) {
+        (!self.is_kubernetes, Precedence::new(&self.key, &self.meta))
+    }
+
+    /// The namespace it is in.
+    pub fn namespace(&self) -> &str {
+        &self.key.namespace
+    }
+
+    /// A port by number.
+    pub fn port(&self, number: Port) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// The virtual addresses that are single addresses.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses
+            .iter()
+            .filter(|net| net.prefix_len() == net.max_prefix_len())
+            .map(IpNet::addr)
+    }
+
+    /// Whether the service selects a workload of `namespace` with these labels.
+    pub fn selects(&self, namespace: &str, labels: &Labels) -> bool {
+        self.namespace() == namespace
+            && self.selector.as_ref().is_some_and(|selector| {
+                super::workload::selects(
+                    selector.iter().map(|(key, value)| (&**key, &**value)),
+                    labels,
+                )
+            })
+    }
+}

@@ -1,0 +1,142 @@
+//! What is wrong with the user's input, as it stands now: printed once when it appears, once when
+//! it is gone, and available as a whole at any time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::analyze;
+use crate::compile::diagnostics::Diagnostic;
+use crate::crd::Severity;
+use crate::model::World;
+use crate::source::{PlaceReports, Report};
+
+/// The current findings.
+#[derive(Debug, Default)]
+pub struct Board {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    reports: BTreeMap<Arc<str>, Vec<Report>>,
+    findings: Vec<Diagnostic>,
+    printed: BTreeSet<String>,
+}
+
+/// Something found while reading a source, as `/debug/diagnostics` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceFinding {
+    /// `error`, `warning` or `info`.
+    pub severity: String,
+    /// The file, relative to the folder.
+    pub file: Arc<str>,
+    /// Number of the document within it, from 1.
+    pub document: Option<usize>,
+    /// Line the document begins at, from 1.
+    pub line: Option<usize>,
+    /// The object, as far as it is known.
+    pub object: Option<String>,
+    /// Path of the field.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// The way out.
+    pub hint: Option<String>,
+}
+
+impl From<&Report> for SourceFinding {
+    fn from(report: &Report) -> Self {
+        let Report { severity, origin, object, field, message, hint } = report;
+        Self {
+            severity: severity.to_string(),
+            file: Arc::clone(&origin.place),
+            document: origin.position.map(|position| position.document),
+            line: origin.position.map(|position| position.line),
+            object: object.as_ref().map(ToString::to_string),
+            field: field.clone(),
+            message: message.clone(),
+            hint: hint.clone(),
+        }
+    }
+}
+
+/// Everything on the board.
+#[derive(Clone, Debug, Serialize)]
+pub struct Diagnostics {
+    /// What reading the sources found.
+    pub sources: Vec<SourceFinding>,
+    /// What compiling the objects found.
+    pub objects: Vec<Diagnostic>,
+}
+
+impl Board {
+    /// What reading some places found: per place, the whole current set.
+    pub fn replace_reports(&self, places: Vec<PlaceReports>) {
+        if places.is_empty() {
+            return;
+        }
+        let mut state = self.state.lock();
+        for PlaceReports { place, reports } in places {
+            if reports.is_empty() {
+                state.reports.remove(&place);
+            } else {
+                state.reports.insert(place, reports);
+            }
+        }
+        state.print();
+    }
+
+    /// What the objects of the world say about each other.
+    pub fn replace_findings(&self, world: &World) {
+        let findings = analyze::analyze(world);
+        let mut state = self.state.lock();
+        state.findings = findings;
+        state.print();
+    }
+
+    /// Everything on the board.
+    pub fn diagnostics(&self) -> Diagnostics {
+        let state = self.state.lock();
+        Diagnostics {
+            sources: state.reports.values().flatten().map(SourceFinding::from).collect(),
+            objects: state.findings.clone(),
+        }
+    }
+}
+
+impl State {
+    fn print(&mut self) {
+        let mut now = BTreeSet::new();
+        let reports = self.reports.values().flatten().map(|report| (report.severity, report.to_string()));
+        let findings = self.findings.iter().map(|finding| (finding.severity(), finding.to_string()));
+        let mut counts = [0_u32; 3];
+        for (severity, text) in reports.chain(findings) {
+            let index = match severity {
+                Severity::Error => 0,
+                Severity::Warning => 1,
+                Severity::Info => 2,
+            };
+            if let Some(count) = counts.get_mut(index) {
+                *count += 1;
+            }
+            if !self.printed.contains(&text) {
+                match severity {
+                    Severity::Error => tracing::error!("{text}"),
+                    Severity::Warning => tracing::warn!("{text}"),
+                    Severity::Info => tracing::info!("{text}"),
+                }
+            }
+            now.insert(text);
+        }
+        for gone in self.printed.difference(&now) {
+            tracing::info!("resolved: {gone}");
+        }
+        self.printed = now;
+        for (severity, count) in ["error", "warning", "info"].into_iter().zip(counts) {
+            metrics::gauge!("mesh_diagnostics", "severity" => severity).set(f64::from(count));
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What one file holds: its objects with their last good versions, and what is wrong with it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::parse::{Broken, Document, looks_unfinished, parse};
+use crate::crd::problem::{Problem, Severity};
+use crate::crd::{Object, Outcome};
+use crate::meta::ObjectKey;
+use crate::source::{Origin, Position, Report};
+
+/// One object of a file.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Which object it is.
+    pub(super) key: ObjectKey,
+    /// Where its document stands.
+    pub(super) position: Position,
+    /// The last good version; none if there never was one.
+    pub(super) object: Option<Object>,
+    /// When this file first named the object, in the order of all such events.
+    pub(super) claim: u64,
+    /// Set while the object is missing from the file, but that is not believed yet.
+    pub(super) leaving: Option<Instant>,
+}
+
+/// What was found at the place of a file, read as far as that is possible.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// The file is gone.
+    Missing,
+    /// The file is there but cannot be read or used.
+    Unusable(Broken),
+    /// The file, and its documents unless its syntax is broken.
+    Text {
+        /// The content.
+        bytes: Vec<u8>,
+        /// The documents.
+        documents: Result<Vec<Document>, Broken>,
+    },
+}
+
+impl Seen {
+    /// Reads a file.
+    pub(super) fn read(place: &str, bytes: Vec<u8>) -> Self {
+        let documents = parse(place, &bytes);
+        Self::Text { bytes, documents }
+    }
+
+    /// Whether this may be something half written rather than something meant.
+    pub(super) fn is_doubtful(&self, place: &str, file: &File) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Unusable(_) => false,
+            Self::Text { bytes, documents } => {
+                let emptied =
+                    |documents: &Vec<Document>| documents.is_empty() && !file.entries.is_empty();
+                looks_unfinished(place, bytes) || documents.as_ref().map_or(true, emptied)
+            }
+        }
+    }
+}
+
+/// Something doubtful, and until when it has to stay to be believed.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// What was found.
+    pub(super) seen: Seen,
+    /// When it is believed.
+    pub(super) until: Instant,
+}
+
+/// One file.
+#[derive(Debug, Default)]
+pub(super) struct File {
+    /// The content that is believed.
+    pub(super) bytes: Option<Vec<u8>>,
+    /// The objects.
+    pub(super) entries: Vec<Entry>,
+    /// What was found but is not believed yet.
+    pub(super) pending: Option<Pending>,
+    /// What is wrong with the file as a whole.
+    broken: Option<Broken>,
+    /// What there is to say about its documents.
+    said: Vec<(Position, Option<ObjectKey>, Problem)>,
+}
+
+impl File {
+    /// Whether this is the content that is believed already.
+    pub(super) fn believes(&self, bytes: &[u8]) -> bool {
+        self.bytes.as_deref() == Some(bytes)
+    }
+
+    /// Whether this is the content that is already being waited for.
+    pub(super) fn waits_for(&self, bytes: &[u8]) -> bool {
+        self.pending.as_ref().is_some_and(|pending| {
+            matches!(&pending.seen, Seen::Text { bytes: waiting, .. } if waiting == bytes)
+        })
+    }
+
+    /// Waits with something doubtful. A file that is still gone keeps its time.
+    pub(super) fn wait(&mut self, seen: Seen, until: Instant) {
+        let still_gone = matches!(seen, Seen::Missing)
+            && self
+                .pending
+                .as_ref()
+                .is_some_and(|pending| matches!(pending.seen, Seen::Missing));
+        if !still_gone {
+            self.pending = Some(Pending { seen, until });
+        }
+    }
+
+    /// Whether an entry is on its way out, so that another file may take the object over.
+    pub(super) fn is_weak(&self, entry: &Entry) -> bool {
+        let emptied = self
+            .pending
+            .as_ref()
+            .is_some_and(|pending| match &pending.seen {
+                Seen::Missing => true,
+                Seen::Unusable(_) => false,
+                Seen::Text { documents, .. } => documents.as_ref().is_ok_and(Vec::is_empty),
+            });
+        emptied || entry.leaving.is_some()
+    }
+
+    /// Keeps what the file held, because what it holds now cannot be read.
+    pub(super) fn hold(&mut self, broken: Broken, bytes: Option<Vec<u8>>) {
+        self.broken = Some(broken);
+        self.bytes = bytes;
+        for entry in &mut self.entries {
+            entry.leaving = None;
+        }
+    }
+
+    /// Takes over the documents of the file. Objects that are gone leave at `until`, or at once.
+    pub(super) fn replace(
+        &mut self,
+        place: &Arc<str>,
+        bytes: Vec<u8>,
+        documents: Vec<Document>,
+        until: Option<Instant>,
+        next_claim: &mut u64,
+    ) {
+        self.bytes = Some(bytes);
+        self.broken = None;
+        self.said.clear();
+        let mut before = std::mem::take(&mut self.entries);
+        let mut named: BTreeSet<ObjectKey> = BTreeSet::new();
+        let mut unnamed = false;
+        for Document { position, decoded } in documents {
+            for problem in decoded.problems {
+                self.said.push((position, decoded.key.clone(), problem));
+            }
+            let Some(key) = decoded.key else {
+                unnamed |= decoded.outcome == Outcome::Rejected;
+                continue;
+            };
+            if !named.insert(key.clone()) {
+                self.twice(place, position, key);
+                continue;
+            }
+            let old = before
+                .iter()
+                .position(|entry| entry.key == key)
+                .map(|at| before.remove(at));
+            let claim = old.as_ref().map_or_else(
+                || {
+                    *next_claim += 1;
+                    *next_claim
+                },
+                |old| old.claim,
+            );
+            let kept = old.and_then(|old| old.object);
+            let object = match decoded.outcome {
+                Outcome::Object(object) => Some(object),
+                Outcome::Skipped => continue,
+                Outcome::Rejected => {
+                    self.fallback(position, &key, kept.is_some());
+                    kept
+                }
+            };
+            self.entries.push(Entry {
+                key,
+                position,
+                object,
+                claim,
+                leaving: None,
+            });
+        }
+        for mut entry in before {
+            // A document without a readable name may be the object that seems to be gone.
+            entry.leaving = match (unnamed, until) {
+                (true, _) => None,
+                (false, Some(until)) => Some(entry.leaving.unwrap_or(until)),
+                (false, None) => continue,
+            };
+            self.entries.push(entry);
+        }
+    }
+
+    fn twice(&mut self, place: &Arc<str>, position: Position, key: ObjectKey) {
+        let first = self
+            .entries
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.position);
+        let first = Origin {
+            place: Arc::clone(place),
+            position: first,
+        };
+        let message = format!("is also defined in {first}, which stays in force");
+        let problem =
+            Problem::new(Severity::Error, message).hint("remove or rename one of the two");
+        self.said.push((position, Some(key), problem));
+    }
+
+    fn fallback(&mut self, position: Position, key: &ObjectKey, kept: bool) {
+        let message = if kept {
+            "the document is refused; the last good version stays in force"
+        } else {
+            "the document is refused, and there is no earlier version to fall back to"
+        };
+        let problem = Problem::new(Severity::Error, message).hint("repair what is named above");
+        self.said.push((position, Some(key.clone()), problem));
+    }
+
+    /// Everything there is to say about the file.
+    pub(super) fn reports(&self, place: &Arc<str>) -> Vec<Report> {
+        let origin = |position| Origin {
+            place: Arc::clone(place),
+            position,
+        };
+        if let Some(broken) = &self.broken {
+            let mut reports = vec![Report::new(
+                origin(broken.position),
+                None,
+                broken.problem.clone(),
+            )];
+            if !self.entries.is_empty() {
+                let message = format!(
+                    "the file is held back; the last good versions of its {} objects stay in force",
+                    self.entries.len()
+                );
+                let problem = Problem::new(Severity::Warning, message);
+                reports.push(Report::new(origin(None), None, problem));
+            }
+            return reports;
+        }
+        self.said
+            .iter()
+            .map(|(position, key, problem)| {
+                Report::new(origin(Some(*position)), key.clone(), problem.clone())
+            })
+            .collect()
+    }
+}
