@@ -1,0 +1,250 @@
+//! The process from start to stop: what is started after what, and the reverse.
+//!
+//! Start: probes and admin pages, workers, the configuration stream; ready when the first
+//! configuration is in effect. Stop: not ready, a while of accepting still, then every
+//! connection is told to finish, then whatever remains is cut.
+
+mod process;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::future::select_all;
+use mesh_api::proto;
+use mesh_runtime::build_info::BuildInfo;
+use mesh_runtime::drain::{Drain, Drained};
+use mesh_runtime::process::ProcessSection;
+use mesh_runtime::prometheus::Prometheus;
+use mesh_runtime::readiness::{Gate, Readiness};
+use mesh_runtime::shutdown::{Shutdown, StopReason};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::admin::{self, Admin, Request};
+use crate::bootstrap::{Mode, Role, Settings};
+use crate::config::live::LiveConfig;
+use crate::control::client::InvalidControlPlane;
+use crate::control::{self, ClientSettings, ControlStatus, Identity};
+use crate::listeners::{self, Applier};
+use crate::net::permits::{ConnectionPermits, connections_for};
+use crate::runtimes::{self, WorkerThread};
+use crate::telemetry::peers::PeerRequests;
+use crate::telemetry::{AccessLog, Telemetry};
+use crate::worker::{Command, Shared, Worker};
+
+/// Histogram buckets, in seconds, of what the exporter itself counts.
+const BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
+/// The longest a proxy whose parent is gone takes to finish what is in flight.
+const ORPHANED: Duration = Duration::from_secs(1);
+/// How long the last access-log lines may take to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// Runs the proxy until it is told to stop.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let mut shutdown = Shutdown::listen(settings.exit_on_stdin_close)
+        .context("cannot listen for signals")?;
+    process::log_panics();
+    tracing::info!(
+        version = %BuildInfo::of("proxy"),
+        workload = %settings.workload,
+        address = %settings.address,
+        workers = settings.concurrency.get(),
+        "starting"
+    );
+    let mut proxy = Proxy::start(Arc::clone(&settings)).await?;
+    let hurry = loop {
+        tokio::select! {
+            reason = shutdown.recv() => {
+                tracing::info!(%reason, "stopping");
+                break reason == StopReason::StdinClosed;
+            }
+            request = proxy.requests.recv() => match request {
+                Some(Request::Drain) => proxy.start_draining(),
+                Some(Request::Quit) | None => {
+                    tracing::info!("stopping as asked on the admin port");
+                    break false;
+                }
+            },
+            ended = &mut proxy.control => {
+                let Err(error) = ended.context("the configuration stream's task ended")?;
+                return Err(error.into());
+            }
+            id = ended(&mut proxy.workers) => {
+                anyhow::bail!("worker {id} ended; the proxy cannot go on without it");
+            }
+        }
+    };
+    tokio::select! {
+        () = proxy.stop(hurry) => {}
+        reason = shutdown.recv() => {
+            let remaining = proxy.drain.in_flight();
+            tracing::warn!(%reason, remaining, "stopping at once: told a second time");
+        }
+    }
+    proxy.flush().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Which worker thread ended first.
+async fn ended(workers: &mut [WorkerThread]) -> usize {
+    let ends = workers.iter_mut().map(|worker| {
+        let id = worker.id;
+        Box::pin(async move {
+            // Resolves with an error, since nobody sends: the thread dropped its end.
+            let _gone = (&mut worker.ended).await;
+            id
+        })
+    });
+    select_all(ends).await.0
+}
+
+/// The parts of a running proxy.
+struct Proxy {
+    settings: Arc<Settings>,
+    telemetry: Telemetry,
+    drain: Drain,
+    accepting: Gate,
+    workers: Vec<WorkerThread>,
+    requests: mpsc::Receiver<Request>,
+    control: JoinHandle<Result<Infallible, InvalidControlPlane>>,
+}
+
+impl Proxy {
+    async fn start(settings: Arc<Settings>) -> anyhow::Result<Self> {
+        let prometheus = Prometheus::install(&BUCKETS).context("cannot count")?;
+        let readiness = Readiness::new();
+        let configured = readiness.gate("configuration");
+        let accepting = readiness.gate("accepting connections");
+        let live = LiveConfig::new();
+        let drain = Drain::new();
+        let permits = permits(&settings);
+        let (peers, wanted_peers) = PeerRequests::channel();
+        let access_log = AccessLog::start(settings.access_log, io::stdout())
+            .context("cannot start the access log")?;
+        let telemetry = Telemetry::new().with_access_log(access_log).with_peer_requests(peers);
+        sections(&prometheus, &telemetry, &permits);
+        tokio::spawn(prometheus.clone().upkeep());
+
+        let (ask, requests) = mpsc::channel(4);
+        let status = ControlStatus::default();
+        let admin = Admin {
+            live: Arc::clone(&live),
+            control: status.clone(),
+            readiness,
+            prometheus,
+            ask,
+        };
+        admin::start(&settings, &admin).await?;
+
+        let shared = Shared {
+            settings: Arc::clone(&settings),
+            live: Arc::clone(&live),
+            permits,
+            drain: drain.watch(),
+        };
+        let workers = start_workers(&shared, &telemetry)?;
+        let senders = workers.iter().map(|worker| worker.commands.clone()).collect();
+        let applier = Applier::new(Arc::clone(&settings), live, senders);
+        let client = client_settings(&settings);
+        let control = control::run(client, applier, wanted_peers, status, configured);
+        let control = tokio::spawn(control);
+        accepting.open();
+        Ok(Self { settings, telemetry, drain, accepting, workers, requests, control })
+    }
+
+    /// Tells load balancers and clients that this proxy is going; it still accepts.
+    fn start_draining(&self) {
+        self.accepting.close();
+        self.drain.trigger();
+    }
+
+    /// Stops in order; `hurry` where nobody is there any more to be considerate of.
+    async fn stop(&mut self, hurry: bool) {
+        self.accepting.close();
+        let settings = &self.settings;
+        let mut limit = settings.drain_timeout;
+        if hurry {
+            limit = limit.min(ORPHANED);
+        } else {
+            tokio::time::sleep(settings.min_drain).await;
+        }
+        self.drain.trigger();
+        let commands: Vec<mpsc::Sender<Command>> =
+            self.workers.iter().map(|worker| worker.commands.clone()).collect();
+        listeners::stop_accepting(&commands).await;
+        match self.drain.wait_idle(limit).await {
+            Drained::Idle => {}
+            Drained::DeadlinePassed { remaining } => {
+                tracing::warn!(remaining, "connections were cut: they took too long to finish");
+            }
+        }
+    }
+
+    async fn flush(&self) {
+        if let Some(log) = self.telemetry.access_log()
+            && !log.flush(FLUSH).await
+        {
+            tracing::warn!("the last access-log lines were not written in time");
+        }
+    }
+}
+
+fn client_settings(settings: &Settings) -> ClientSettings {
+    ClientSettings {
+        control_plane: settings.control_plane.clone(),
+        identity: Identity {
+            workload: settings.workload.clone(),
+            role: match settings.role {
+                Role::Sidecar => proto::Role::Sidecar,
+                Role::Gateway => proto::Role::Gateway,
+            },
+            capture_mode: match settings.mode {
+                Mode::Explicit => proto::CaptureMode::Explicit,
+                Mode::Capture => proto::CaptureMode::OriginalDestination,
+            },
+            software: BuildInfo::of("proxy").version,
+        },
+        data_dir: Some(settings.data_dir.clone()),
+    }
+}
+
+fn start_workers(shared: &Shared, telemetry: &Telemetry) -> anyhow::Result<Vec<WorkerThread>> {
+    (0..shared.settings.concurrency.get())
+        .map(|id| {
+            let (shared, telemetry) = (shared.clone(), telemetry.clone());
+            runtimes::spawn_worker(id, move || Worker::new(id, shared, telemetry.worker(id)))
+                .with_context(|| format!("cannot start worker {id}"))
+        })
+        .collect()
+}
+
+/// The cap on connections: what was asked for, or less where there are not enough files.
+fn permits(settings: &Settings) -> ConnectionPermits {
+    let asked = settings.max_connections;
+    let open_files = process::raise_open_files();
+    let possible = connections_for(open_files);
+    if possible < asked {
+        tracing::info!(
+            asked,
+            possible,
+            open_files,
+            "the limit of open files lowers the cap on connections"
+        );
+    }
+    ConnectionPermits::new(asked.min(possible))
+}
+
+fn sections(prometheus: &Prometheus, telemetry: &Telemetry, permits: &ConnectionPermits) {
+    prometheus.add_section(Arc::new(telemetry.clone()));
+    prometheus.add_section(Arc::new(ProcessSection));
+    prometheus.add_section(Arc::new(BuildInfo::of("proxy")));
+    let permits = permits.clone();
+    prometheus.add_section(Arc::new(move |out: &mut String| {
+        admin::render_connections(out, &permits);
+    }));
+}

@@ -1,0 +1,169 @@
+//! The command line: what can be said, and what it means if nothing is said.
+//!
+//! Values stay text here; [`crate::bootstrap::check`] reads them, so that all mistakes are
+//! reported together and not one per attempt.
+
+use std::sync::LazyLock;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use mesh_runtime::build_info::BuildInfo;
+
+/// The data plane of the mesh: carries a workload's traffic by the rules its control plane sends.
+#[derive(Debug, Parser)]
+#[command(name = "proxy", version = version(), after_help = EXAMPLES)]
+pub struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A sidecar on one machine, listening at the workload's own loopback address:
+    proxy sidecar --workload shop/backend-1 --address 127.80.1.1 \\
+        --control-plane http://127.0.0.1:15010 --data-dir /var/tmp/backend-1
+  A gateway:
+    proxy gateway --workload istio-system/ingress-1 --address 127.80.0.1 \\
+        --control-plane http://127.0.0.1:15010 --data-dir /var/tmp/ingress-1
+
+Ports:
+  15000  admin pages (at --address if that is loopback, else at 127.0.0.1)
+  15020  /stats/prometheus
+  15021  /healthz/ready
+  15090  /stats/prometheus";
+
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let build = BuildInfo::of("proxy").to_string();
+        build.strip_prefix("proxy ").unwrap_or(&build).to_owned()
+    });
+    &VERSION
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs beside one workload and carries its inbound and outbound traffic.
+    Sidecar(Options),
+    /// Runs alone at the edge of the mesh.
+    Gateway(Options),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) identity: IdentityOptions,
+    #[command(flatten)]
+    pub(crate) traffic: TrafficOptions,
+    #[command(flatten)]
+    pub(crate) stopping: StoppingOptions,
+    #[command(flatten)]
+    pub(crate) logs: LogOptions,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Who this is and whom it asks")]
+pub(crate) struct IdentityOptions {
+    /// The workload it stands for, as the control plane knows it.
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    pub(crate) workload: String,
+    /// The workload's IP address. Probes are answered there and upstream connections come from
+    /// it.
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: String,
+    /// Where configuration comes from.
+    #[arg(long, value_name = "http://HOST:PORT")]
+    pub(crate) control_plane: String,
+    /// Where the last good configuration is kept, for a start without control plane. Created if
+    /// missing; no two proxies may share one.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: std::path::PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Traffic")]
+pub(crate) struct TrafficOptions {
+    /// How traffic arrives: clients address the listeners, or the kernel redirects connections
+    /// to ports 15001 and 15006.
+    #[arg(long, value_enum, default_value_t = ModeArg::Explicit)]
+    pub(crate) mode: ModeArg,
+    /// Worker threads [default: the CPU quota rounded up, 1 or 2].
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<String>,
+    /// Downstream connections at any time; more are refused. Lowered to what the limit of open
+    /// files allows.
+    #[arg(long, value_name = "N", default_value = "50000")]
+    pub(crate) max_connections: String,
+    /// How long a client may take to send the head of a request.
+    #[arg(long, value_name = "DURATION", default_value = "60s")]
+    pub(crate) header_read_timeout: String,
+    /// How long a port without a declared protocol waits for the client's first bytes before the
+    /// connection is taken for TCP; 0s waits as long as the connection lives.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub(crate) detect_timeout: String,
+    /// Lets the kernel choose the source address of upstream connections instead of --address.
+    /// Servers then cannot tell which workload is calling.
+    #[arg(long)]
+    pub(crate) no_bind_source: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Stopping")]
+pub(crate) struct StoppingOptions {
+    /// After SIGTERM, how long new connections are still accepted, so that clients can learn
+    /// that this workload is going.
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
+    pub(crate) min_drain: String,
+    /// After that, how long what is in flight may take. Both together should stay below the
+    /// platform's grace period (30 s on Kubernetes).
+    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    pub(crate) drain_timeout: String,
+    /// Stops, quickly but cleanly, when standard input ends: for a proxy that must not outlive
+    /// the process that started it.
+    #[arg(long)]
+    pub(crate) exit_on_stdin_close: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct LogOptions {
+    /// Whether every request and connection leaves a line on standard output.
+    #[arg(long, value_enum, default_value_t = AccessLogArg::Off)]
+    pub(crate) access_log: AccessLogArg,
+    /// How log lines on standard error look: text or json.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: String,
+    /// Which log lines are written: a level, or target=level pairs such as info,proxy=debug.
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Clients address the listeners.
+    Explicit,
+    /// The kernel redirects connections.
+    Capture,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum AccessLogArg {
+    /// No lines.
+    Off,
+    /// Lines of text.
+    Text,
+    /// JSON objects.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("proxy sidecar --workload") && help.contains("15021"), "{help}");
+    }
+}

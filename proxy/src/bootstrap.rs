@@ -1,0 +1,121 @@
+//! What the process was started with, checked and typed: every mistake is found before
+//! anything runs, and all of them are reported together.
+
+pub mod check;
+pub mod concurrency;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mesh_api::workload::WorkloadId;
+use mesh_runtime::logging::LogFormat;
+
+use crate::telemetry::access_log::AccessLogMode;
+
+/// Everything a running proxy knows about how it was started. Never changes afterwards.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which proxy this is.
+    pub role: Role,
+    /// How traffic reaches it.
+    pub mode: Mode,
+    /// The workload it stands for.
+    pub workload: WorkloadId,
+    /// The workload's address: explicit listeners are there, upstream connections come from it.
+    pub address: IpAddr,
+    /// The control plane's URL.
+    pub control_plane: String,
+    /// Where the last good configuration is kept.
+    pub data_dir: PathBuf,
+    /// Worker threads.
+    pub concurrency: NonZeroUsize,
+    /// Whether and how connections and requests are logged.
+    pub access_log: AccessLogMode,
+    /// How long the proxy keeps accepting after it was told to stop.
+    pub min_drain: Duration,
+    /// How long, after that, what is in flight may take.
+    pub drain_timeout: Duration,
+    /// Downstream connections at any time, over all workers and listeners.
+    pub max_connections: usize,
+    /// How long a client may take for the head of a request.
+    pub header_read_timeout: Duration,
+    /// How long a port without a declared protocol waits for the client's first bytes before
+    /// it is taken for TCP; `None`: as long as the connection lives.
+    pub detect_timeout: Option<Duration>,
+    /// Whether upstream connections come from [`Settings::address`].
+    pub bind_source: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Which log lines are written.
+    pub log_level: String,
+    /// Whether the end of standard input ends the process.
+    pub exit_on_stdin_close: bool,
+}
+
+/// Which proxy this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Beside one workload.
+    Sidecar,
+    /// At the edge of the mesh.
+    Gateway,
+}
+
+/// How traffic reaches the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Clients address its listeners.
+    Explicit,
+    /// The kernel redirects connections to it; their original destination says what they want.
+    Capture,
+}
+
+impl Settings {
+    /// The address upstream connections to other workloads are bound to, if any.
+    ///
+    /// Peers look up who is calling by it. In capture mode the kernel picks the right one.
+    pub fn upstream_source(&self) -> Option<IpAddr> {
+        (self.bind_source && self.mode == Mode::Explicit).then_some(self.address)
+    }
+
+    /// The address connections to the local application are bound to, if any.
+    ///
+    /// In capture mode the redirection rules let connections from this address through to the
+    /// application untouched; any other source would come back to the proxy.
+    pub fn application_source(&self, application: IpAddr) -> Option<IpAddr> {
+        match (self.mode, application) {
+            (Mode::Explicit, _) => None,
+            (Mode::Capture, IpAddr::V4(_)) => Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6))),
+            (Mode::Capture, IpAddr::V6(_)) => {
+                Some(IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)))
+            }
+        }
+    }
+
+    /// Where probes and scrapes are answered: `port` of every address in capture mode, of the
+    /// workload's own address otherwise, so that many proxies share one machine.
+    pub fn probe_address(&self, port: u16) -> SocketAddr {
+        match self.mode {
+            Mode::Explicit => SocketAddr::new(self.address, port),
+            Mode::Capture => SocketAddr::new(unspecified(self.address), port),
+        }
+    }
+
+    /// Where the admin pages are. They show configuration, so never beyond the machine.
+    pub fn admin_address(&self, port: u16) -> SocketAddr {
+        let address = match self.mode {
+            Mode::Explicit if self.address.is_loopback() => self.address,
+            Mode::Explicit | Mode::Capture => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        SocketAddr::new(address, port)
+    }
+}
+
+fn unspecified(like: IpAddr) -> IpAddr {
+    match like {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}

@@ -1,0 +1,287 @@
+//! From the command line's text to [`Settings`], or every mistake in it at once.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use mesh_api::workload::WorkloadId;
+
+use super::concurrency::default_concurrency;
+use super::{Mode, Role, Settings};
+use crate::args::{AccessLogArg, Args, Command, ModeArg, Options};
+use crate::telemetry::access_log::AccessLogMode;
+
+/// More workers than this is a slip of the finger.
+const MOST_WORKERS: usize = 256;
+
+/// What is wrong with the command line: each line names an option and the way out.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct InvalidSettings(pub Vec<String>);
+
+impl fmt::Display for InvalidSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The settings of a command line. Touches nothing but the data directory, which it creates.
+pub fn settings(args: Args) -> Result<Settings, InvalidSettings> {
+    let (role, options) = match args.command {
+        Command::Sidecar(options) => (Role::Sidecar, options),
+        Command::Gateway(options) => (Role::Gateway, options),
+    };
+    let mut problems = Problems::default();
+    let settings = read(role, options, &mut problems);
+    match settings {
+        Some(settings) if problems.0.is_empty() => Ok(settings),
+        Some(_) | None => Err(InvalidSettings(problems.0)),
+    }
+}
+
+#[derive(Default)]
+struct Problems(Vec<String>);
+
+impl Problems {
+    fn add(&mut self, option: &str, value: impl fmt::Display, what: impl fmt::Display) {
+        self.0.push(format!("--{option} {value}: {what}"));
+    }
+
+    fn parse<T: FromStr>(&mut self, option: &str, text: &str, what: &str) -> Option<T> {
+        let parsed = text.parse().ok();
+        if parsed.is_none() {
+            self.add(option, text, what);
+        }
+        parsed
+    }
+
+    fn duration(&mut self, option: &str, text: &str) -> Option<Duration> {
+        let parsed = parse_duration(text);
+        if parsed.is_none() {
+            self.add(option, text, "expected a duration such as 500ms, 5s or 1m");
+        }
+        parsed
+    }
+}
+
+fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Settings> {
+    let Options { identity, traffic, stopping, logs } = options;
+    let workload: Option<WorkloadId> =
+        problems.parse("workload", &identity.workload, "expected NAMESPACE/NAME");
+    let address = address(&identity.address, problems);
+    let control_plane = control_plane(&identity.control_plane, problems);
+    let mode = mode(role, traffic.mode, problems);
+    let concurrency = match traffic.concurrency {
+        None => Some(default_concurrency()),
+        Some(text) => {
+            let what = "expected a number of threads from 1 to 256";
+            let number: Option<NonZeroUsize> = problems.parse("concurrency", &text, what);
+            if number.is_some_and(|number| number.get() > MOST_WORKERS) {
+                problems.add("concurrency", &text, what);
+            }
+            number
+        }
+    };
+    let what = "expected a number of connections, at least 1";
+    let max_connections: Option<NonZeroUsize> =
+        problems.parse("max-connections", &traffic.max_connections, what);
+    let header_read_timeout = problems.duration("header-read-timeout", &traffic.header_read_timeout);
+    if header_read_timeout == Some(Duration::ZERO) {
+        let what = "a client needs some time; expected a duration above zero";
+        problems.add("header-read-timeout", &traffic.header_read_timeout, what);
+    }
+    let detect_timeout = problems.duration("detect-timeout", &traffic.detect_timeout);
+    let min_drain = problems.duration("min-drain", &stopping.min_drain);
+    let drain_timeout = problems.duration("drain-timeout", &stopping.drain_timeout);
+    let log_format = problems.parse("log-format", &logs.log_format, "expected text or json");
+    if let Err(error) = create_private(&identity.data_dir) {
+        let what = format!("{error}; give a directory this user may create and write to");
+        problems.add("data-dir", identity.data_dir.display(), what);
+    }
+    Some(Settings {
+        role,
+        mode,
+        workload: workload?,
+        address: address?,
+        control_plane: control_plane?,
+        data_dir: identity.data_dir,
+        concurrency: concurrency?,
+        access_log: match logs.access_log {
+            AccessLogArg::Off => AccessLogMode::Off,
+            AccessLogArg::Text => AccessLogMode::Text,
+            AccessLogArg::Json => AccessLogMode::Json,
+        },
+        min_drain: min_drain?,
+        drain_timeout: drain_timeout?,
+        max_connections: max_connections?.get(),
+        header_read_timeout: header_read_timeout?,
+        detect_timeout: detect_timeout.map(|timeout| (!timeout.is_zero()).then_some(timeout))?,
+        bind_source: !traffic.no_bind_source,
+        log_format: log_format?,
+        log_level: logs.log_level,
+        exit_on_stdin_close: stopping.exit_on_stdin_close,
+    })
+}
+
+fn mode(role: Role, mode: ModeArg, problems: &mut Problems) -> Mode {
+    match (mode, role) {
+        (ModeArg::Explicit, _) => Mode::Explicit,
+        (ModeArg::Capture, Role::Sidecar) => Mode::Capture,
+        (ModeArg::Capture, Role::Gateway) => {
+            problems.add("mode", "capture", "nothing is redirected to a gateway; leave it out");
+            Mode::Capture
+        }
+    }
+}
+
+fn address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
+    let what = "expected the IP address of one workload, 10.0.0.7 or 127.80.1.1 for example";
+    let address: IpAddr = problems.parse("address", text, what)?;
+    if address.is_unspecified() || address.is_multicast() {
+        problems.add("address", text, what);
+        return None;
+    }
+    Some(address)
+}
+
+fn control_plane(text: &str, problems: &mut Problems) -> Option<String> {
+    let uri: Option<http::Uri> = text.parse().ok();
+    let plain = uri.filter(|uri| {
+        uri.scheme_str() == Some("http")
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.port_u16().is_some_and(|port| port != 0)
+            && matches!(uri.path(), "" | "/")
+    });
+    if plain.is_none() {
+        problems.add("control-plane", text, "expected http://HOST:PORT");
+    }
+    plain.map(|_| text.trim_end_matches('/').to_owned())
+}
+
+/// What a proxy remembers is nobody else's business: 0700.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    if std::fs::metadata(dir)?.permissions().readonly() {
+        return Err(std::io::ErrorKind::PermissionDenied.into());
+    }
+    Ok(())
+}
+
+/// A whole number and `ms`, `s`, `m` or `h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(digits)?;
+    let number: u32 = number.parse().ok()?;
+    let unit = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_mins(1),
+        "h" => Duration::from_hours(1),
+        _ => return None,
+    };
+    unit.checked_mul(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Settings, InvalidSettings> {
+        settings(Args::try_parse_from(words).unwrap())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_help() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("new/data");
+        let settings = parse(&[
+            "proxy",
+            "sidecar",
+            "--workload=shop/backend-1",
+            "--address=127.80.1.1",
+            "--control-plane=http://127.0.0.1:15010/",
+            "--data-dir",
+            data.to_str().unwrap(),
+        ])
+        .unwrap();
+        assert!(data.is_dir());
+        assert_eq!(settings.role, Role::Sidecar);
+        assert_eq!(settings.mode, Mode::Explicit);
+        assert_eq!(settings.control_plane, "http://127.0.0.1:15010");
+        assert_eq!(settings.max_connections, 50_000);
+        assert_eq!(settings.detect_timeout, None);
+        assert_eq!(settings.min_drain, Duration::from_secs(5));
+        assert_eq!(settings.upstream_source(), Some("127.80.1.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let error = parse(&[
+            "proxy",
+            "gateway",
+            "--workload=ingress",
+            "--address=0.0.0.0",
+            "--control-plane=127.0.0.1:15010",
+            "--data-dir=/dev/null/x",
+            "--mode=capture",
+            "--concurrency=0",
+            "--max-connections=many",
+            "--header-read-timeout=0s",
+            "--detect-timeout=5",
+            "--min-drain=-1s",
+            "--drain-timeout=9999999999h",
+            "--log-format=yaml",
+        ])
+        .unwrap_err()
+        .to_string();
+        for option in [
+            "--workload ingress: expected NAMESPACE/NAME",
+            "--address 0.0.0.0",
+            "--control-plane 127.0.0.1:15010: expected http://HOST:PORT",
+            "--data-dir /dev/null/x",
+            "--mode capture",
+            "--concurrency 0",
+            "--max-connections many",
+            "--header-read-timeout 0s",
+            "--detect-timeout 5",
+            "--min-drain -1s",
+            "--drain-timeout 9999999999h",
+            "--log-format yaml: expected text or json",
+        ] {
+            assert!(error.contains(option), "{option} is not in:\n{error}");
+        }
+        assert_eq!(error.lines().count(), 12, "{error}");
+    }
+
+    #[test]
+    fn capture_uses_the_sources_the_rules_let_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = parse(&[
+            "proxy",
+            "sidecar",
+            "--workload=shop/backend-1",
+            "--address=10.0.0.7",
+            "--control-plane=http://10.0.0.1:15010",
+            "--mode=capture",
+            "--data-dir",
+            dir.path().to_str().unwrap(),
+        ])
+        .unwrap();
+        assert_eq!(settings.upstream_source(), None);
+        let application = settings.application_source("10.0.0.7".parse().unwrap());
+        assert_eq!(application, Some("127.0.0.6".parse().unwrap()));
+        assert_eq!(settings.admin_address(15000).to_string(), "127.0.0.1:15000");
+        assert_eq!(settings.probe_address(15021).to_string(), "0.0.0.0:15021");
+    }
+}

@@ -1,0 +1,375 @@
+//! The connection to the control plane: opened, watched, and opened again.
+//!
+//! A proxy that starts gives the control plane a second; if no configuration came by then, the
+//! last good one from disk is taken, and the stream opened anew so that the Hello tells what is
+//! held now. After that the control plane may come and go.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_api::limits::MAX_MESSAGE_BYTES;
+use mesh_api::proto::discovery_client::DiscoveryClient;
+use mesh_api::proto::{ProxyMessage, ServerMessage};
+use mesh_api::snapshot::Snapshot;
+use mesh_runtime::{Backoff, Gate};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use super::last_good::LastGood;
+use super::session::{Answer, ProtocolError, Session, Step};
+use super::status::{ControlStatus, Source};
+use super::{Apply, ClientSettings};
+
+/// The first and the longest step of the back-off between attempts.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
+/// How long opening a connection, and then a stream, may take.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// A silent connection is asked this often whether it is alive, and has as long to answer: one
+/// that died without a word is noticed in twice that.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// A control plane that does not read for this long is as good as gone.
+const SEND_LIMIT: Duration = Duration::from_secs(15);
+/// A stream that lived this long was a success, even if nothing was said on it.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long a starting proxy waits for the control plane before it takes the last good
+/// configuration.
+const FALLBACK_AFTER: Duration = Duration::from_secs(1);
+/// How often the age of the configuration is published.
+const AGE_INTERVAL: Duration = Duration::from_secs(5);
+/// Messages that may wait to be sent.
+const OUTGOING: usize = 64;
+
+/// Why a client cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the control plane's address \"{url}\" is not usable: {error}; expected http://HOST:PORT")]
+pub struct InvalidControlPlane {
+    /// What was given.
+    pub url: String,
+    /// What is wrong with it.
+    pub error: tonic::transport::Error,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Lost {
+    #[error("cannot connect: {}", causes(.0))]
+    Connect(#[source] tonic::transport::Error),
+    #[error("the control plane did not accept the stream within {OPEN_LIMIT:?}")]
+    Unanswered,
+    #[error("the stream broke: {0}")]
+    Broken(#[source] Box<tonic::Status>),
+    #[error("the control plane closed the stream")]
+    Closed,
+    #[error("the control plane reads nothing any more")]
+    Stalled,
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// Not a failure: the last good configuration is in force now, and a new Hello must say so.
+    #[error("opened again with the last good configuration")]
+    Resumed,
+}
+
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Serves configuration to `applier` for as long as it is polled; opens `ready` with the first.
+///
+/// `wanted` are addresses whose workloads are asked for.
+pub async fn run<A: Apply>(
+    settings: ClientSettings,
+    applier: A,
+    wanted: mpsc::Receiver<IpAddr>,
+    status: ControlStatus,
+    ready: Gate,
+) -> Result<Infallible, InvalidControlPlane> {
+    let url = settings.control_plane.clone();
+    let endpoint = Endpoint::from_shared(settings.control_plane)
+        .map_err(|error| InvalidControlPlane { url, error })?
+        .connect_timeout(OPEN_LIMIT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    ControlStatus::describe();
+    let last_good = settings
+        .data_dir
+        .as_deref()
+        .map(|directory| LastGood::new(directory, &settings.identity));
+    let (newest, kept) = watch::channel(None);
+    let client = Client {
+        endpoint,
+        session: Session::new(settings.identity),
+        applier,
+        wanted: Some(wanted),
+        status,
+        ready,
+        newest,
+        fallback: last_good.is_some().then(|| Instant::now() + FALLBACK_AFTER),
+        last_good: last_good.clone(),
+    };
+    let keeping = async {
+        if let Some(last_good) = last_good {
+            last_good.keep(kept).await;
+        }
+        // Without it, or with the runtime stopping, the client goes on alone.
+        std::future::pending::<Infallible>().await
+    };
+    tokio::select! {
+        never = client.serve() => match never {},
+        never = keeping => match never {},
+    }
+}
+
+struct Client<A> {
+    endpoint: Endpoint,
+    session: Session,
+    applier: A,
+    /// `None` once every worker is gone.
+    wanted: Option<mpsc::Receiver<IpAddr>>,
+    status: ControlStatus,
+    ready: Gate,
+    newest: watch::Sender<Option<Arc<Snapshot>>>,
+    last_good: Option<LastGood>,
+    /// When to take the last good configuration; `None` once there is a configuration.
+    fallback: Option<Instant>,
+}
+
+impl<A: Apply> Client<A> {
+    async fn serve(mut self) -> Infallible {
+        let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
+        let mut ticks = tokio::time::interval(AGE_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let (lost, settled) = self.stream(&mut ticks).await;
+            self.session.closed();
+            if settled {
+                backoff.reset();
+            }
+            if matches!(lost, Lost::Resumed) {
+                continue;
+            }
+            let delay = backoff.next_delay(rand::random());
+            self.status.lost(&lost.to_string(), delay);
+            self.pause(delay, &mut ticks).await;
+        }
+    }
+
+    /// Waits between two attempts, and does meanwhile what needs no stream.
+    async fn pause(&mut self, delay: Duration, ticks: &mut Interval) {
+        let over = Instant::now() + delay;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(over) => return,
+                () = until(self.fallback) => { self.fall_back().await; }
+                address = next(&mut self.wanted) => {
+                    // Goes out with the next Hello.
+                    self.session.want(address);
+                }
+                _ = ticks.tick() => self.status.publish_age(),
+            }
+        }
+    }
+
+    /// One stream, from opening it to its end; and whether it was a success.
+    async fn stream(&mut self, ticks: &mut Interval) -> (Lost, bool) {
+        let (outgoing, incoming) = match self.open().await {
+            Ok(opened) => opened,
+            Err(lost) => return (lost, false),
+        };
+        self.status.connected();
+        let opened = Instant::now();
+        let mut stream = Stream {
+            outgoing,
+            incoming,
+            heard: false,
+        };
+        let lost = loop {
+            if let Err(lost) = self.step(&mut stream, ticks).await {
+                break lost;
+            }
+        };
+        (lost, stream.heard || opened.elapsed() >= SETTLED)
+    }
+
+    async fn open(
+        &mut self,
+    ) -> Result<(mpsc::Sender<ProxyMessage>, Streaming<ServerMessage>), Lost> {
+        let (outgoing, messages) = mpsc::channel(OUTGOING);
+        let hello = self.session.opened();
+        // The queue is new and has room.
+        outgoing.try_send(hello).map_err(|_full| Lost::Stalled)?;
+        let connecting = connect(self.endpoint.clone(), messages);
+        tokio::pin!(connecting);
+        loop {
+            tokio::select! {
+                opened = &mut connecting => return opened.map(|incoming| (outgoing, incoming)),
+                () = until(self.fallback) => {
+                    if self.fall_back().await {
+                        return Err(Lost::Resumed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for one thing to happen on an open stream, and does what follows from it.
+    async fn step(&mut self, stream: &mut Stream, ticks: &mut Interval) -> Result<(), Lost> {
+        tokio::select! {
+            message = stream.incoming.message() => {
+                let message = message
+                    .map_err(|status| Lost::Broken(Box::new(status)))?
+                    .ok_or(Lost::Closed)?;
+                stream.heard = true;
+                self.take(message, &stream.outgoing).await
+            }
+            address = next(&mut self.wanted) => match self.session.want(address) {
+                Some(message) => send(&stream.outgoing, message).await,
+                None => Ok(()),
+            },
+            () = until(self.fallback) => {
+                if self.session.is_collecting() {
+                    // Something is on its way.
+                    self.fallback = Some(Instant::now() + FALLBACK_AFTER);
+                    return Ok(());
+                }
+                if self.fall_back().await { Err(Lost::Resumed) } else { Ok(()) }
+            }
+            _ = ticks.tick() => {
+                self.status.publish_age();
+                Ok(())
+            }
+        }
+    }
+
+    async fn take(
+        &mut self,
+        message: ServerMessage,
+        outgoing: &mpsc::Sender<ProxyMessage>,
+    ) -> Result<(), Lost> {
+        let answer = match self.session.receive(message)? {
+            Step::Collecting => return Ok(()),
+            Step::Waiting(reason) => {
+                self.status.waiting(reason);
+                return Ok(());
+            }
+            Step::Answer(answer) => Some(answer),
+            Step::Apply(snapshot) => {
+                let result = self.applier.apply(snapshot).await;
+                let worked = result.is_ok();
+                let answer = self.session.applied(result);
+                if worked {
+                    let snapshot = Arc::clone(self.session.in_force());
+                    self.status
+                        .applied(snapshot.version(), Source::ControlPlane);
+                    self.newest.send_replace(Some(snapshot));
+                }
+                answer
+            }
+        };
+        let Some(answer) = answer else { return Ok(()) };
+        match &answer {
+            Answer::Ack(_) => {
+                self.fallback = None;
+                self.ready.open();
+            }
+            Answer::Nack(_, rejections) => self.status.nacked(rejections),
+        }
+        send(outgoing, answer.message().clone()).await
+    }
+
+    /// Takes the last good configuration; whether there is one and it is in force now.
+    async fn fall_back(&mut self) -> bool {
+        self.fallback = None;
+        let Some(place) = self.last_good.clone() else {
+            return false;
+        };
+        let loaded = tokio::task::spawn_blocking(move || place.load()).await;
+        let snapshot = match loaded {
+            Ok(Ok(Some(snapshot))) => Arc::new(snapshot),
+            Ok(Ok(None)) => {
+                tracing::warn!(
+                    "no configuration from the control plane yet, and none kept from before"
+                );
+                return false;
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the last good configuration cannot be used");
+                return false;
+            }
+            Err(stopped) => {
+                tracing::debug!(%stopped, "the runtime is stopping");
+                return false;
+            }
+        };
+        if let Err(rejections) = self.applier.apply(Arc::clone(&snapshot)).await {
+            for rejection in &rejections {
+                tracing::error!(%rejection, "the last good configuration cannot be applied");
+            }
+            return false;
+        }
+        self.status.applied(snapshot.version(), Source::LastGood);
+        self.session.resume(snapshot);
+        self.ready.open();
+        true
+    }
+}
+
+/// An open stream.
+struct Stream {
+    outgoing: mpsc::Sender<ProxyMessage>,
+    incoming: Streaming<ServerMessage>,
+    heard: bool,
+}
+
+async fn connect(
+    endpoint: Endpoint,
+    messages: mpsc::Receiver<ProxyMessage>,
+) -> Result<Streaming<ServerMessage>, Lost> {
+    let channel: Channel = endpoint.connect().await.map_err(Lost::Connect)?;
+    let mut client = DiscoveryClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    match timeout(OPEN_LIMIT, client.stream(ReceiverStream::new(messages))).await {
+        Err(_elapsed) => Err(Lost::Unanswered),
+        Ok(Err(status)) => Err(Lost::Broken(Box::new(status))),
+        Ok(Ok(response)) => Ok(response.into_inner()),
+    }
+}
+
+async fn send(outgoing: &mpsc::Sender<ProxyMessage>, message: ProxyMessage) -> Result<(), Lost> {
+    match timeout(SEND_LIMIT, outgoing.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_closed)) => Err(Lost::Closed),
+        Err(_elapsed) => Err(Lost::Stalled),
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next address asked for; never, once nobody can ask any more.
+async fn next(wanted: &mut Option<mpsc::Receiver<IpAddr>>) -> IpAddr {
+    if let Some(receiver) = wanted {
+        match receiver.recv().await {
+            Some(address) => return address,
+            None => *wanted = None,
+        }
+    }
+    std::future::pending().await
+}

@@ -1,0 +1,1 @@
+//! What is kept is what is found again, and nothing else is.

@@ -1,0 +1,1 @@
+//! The proxy's side of the protocol, message by message.

@@ -1,0 +1,114 @@
+//! Copies of a request sent elsewhere: nobody waits for them, and their answers are thrown away.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt as _;
+
+use crate::config::{LocalCluster, WorkerConfig};
+use crate::http::body::RequestBody;
+use crate::telemetry::{RequestSample, ResponseFlags};
+use crate::upstream::attempt::{Target, attempt};
+use crate::upstream::balancer::{self, Choice};
+use crate::worker::Worker;
+
+/// Copies one worker has under way at most; more are not sent.
+const AT_ONCE: u32 = 1_024;
+/// How long a copy may take in all.
+const LIMIT: Duration = Duration::from_secs(15);
+
+thread_local! {
+    static UNDER_WAY: Cell<u32> = const { Cell::new(0) };
+}
+
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Option<Self> {
+        let now = UNDER_WAY.get();
+        (now < AT_ONCE).then(|| {
+            UNDER_WAY.set(now + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.set(UNDER_WAY.get().saturating_sub(1));
+    }
+}
+
+/// Sends a copy. `config` stays the one the request began with.
+pub fn send(
+    worker: &Rc<Worker>,
+    config: &Rc<WorkerConfig>,
+    cluster: Rc<LocalCluster>,
+    request: Request<RequestBody>,
+    options: MirrorOptions,
+) {
+    let Some(under_way) = UnderWay::begin() else {
+        metrics::counter!("proxy_mirrors_dropped_total").increment(1);
+        return;
+    };
+    let (worker, config) = (Rc::clone(worker), Rc::clone(config));
+    tokio::task::spawn_local(async move {
+        let _under_way = under_way;
+        let copying = deliver(&worker, &cluster, request, options);
+        if tokio::time::timeout(LIMIT, copying).await.is_err() {
+            tracing::debug!(cluster = %cluster.state().name(), "a mirrored request took too long");
+        }
+        drop(config);
+    });
+}
+
+/// What a copy has in common with its original.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorOptions {
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Whether it is gRPC.
+    pub grpc: bool,
+    /// What may decide on the endpoint.
+    pub choice: Choice,
+}
+
+async fn deliver(
+    worker: &Worker,
+    cluster: &Rc<LocalCluster>,
+    request: Request<RequestBody>,
+    options: MirrorOptions,
+) {
+    let started = tokio::time::Instant::now();
+    let Ok(endpoint) = balancer::pick(cluster, options.choice, &[]) else {
+        return;
+    };
+    let target = Target {
+        worker,
+        cluster,
+        http2: options.http2,
+        resend_safe: false,
+    };
+    let series = Rc::clone(cluster.series(&endpoint, options.grpc, &worker.telemetry));
+    let (code, flags) = match attempt(&target, &endpoint, request).await {
+        Ok(mut sent) => {
+            // Read to the end, so that the connection can be used again.
+            while let Some(Ok(_frame)) = sent.response.body_mut().frame().await {}
+            sent.lease.release();
+            (sent.response.status().as_u16(), ResponseFlags::NONE)
+        }
+        Err(failed) => {
+            let flags = failed.error.flag().map(ResponseFlags::from);
+            let status = crate::http::respond::reply(&failed.error).status;
+            (status.as_u16(), flags.unwrap_or_default())
+        }
+    };
+    series.record(&RequestSample {
+        code,
+        flags,
+        duration: started.elapsed(),
+        ..RequestSample::default()
+    });
+}

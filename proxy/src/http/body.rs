@@ -1,0 +1,37 @@
+//! The bodies this proxy moves: a request's on its way to the upstream, a response's on its way
+//! to the client. Neither is held in memory beyond what a retry policy asks for.
+
+pub mod request;
+pub mod response;
+
+use std::fmt;
+
+pub use request::{BodyTap, Progress, RequestBody, Source};
+pub use response::{ResponseBody, Tail, UpstreamLease};
+
+/// Why a body ended early. The other side sees a broken connection or a reset stream, never a
+/// message that looks complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The client stopped sending.
+    Downstream,
+    /// The upstream stopped sending.
+    Upstream,
+    /// The request's deadline passed while the response was being sent.
+    Timeout,
+    /// Another attempt took over.
+    Superseded,
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Downstream => "the client stopped sending",
+            Self::Upstream => "the upstream stopped sending",
+            Self::Timeout => "the request's deadline passed",
+            Self::Superseded => "another attempt took over",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}

@@ -1,0 +1,200 @@
+//! A request's body: read from the client once, perhaps kept for another attempt, perhaps copied
+//! to a mirror.
+
+use std::cell::Cell;
+use std::fmt;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::BodyError;
+use crate::telemetry::record::BodyMeter;
+use crate::upstream::replay::Replay;
+
+/// Frames a mirror may lag behind before it is given up.
+const MIRROR_LAG: usize = 64;
+
+/// The body of a request to an upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// Straight from the client.
+    Stream(Box<Source>),
+    /// Kept as it goes by, so that it can be sent again.
+    Replay(Replay),
+    /// A copy of what another body sends.
+    Tap(BodyTap),
+}
+
+/// When the whole request had been received: the request's timeout begins then.
+#[derive(Debug, Default)]
+pub struct Progress {
+    received: Cell<Option<Instant>>,
+    changed: Notify,
+}
+
+impl Progress {
+    /// Waits for the end of the request.
+    pub async fn received(&self) -> Instant {
+        loop {
+            let changed = self.changed.notified();
+            if let Some(received) = self.received.get() {
+                return received;
+            }
+            changed.await;
+        }
+    }
+
+    /// When the whole request had been received, if it has.
+    pub fn ended(&self) -> Option<Instant> {
+        self.received.get()
+    }
+
+    /// The request is complete.
+    pub fn complete(&self) {
+        if self.received.get().is_none() {
+            self.received.set(Some(Instant::now()));
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// What the client sends, counted.
+pub struct Source {
+    incoming: Incoming,
+    meter: Rc<BodyMeter>,
+    progress: Option<Rc<Progress>>,
+    mirrors: Vec<mpsc::Sender<Frame<Bytes>>>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").finish_non_exhaustive()
+    }
+}
+
+impl Source {
+    /// The body as it comes from the client; it is counted in `meter`.
+    pub fn new(incoming: Incoming, meter: Rc<BodyMeter>, progress: Option<Rc<Progress>>) -> Self {
+        Self {
+            incoming,
+            meter,
+            progress,
+            mirrors: Vec::new(),
+        }
+    }
+
+    /// A copy of everything that will be read. If its reader falls behind, it breaks off.
+    pub fn tap(&mut self) -> BodyTap {
+        let (sender, receiver) = mpsc::channel(MIRROR_LAG);
+        self.mirrors.push(sender);
+        BodyTap {
+            frames: receiver,
+            hint: self.incoming.size_hint(),
+        }
+    }
+
+    /// Reads on.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.meter.chunk(data);
+                }
+                self.copy(frame);
+                if self.incoming.is_end_stream() {
+                    self.complete();
+                }
+            }
+            None => self.complete(),
+            Some(Err(_)) => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(|_lost| BodyError::Downstream)))
+    }
+
+    /// Whether everything was read.
+    pub fn is_end(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How much is still to come.
+    pub fn hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    fn complete(&mut self) {
+        self.mirrors.clear();
+        if let Some(progress) = &self.progress {
+            progress.complete();
+        }
+    }
+
+    fn copy(&mut self, frame: &Frame<Bytes>) {
+        if self.mirrors.is_empty() {
+            return;
+        }
+        self.mirrors.retain(|mirror| {
+            let copy = match (frame.data_ref(), frame.trailers_ref()) {
+                (Some(data), _) => Frame::data(data.clone()),
+                (None, Some(trailers)) => Frame::trailers(trailers.clone()),
+                (None, None) => return true,
+            };
+            mirror.try_send(copy).is_ok()
+        });
+    }
+}
+
+/// A copy of another body. It ends early, visibly if a length was declared, when it cannot keep
+/// up.
+#[derive(Debug)]
+pub struct BodyTap {
+    frames: mpsc::Receiver<Frame<Bytes>>,
+    hint: SizeHint,
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Stream(source) => source.poll_read(context),
+            Self::Replay(replay) => replay.poll_read(context),
+            Self::Tap(tap) => tap.frames.poll_recv(context).map(|frame| frame.map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Stream(source) => source.is_end(),
+            Self::Replay(replay) => replay.is_end(),
+            Self::Tap(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Stream(source) => source.hint(),
+            Self::Replay(replay) => replay.hint(),
+            Self::Tap(tap) => tap.hint,
+        }
+    }
+}
+

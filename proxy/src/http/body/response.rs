@@ -1,0 +1,272 @@
+//! A response's body: it carries the request's record, so that the metrics and the access-log
+//! line are written when the last byte, or the error, goes by, and gives the upstream connection
+//! back at that moment.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::BodyError;
+use crate::http::idle::InFlight;
+use crate::telemetry::{RequestRecord, ResponseFlag};
+use crate::upstream::Permit;
+use crate::upstream::limits::ActiveRequest;
+use crate::upstream::pool::{Busy, Http1Lease, Http2Stream};
+
+/// The body of a response to the client.
+pub struct ResponseBody {
+    kind: Kind,
+    tail: Option<Tail>,
+}
+
+enum Kind {
+    /// Nothing, or nothing any more.
+    Empty,
+    /// The proxy's own answer.
+    Full(Bytes),
+    /// The upstream's.
+    Upstream(Incoming),
+}
+
+/// What ends with the response.
+pub struct Tail {
+    /// The facts of the request.
+    pub record: RequestRecord,
+    /// Holds the connection open for as long as the response is being sent.
+    pub connection: Option<InFlight>,
+    /// The upstream connection.
+    pub upstream: Option<UpstreamLease>,
+    /// When the whole request must be over.
+    pub deadline: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a request holds of its upstream until the response is over.
+#[derive(Debug)]
+pub struct UpstreamLease {
+    /// The connection.
+    pub connection: LeasedConnection,
+    /// The endpoint is busy with it.
+    pub busy: Busy,
+    /// The cluster counts it.
+    pub active: ActiveRequest,
+    /// The right to be active, where there is a limit.
+    pub permit: Option<Permit>,
+}
+
+/// A connection a request holds.
+#[derive(Debug)]
+pub enum LeasedConnection {
+    /// Alone.
+    Http1(Http1Lease),
+    /// With others.
+    Http2(Http2Stream),
+}
+
+impl UpstreamLease {
+    /// The response was read to its end: the connection may serve another request.
+    pub fn release(self) {
+        let Self { connection, .. } = self;
+        if let LeasedConnection::Http1(lease) = connection {
+            lease.release();
+        }
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseBody").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tail").finish_non_exhaustive()
+    }
+}
+
+impl Tail {
+    /// The end of a request that holds nothing but its record.
+    pub fn new(record: RequestRecord, connection: Option<InFlight>) -> Self {
+        Self {
+            record,
+            connection,
+            upstream: None,
+            deadline: None,
+        }
+    }
+
+    /// The response went out whole.
+    fn complete(&mut self) {
+        self.record.finish();
+        if let Some(lease) = self.upstream.take() {
+            lease.release();
+        }
+        self.connection = None;
+        self.deadline = None;
+    }
+
+    fn break_off(&mut self, flag: ResponseFlag, details: &'static str) {
+        self.record.flag(flag);
+        self.record.set_details(details);
+        self.record.finish();
+        // Not released: the connection is in the middle of a response.
+        self.upstream = None;
+    }
+}
+
+impl ResponseBody {
+    /// The proxy's own answer.
+    pub fn full(content: Bytes, tail: Tail) -> Self {
+        let kind = if content.is_empty() {
+            Kind::Empty
+        } else {
+            Kind::Full(content)
+        };
+        Self {
+            kind,
+            tail: Some(tail),
+        }
+    }
+
+    /// No body, and nothing that ends with it.
+    pub fn none() -> Self {
+        Self {
+            kind: Kind::Empty,
+            tail: None,
+        }
+    }
+
+    /// The upstream's answer.
+    pub fn upstream(incoming: Incoming, tail: Tail) -> Self {
+        Self {
+            kind: Kind::Upstream(incoming),
+            tail: Some(tail),
+        }
+    }
+
+    fn complete(&mut self) {
+        if let Some(tail) = &mut self.tail {
+            tail.complete();
+        }
+    }
+
+    fn break_off(&mut self, flag: ResponseFlag, details: &'static str) {
+        self.kind = Kind::Empty;
+        if let Some(mut tail) = self.tail.take() {
+            tail.break_off(flag, details);
+        }
+    }
+
+    /// The head goes to the client.
+    pub fn begin(&mut self, head: &http::response::Parts) {
+        if let Some(tail) = &mut self.tail {
+            tail.record.response_head(head);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Full(_) => false,
+            Kind::Upstream(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn poll_upstream(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Kind::Upstream(incoming) = &mut self.kind else {
+            return Poll::Ready(None);
+        };
+        match Pin::new(incoming).poll_frame(context) {
+            Poll::Pending => {
+                let late = self.tail.as_mut().and_then(|tail| tail.deadline.as_mut());
+                if late.is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+                    self.break_off(ResponseFlag::UpstreamTimeout, "response_timeout");
+                    return Poll::Ready(Some(Err(BodyError::Timeout)));
+                }
+                Poll::Pending
+            }
+            Poll::Ready(None) => {
+                self.kind = Kind::Empty;
+                self.complete();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(tail) = &mut self.tail {
+                    if let Some(data) = frame.data_ref() {
+                        tail.record.response_chunk(data);
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        tail.record.trailers(trailers);
+                    }
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let reset = crate::upstream::attempt::is_stream_reset(&error);
+                let flag = if reset {
+                    ResponseFlag::UpstreamReset
+                } else {
+                    ResponseFlag::UpstreamClosed
+                };
+                self.break_off(flag, "upstream_reset_after_response_started");
+                Poll::Ready(Some(Err(BodyError::Upstream)))
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match &mut this.kind {
+            Kind::Empty => {
+                this.complete();
+                Poll::Ready(None)
+            }
+            Kind::Full(content) => {
+                let content = std::mem::take(content);
+                this.kind = Kind::Empty;
+                if let Some(tail) = &mut this.tail {
+                    tail.record.response_chunk(&content);
+                }
+                Poll::Ready(Some(Ok(Frame::data(content))))
+            }
+            Kind::Upstream(_) => this.poll_upstream(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Full(content) => SizeHint::with_exact(content.len() as u64),
+            Kind::Upstream(incoming) => incoming.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // The server does not ask again after the last chunk, nor at all if there is no body. A
+        // record that is not finished here finishes itself as left by the client.
+        if self.is_over() {
+            self.complete();
+        }
+    }
+}

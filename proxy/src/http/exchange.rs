@@ -1,0 +1,261 @@
+//! One request and its answer, as both spines see it: what is recorded, what is answered when
+//! something fails, and how an upstream's answer is passed on.
+
+pub mod deadline;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use mesh_api::cluster::UpstreamProtocol;
+
+use super::body::{Progress, ResponseBody, Source, Tail};
+use super::headers::{SERVICE_TIME, strip_response};
+use super::idle::InFlight;
+use super::respond::{LocalReply, reply};
+use super::upgrade;
+use crate::config::LocalEndpoint;
+use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
+use crate::net::HttpVersion;
+use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
+use crate::upstream::attempt::Sent;
+use crate::upstream::retry::AttemptLog;
+use crate::worker::Worker;
+use deadline::Clock;
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Client {
+    /// The worker that serves it.
+    pub worker: Rc<Worker>,
+    /// Its addresses.
+    pub downstream: Downstream,
+    /// Where it was going before it was redirected.
+    pub original_destination: Option<SocketAddr>,
+    /// What it speaks.
+    pub version: HttpVersion,
+    /// What its responses name as server.
+    pub server: HeaderValue,
+}
+
+impl Client {
+    /// Whether the client speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        self.version == HttpVersion::Http2
+    }
+}
+
+/// One request under way.
+#[derive(Debug)]
+pub struct Exchange {
+    /// The facts of the request.
+    pub record: RequestRecord,
+    /// Whether it is gRPC.
+    pub grpc: bool,
+    server: HeaderValue,
+    in_flight: InFlight,
+}
+
+/// How an answer of the upstream goes on to the client.
+#[derive(Debug)]
+pub struct Onward {
+    /// When everything must be over.
+    pub clock: Clock,
+    /// The client's end of an upgrade it asked for.
+    pub upgrade: Option<OnUpgrade>,
+}
+
+impl Exchange {
+    /// Begins with a request as it arrived.
+    pub fn begin(
+        client: &Client,
+        series: Rc<RequestSeries>,
+        parts: &http::request::Parts,
+        grpc: bool,
+        in_flight: InFlight,
+    ) -> Self {
+        let telemetry = &client.worker.telemetry;
+        Self {
+            record: RequestRecord::start(telemetry, series, &client.downstream, parts),
+            grpc,
+            server: client.server.clone(),
+            in_flight,
+        }
+    }
+
+    /// Answers for an error.
+    pub fn fail(mut self, error: &ProxyError) -> Response<ResponseBody> {
+        if let Some(flag) = error.flag() {
+            self.record.flag(flag);
+        }
+        self.record.set_details(error.details().to_owned());
+        if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = error {
+            let fault: ConnectFault = *fault;
+            self.record.set_transport_failure(|| fault.to_string().into());
+        }
+        let mut response = self.answer(reply(error));
+        if matches!(
+            error,
+            ProxyError::Request(RequestFault::FramingAmbiguous | RequestFault::BodyBroken)
+        ) && response.version() == Version::HTTP_11
+        {
+            // What follows on this connection cannot be told apart from what was refused.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+        }
+        response
+    }
+
+    /// Answers without the upstream.
+    pub fn answer(self, reply: LocalReply) -> Response<ResponseBody> {
+        self.answer_with(reply, |_headers| {})
+    }
+
+    /// Answers without the upstream; `edit` has the last word about the headers.
+    pub fn answer_with(
+        self,
+        reply: LocalReply,
+        edit: impl FnOnce(&mut HeaderMap),
+    ) -> Response<ResponseBody> {
+        let Self {
+            record,
+            grpc,
+            server,
+            in_flight,
+        } = self;
+        let tail = Tail::new(record, Some(in_flight));
+        let response = reply.into_response(grpc, tail);
+        let (mut parts, mut body) = response.into_parts();
+        parts.headers.insert(header::SERVER, server);
+        edit(&mut parts.headers);
+        body.begin(&parts);
+        Response::from_parts(parts, body)
+    }
+
+    /// Passes the upstream's answer on; `edit` has the last word about the headers.
+    pub fn forward(
+        mut self,
+        sent: Sent,
+        onward: Onward,
+        worker: &Worker,
+        edit: impl FnOnce(&mut HeaderMap, SocketAddr),
+    ) -> Response<ResponseBody> {
+        let Sent {
+            mut response,
+            lease,
+            remote,
+            local,
+        } = sent;
+        let elapsed = self.record.started().elapsed();
+        self.record.set_service_time(elapsed);
+        self.record.set_upstream(remote, local);
+        self.record.set_details("via_upstream");
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let upstream = switching.then(|| hyper::upgrade::on(&mut response));
+        let (mut parts, incoming) = response.into_parts();
+        let protocol = parts.headers.get(header::UPGRADE).filter(|_| switching).cloned();
+        strip_response(&mut parts.headers);
+        parts.version = Version::HTTP_11;
+        parts.extensions = http::Extensions::default();
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        parts.headers.insert(SERVICE_TIME, HeaderValue::from(millis));
+        parts.headers.insert(header::SERVER, self.server.clone());
+        edit(&mut parts.headers, remote);
+
+        let Self {
+            record, in_flight, ..
+        } = self;
+        let mut tail = Tail::new(record, Some(in_flight));
+        tail.upstream = Some(lease);
+        if let (Some(upstream), Some(client), Some(protocol)) =
+            (upstream, onward.upgrade, protocol)
+        {
+            let connection = HeaderValue::from_static("upgrade");
+            parts.headers.insert(header::CONNECTION, connection);
+            parts.headers.insert(header::UPGRADE, protocol);
+            tail.record.response_head(&parts);
+            upgrade::tunnel(client, upstream, tail, worker.drain.clone());
+            return Response::from_parts(parts, ResponseBody::none());
+        }
+        tail.deadline = onward.clock.sleep();
+        tail.record.response_head(&parts);
+        Response::from_parts(parts, ResponseBody::upstream(incoming, tail))
+    }
+
+    /// Notes where the tries of a request went.
+    pub fn note(&mut self, log: &AttemptLog) {
+        if let Some(flag) = log.flag.get() {
+            self.record.flag(flag);
+        }
+        if let Some((remote, local)) = log.over.get() {
+            self.record.set_upstream(remote, local);
+        }
+    }
+
+    /// Notes that the client's request was malformed at the level of the connection.
+    pub fn note_malformed(record: &mut RequestRecord, code: u16) {
+        record.flag(ResponseFlag::DownstreamProtocolError);
+        record.set_details("http1.codec_error");
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
+        record.response_head(&response.into_parts().0);
+        record.finish();
+    }
+
+    /// The client's body, counted; `None` if there is none.
+    pub fn source(&mut self, incoming: Incoming, clock: &Clock) -> Option<Source> {
+        if hyper::body::Body::is_end_stream(&incoming) {
+            return None;
+        }
+        let progress: Option<Rc<Progress>> = clock.progress();
+        Some(Source::new(incoming, self.record.request_meter(), progress))
+    }
+}
+
+/// Records a connection that sent something which is not HTTP.
+pub fn record_malformed(client: &Client, series: Rc<RequestSeries>, code: u16) {
+    let (parts, ()) = Request::new(()).into_parts();
+    let telemetry = &client.worker.telemetry;
+    let mut record = RequestRecord::start(telemetry, series, &client.downstream, &parts);
+    Exchange::note_malformed(&mut record, code);
+}
+
+/// Whether HTTP/2 is spoken to a cluster.
+pub fn speaks_http2(protocol: UpstreamProtocol, client: &Client) -> bool {
+    match protocol {
+        UpstreamProtocol::Http1 => false,
+        UpstreamProtocol::Http2 => true,
+        UpstreamProtocol::MatchDownstream | UpstreamProtocol::Tcp => client.is_http2(),
+    }
+}
+
+/// Brings the head of a request into the form its protocol wants: path and Host header for
+/// HTTP/1.1, a whole URI for HTTP/2.
+pub fn for_wire(parts: &mut http::request::Parts, http2: bool) -> Result<(), RequestFault> {
+    parts.extensions = http::Extensions::default();
+    if !http2 {
+        parts.version = Version::HTTP_11;
+        return Ok(());
+    }
+    parts.version = Version::HTTP_2;
+    let host = parts.headers.remove(header::HOST);
+    let authority = host.as_ref().and_then(|host| host.to_str().ok());
+    let path = parts.uri.path_and_query().cloned();
+    let mut whole = Uri::builder().scheme("http");
+    if let Some(authority) = authority {
+        whole = whole.authority(authority);
+    }
+    if let Some(path) = path {
+        whole = whole.path_and_query(path);
+    }
+    parts.uri = whole.build().map_err(|_cause| RequestFault::AuthorityMalformed)?;
+    Ok(())
+}
+
+/// What the last try of a request went to, for metrics.
+pub fn last_endpoint(log: &AttemptLog) -> Option<Rc<LocalEndpoint>> {
+    log.endpoint.borrow().as_ref().map(Rc::clone)
+}

@@ -1,0 +1,202 @@
+//! What a request must look like before anything is done with it: one host, one length, one
+//! path. Whatever two readers could understand differently is refused here.
+
+use std::borrow::Cow;
+
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Method, Version};
+use mesh_api::route::host::split_authority;
+
+use super::headers::{Scan, strip_request};
+use super::path;
+use crate::error::RequestFault;
+
+/// A request that may be routed.
+#[derive(Debug)]
+pub struct Intake {
+    /// The authority as the client sent it.
+    pub authority: HeaderValue,
+    /// What its headers say.
+    pub scan: Scan,
+    /// What the client wants to speak instead of HTTP.
+    pub upgrade: Option<HeaderValue>,
+}
+
+/// Checks a request and brings it into the form in which it is routed and forwarded: path and
+/// query as target, one Host header, no header of this hop.
+pub fn admit(parts: &mut Parts, scan: Scan) -> Result<Intake, RequestFault> {
+    check_method(parts)?;
+    check_framing(parts, scan)?;
+    let authority = single_authority(parts, scan)?;
+    if authority.to_str().ok().and_then(split_authority).is_none() {
+        return Err(RequestFault::AuthorityMalformed);
+    }
+    path::normalize_target(&mut parts.uri, parts.method == Method::OPTIONS)?;
+    let upgrade = strip_request(&mut parts.headers, scan);
+    Ok(Intake {
+        authority,
+        scan,
+        upgrade: upgrade.filter(|_| parts.version == Version::HTTP_11),
+    })
+}
+
+fn check_method(parts: &Parts) -> Result<(), RequestFault> {
+    if parts.version < Version::HTTP_11 {
+        return Err(RequestFault::VersionTooOld);
+    }
+    if parts.method == Method::CONNECT {
+        return Err(RequestFault::ConnectRefused);
+    }
+    if parts.method == Method::TRACE {
+        return Err(RequestFault::MethodRefused);
+    }
+    Ok(())
+}
+
+/// hyper reads a message one way; what another reader could cut differently is refused.
+fn check_framing(parts: &Parts, scan: Scan) -> Result<(), RequestFault> {
+    if scan.transfer_encodings == 0 {
+        return if scan.content_lengths > 1 {
+            Err(RequestFault::FramingAmbiguous)
+        } else {
+            Ok(())
+        };
+    }
+    let chunked = parts
+        .headers
+        .get(header::TRANSFER_ENCODING)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if scan.transfer_encodings > 1 || scan.content_lengths > 0 || !chunked {
+        return Err(RequestFault::FramingAmbiguous);
+    }
+    Ok(())
+}
+
+/// The one authority of a request; the Host header says the same afterwards.
+fn single_authority(parts: &mut Parts, scan: Scan) -> Result<HeaderValue, RequestFault> {
+    if scan.hosts > 1 {
+        return Err(RequestFault::HostRepeated);
+    }
+    let Some(authority) = parts.uri.authority() else {
+        let host = parts.headers.get(header::HOST);
+        return host
+            .filter(|host| !host.is_empty())
+            .cloned()
+            .ok_or(RequestFault::HostMissing);
+    };
+    if parts.version == Version::HTTP_2
+        && let Some(host) = parts.headers.get(header::HOST)
+        && !host
+            .as_bytes()
+            .eq_ignore_ascii_case(authority.as_str().as_bytes())
+    {
+        return Err(RequestFault::HostConflict);
+    }
+    // An absolute target wins over Host (RFC 9112 section 3.2.2).
+    let value = HeaderValue::from_str(authority.as_str())
+        .map_err(|_cause| RequestFault::AuthorityMalformed)?;
+    parts.headers.insert(header::HOST, value.clone());
+    Ok(value)
+}
+
+impl Intake {
+    /// The authority as text.
+    pub fn authority(&self) -> &str {
+        // Checked when it was let in.
+        self.authority.to_str().unwrap_or_default()
+    }
+
+    /// Host and port as virtual hosts are looked up: lower case, no trailing dot.
+    pub fn host(&self) -> (Cow<'_, str>, Option<u16>) {
+        let (host, port) = split_authority(self.authority()).unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let host = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(host.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(host)
+        };
+        (host, port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn admitted(request: Request<()>) -> Result<(Parts, Intake), RequestFault> {
+        let (mut parts, ()) = request.into_parts();
+        let scan = Scan::of(&parts.headers);
+        let intake = admit(&mut parts, scan)?;
+        Ok((parts, intake))
+    }
+
+    fn get(uri: &str) -> http::request::Builder {
+        Request::builder().uri(uri)
+    }
+
+    #[test]
+    fn an_absolute_target_wins_over_host() {
+        let request = get("http://Shop.Example.:8080/a/../b?q")
+            .header("host", "other")
+            .body(());
+        let (parts, intake) = admitted(request.unwrap()).unwrap();
+        assert_eq!(parts.headers["host"], "Shop.Example.:8080");
+        assert_eq!(parts.uri, "/b?q");
+        assert_eq!(intake.host(), ("shop.example".into(), Some(8080)));
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        let two = get("/").header("host", "a").header("host", "a").body(());
+        assert_eq!(
+            admitted(two.unwrap()).unwrap_err(),
+            RequestFault::HostRepeated
+        );
+        let none = get("/").body(());
+        assert_eq!(
+            admitted(none.unwrap()).unwrap_err(),
+            RequestFault::HostMissing
+        );
+        let user = get("/").header("host", "u@a").body(());
+        assert_eq!(
+            admitted(user.unwrap()).unwrap_err(),
+            RequestFault::AuthorityMalformed
+        );
+        let both = get("/")
+            .header("host", "a")
+            .header("transfer-encoding", "chunked")
+            .header("content-length", "3")
+            .body(());
+        assert_eq!(
+            admitted(both.unwrap()).unwrap_err(),
+            RequestFault::FramingAmbiguous
+        );
+        let gzip = get("/")
+            .header("host", "a")
+            .header("transfer-encoding", "gzip, chunked")
+            .body(());
+        assert_eq!(
+            admitted(gzip.unwrap()).unwrap_err(),
+            RequestFault::FramingAmbiguous
+        );
+        let mixed = get("http://a/")
+            .version(Version::HTTP_2)
+            .header("host", "b")
+            .body(());
+        assert_eq!(
+            admitted(mixed.unwrap()).unwrap_err(),
+            RequestFault::HostConflict
+        );
+        let old = get("/")
+            .version(Version::HTTP_10)
+            .header("host", "a")
+            .body(());
+        assert_eq!(
+            admitted(old.unwrap()).unwrap_err(),
+            RequestFault::VersionTooOld
+        );
+    }
+}

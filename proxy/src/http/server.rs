@@ -1,0 +1,187 @@
+//! Server connections: hyper reads requests and writes responses, with limits that are always on,
+//! until the client is done, takes too long, or the proxy drains.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use mesh_runtime::drain::DrainWatch;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::body::ResponseBody;
+use super::executor::LocalExecutor;
+use super::idle::{ConnectionWatch, IdleLimits, Registration, Watched};
+use crate::net::HttpVersion;
+use crate::worker::Worker;
+
+/// Headers of one message.
+const MAX_HEADERS: usize = 100;
+/// Bytes of one message's head.
+const MAX_HEAD: usize = 60 * 1024;
+/// The read buffer of an HTTP/1 connection may grow to this.
+const MAX_BUFFER: usize = 64 * 1024;
+/// Requests one HTTP/2 connection may have in flight.
+const MAX_STREAMS: u32 = 250;
+/// Streams reset by the client before they were looked at, and reset by us for the client's
+/// errors, after which an HTTP/2 connection is closed.
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_LOCAL_RESETS: usize = 256;
+/// Flow-control windows: what one stream, and one connection, may send ahead.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// An HTTP/2 client is asked whether it is still there after this time, and has as long to answer.
+const PING_AFTER: Duration = Duration::from_mins(1);
+const PING_ANSWER: Duration = Duration::from_secs(20);
+/// A connection without any request is closed after this time.
+const IDLE: Duration = Duration::from_hours(1);
+
+/// How a server connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As it should.
+    Well,
+    /// The client sent something that is not HTTP, or too much of it; it was told so.
+    Malformed(u16),
+    /// The client took too long.
+    Slow,
+    /// The connection broke.
+    Broken,
+}
+
+/// Serves the requests of one connection until it ends.
+pub async fn serve<IO, F, R>(
+    worker: &Worker,
+    io: IO,
+    version: HttpVersion,
+    handle: F,
+) -> Ended
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>, &Rc<RequestScope>) -> R + 'static,
+    R: Future<Output = Response<ResponseBody>> + 'static,
+{
+    let limits = IdleLimits {
+        head: worker.settings.header_read_timeout,
+        idle: IDLE,
+    };
+    let http1 = version == HttpVersion::Http1;
+    let registration = worker.idle.register(limits, http1);
+    let scope = Rc::new(RequestScope {
+        watch: std::sync::Arc::clone(registration.watch()),
+    });
+    let io = Watched::new(TokioIo::new(io), registration.watch());
+    let service = service_fn(move |request| {
+        let answer = handle(request, &scope);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let driver = Driver {
+        registration,
+        drain: worker.drain.clone(),
+    };
+    match version {
+        HttpVersion::Http1 => {
+            let mut builder = http1::Builder::new();
+            builder
+                .header_read_timeout(None)
+                .max_headers(MAX_HEADERS)
+                .max_header_size(MAX_HEAD)
+                .max_buf_size(MAX_BUFFER)
+                .half_close(true);
+            let connection = builder.serve_connection(io, service).with_upgrades();
+            driver
+                .run(connection, http1::UpgradeableConnection::graceful_shutdown)
+                .await
+        }
+        HttpVersion::Http2 => {
+            let mut builder = http2::Builder::new(LocalExecutor);
+            builder
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(MAX_STREAMS)
+                .max_header_list_size(u32::try_from(MAX_HEAD).unwrap_or(u32::MAX))
+                .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+                .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .keep_alive_interval(PING_AFTER)
+                .keep_alive_timeout(PING_ANSWER);
+            let connection = builder.serve_connection(io, service);
+            driver
+                .run(connection, http2::Connection::graceful_shutdown)
+                .await
+        }
+    }
+}
+
+/// What all requests of a connection share with its driver.
+#[derive(Debug)]
+pub struct RequestScope {
+    watch: std::sync::Arc<ConnectionWatch>,
+}
+
+impl RequestScope {
+    /// A request is in flight until the guard is dropped.
+    pub fn begin(&self) -> super::idle::InFlight {
+        self.watch.begin()
+    }
+}
+
+/// Drives a connection, and watches the clock and the drain beside it.
+struct Driver {
+    registration: Registration,
+    drain: DrainWatch,
+}
+
+impl Driver {
+    async fn run<C>(self, connection: C, shut_down: fn(Pin<&mut C>)) -> Ended
+    where
+        C: Future<Output = Result<(), hyper::Error>>,
+    {
+        let mut connection = std::pin::pin!(connection);
+        let mut triggered = std::pin::pin!(self.drain.triggered());
+        let mut registered = false;
+        let mut draining = false;
+        let watch = self.registration.watch();
+        std::future::poll_fn(|context: &mut Context<'_>| {
+            if watch.is_expired() {
+                return Poll::Ready(Ended::Slow);
+            }
+            if !registered {
+                // Once is enough: this task keeps its waker.
+                registered = true;
+                watch.wake(context.waker());
+                if triggered.as_mut().poll(context).is_ready() {
+                    draining = true;
+                    shut_down(connection.as_mut());
+                }
+            } else if !draining && self.drain.is_triggered() {
+                draining = true;
+                shut_down(connection.as_mut());
+            }
+            connection.as_mut().poll(context).map(|ended| match ended {
+                Ok(()) => Ended::Well,
+                Err(error) => ended_by(&error),
+            })
+        })
+        .await
+    }
+}
+
+fn ended_by(error: &hyper::Error) -> Ended {
+    tracing::trace!(%error, "a downstream connection ended early");
+    if error.is_parse_too_large() {
+        Ended::Malformed(431)
+    } else if error.is_parse() {
+        Ended::Malformed(400)
+    } else if error.is_timeout() {
+        Ended::Slow
+    } else {
+        Ended::Broken
+    }
+}

@@ -1,0 +1,75 @@
+//! From an accepted inbound connection to the spine that carries it.
+
+pub mod http;
+pub mod tcp;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mesh_api::listener::{InboundProtocol, Listener, ListenerKind};
+
+use crate::net::detect::{Spoken, Start, read_http_start, read_start};
+use crate::net::{Connection, original_dst};
+use crate::outbound::lookup::{self, Match, Way};
+use crate::outbound::{self, declared, detection, refuse};
+use crate::worker::Worker;
+
+/// Carries a connection accepted at an inbound listener.
+pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Listener>) {
+    let ListenerKind::Inbound(inbound) = &listener.kind else {
+        return;
+    };
+    match inbound.protocol {
+        InboundProtocol::Http1 | InboundProtocol::Http2 => {
+            let start = read_http_start(&connection.stream, declared(&worker)).await;
+            let Ok(Start { bytes, spoken: Some(version), .. }) = start else {
+                return;
+            };
+            if !bytes.is_empty() {
+                let accepted = connection.after(bytes, version);
+                Box::pin(http::serve(worker, accepted, listener)).await;
+            }
+        }
+        InboundProtocol::Tcp => {
+            Box::pin(tcp::serve(worker, connection, Bytes::new(), listener)).await;
+        }
+        InboundProtocol::Detect => {
+            let Ok(start) = read_start(&connection.stream, detection(&worker)).await else {
+                return;
+            };
+            match start.spoken {
+                None => {}
+                Some(Spoken::Http(version)) => {
+                    let accepted = connection.after(start.bytes, version);
+                    Box::pin(http::serve(worker, accepted, listener)).await;
+                }
+                Some(Spoken::Tls(_) | Spoken::Other) => {
+                    Box::pin(tcp::serve(worker, connection, start.bytes, listener)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Carries a connection that was redirected to the inbound capture port.
+pub async fn serve_captured(
+    worker: Rc<Worker>,
+    mut connection: Connection,
+    listener: Arc<Listener>,
+) {
+    let destination = match original_dst::original_destination(&connection.stream) {
+        Ok(Some(destination)) => destination,
+        Ok(None) => return refuse(&connection, &listener, "it was not redirected"),
+        Err(error) => return refuse(&connection, &listener, &error.to_string()),
+    };
+    connection.original_destination = Some(destination);
+    match lookup::find(&worker, &worker.config().active, Way::Inbound, destination) {
+        Match::Listener(found) => serve(worker, connection, found).await,
+        Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
+        Match::Unmatched => {
+            let passing = outbound::tcp::pass_through(worker, connection, destination, Way::Inbound);
+            Box::pin(passing).await;
+        }
+    }
+}

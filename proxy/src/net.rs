@@ -1,0 +1,14 @@
+//! Connections below any protocol: bound, accepted, looked at, spliced.
+
+pub mod accept;
+pub mod accepted;
+pub mod bind;
+pub mod client_hello;
+pub mod detect;
+pub mod dial;
+pub mod original_dst;
+pub mod permits;
+pub mod port_holder;
+pub mod splice;
+
+pub use accepted::{Accepted, Connection, HttpVersion, Prefixed};

@@ -1,0 +1,172 @@
+//! Accepting connections at one socket of one worker.
+//!
+//! A loop that neither spins when file descriptors run out nor lets a flood of new connections
+//! starve those already there; when it is told to stop, it first takes every connection the
+//! kernel has already completed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::bind::is_exhaustion;
+use super::permits::{ConnectionPermit, ConnectionPermits};
+
+/// Connections taken in a row before others get a turn.
+const BATCH: usize = 16;
+/// The first and the longest pause when descriptors run out.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A connection just accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Who connected.
+    pub peer: SocketAddr,
+    /// Its place under the cap; kept for as long as the connection lives.
+    pub permit: ConnectionPermit,
+}
+
+/// Accepts until `stop` is sent (or dropped), then what is already queued; hands every
+/// connection to `serve`.
+pub async fn accept(
+    listener: TcpListener,
+    permits: &ConnectionPermits,
+    mut stop: oneshot::Receiver<()>,
+    mut serve: impl FnMut(Arrival),
+) {
+    let mut loop_state = Pauses::default();
+    let mut in_a_row = 0;
+    loop {
+        let accepted = tokio::select! {
+            // New connections first: those that race with the stop are served.
+            biased;
+            accepted = listener.accept() => accepted,
+            _ = &mut stop => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                loop_state.recovered();
+                arrive(stream, peer, permits, &mut serve);
+                in_a_row += 1;
+                if in_a_row == BATCH {
+                    in_a_row = 0;
+                    // Also where a stop is noticed under a flood.
+                    if stop.try_recv() != Err(oneshot::error::TryRecvError::Empty) {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) => {
+                in_a_row = 0;
+                let pause = loop_state.failed(&listener, &error);
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+    take_queued(&listener, permits, &mut serve).await;
+}
+
+/// Takes the connections that were completed before the socket closes.
+async fn take_queued(
+    listener: &TcpListener,
+    permits: &ConnectionPermits,
+    serve: &mut impl FnMut(Arrival),
+) {
+    // Readiness may be stale, so the queue is asked itself until it says that it is empty.
+    let socket = SockRef::from(listener);
+    loop {
+        match socket.accept() {
+            Ok((connection, peer)) => {
+                let stream = std::net::TcpStream::from(connection);
+                let stream = stream
+                    .set_nonblocking(true)
+                    .and_then(|()| TcpStream::from_std(stream));
+                if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
+                    arrive(stream, peer, permits, serve);
+                }
+            }
+            Err(error) if is_exhaustion(&error) => tokio::time::sleep(SHORTEST_PAUSE).await,
+            Err(error) if is_one_connection(&error) => {}
+            Err(_empty) => return,
+        }
+    }
+}
+
+fn arrive(
+    stream: TcpStream,
+    peer: SocketAddr,
+    permits: &ConnectionPermits,
+    serve: &mut impl FnMut(Arrival),
+) {
+    let Some(permit) = permits.acquire() else {
+        metrics::counter!("proxy_connections_refused_total").increment(1);
+        reset(&stream);
+        return;
+    };
+    if let Err(error) = stream.set_nodelay(true) {
+        // The client is gone already.
+        tracing::trace!(%peer, %error, "no TCP_NODELAY");
+    }
+    serve(Arrival { stream, peer, permit });
+}
+
+/// Makes the end of a connection a reset, which leaves nothing behind in the kernel.
+pub fn reset(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        tracing::trace!(%error, "no reset");
+    }
+}
+
+/// Whether an accept failed because of the connection it was about to return, not because of
+/// the socket or the process.
+fn is_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionAborted
+            | Kind::ConnectionReset
+            | Kind::ConnectionRefused
+            | Kind::Interrupted
+            | Kind::TimedOut
+            | Kind::NetworkUnreachable
+            | Kind::HostUnreachable
+    )
+}
+
+/// How long to wait after failures in a row.
+#[derive(Default)]
+struct Pauses {
+    next: Option<Duration>,
+}
+
+impl Pauses {
+    fn recovered(&mut self) {
+        self.next = None;
+    }
+
+    fn failed(&mut self, listener: &TcpListener, error: &io::Error) -> Duration {
+        if is_one_connection(error) {
+            return Duration::ZERO;
+        }
+        metrics::counter!("proxy_accept_errors_total").increment(1);
+        let pause = self.next.unwrap_or(SHORTEST_PAUSE);
+        if self.next.is_none() {
+            // Once per episode, not once per try.
+            let address = listener.local_addr().ok();
+            let out_of_files = is_exhaustion(error);
+            tracing::warn!(?address, %error, out_of_files, "cannot accept; waiting");
+        }
+        self.next = Some((pause * 2).min(LONGEST_PAUSE));
+        pause
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! The outbound spine: a request from the local application to the mesh, or from outside into a
+//! gateway. One function to read, a call per phase.
+
+mod affinity;
+mod forward;
+mod prepare;
+mod route;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection};
+use mesh_api::route::{Domain, RouteAction};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::{ProxyError, RoutingFault};
+use crate::filter::{fault, redirect};
+use crate::http::body::ResponseBody;
+use crate::http::exchange::{Client, Exchange, record_malformed};
+use crate::http::headers::Scan;
+use crate::http::idle::InFlight;
+use crate::http::intake::admit;
+use crate::http::server::{self, Ended};
+use crate::http::respond::LocalReply;
+use crate::net::Accepted;
+use crate::telemetry::{Downstream, ResponseFlag};
+use crate::worker::Worker;
+use forward::Passage;
+use route::{Found, Lookup};
+
+/// What all requests of one outbound or gateway connection share.
+#[derive(Debug)]
+struct Entry {
+    client: Client,
+    selection: RouteSelection,
+    listener: Arc<Listener>,
+    gateway: bool,
+}
+
+impl Entry {
+    /// Hosts that are sent to https whatever their routes say.
+    fn https_redirect(&self) -> &[Domain] {
+        match &self.listener.kind {
+            ListenerKind::Gateway(GatewayProtocol::Http { https_redirect, .. }) => https_redirect,
+            ListenerKind::Gateway(_)
+            | ListenerKind::Outbound(_)
+            | ListenerKind::OutboundCapture { .. }
+            | ListenerKind::Inbound(_)
+            | ListenerKind::InboundCapture => &[],
+        }
+    }
+}
+
+/// Carries the requests of a connection accepted at an outbound or gateway listener.
+pub async fn serve<IO>(
+    worker: Rc<Worker>,
+    connection: Accepted<IO>,
+    listener: Arc<Listener>,
+    selection: RouteSelection,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let gateway = matches!(listener.kind, ListenerKind::Gateway(_));
+    let entry = Rc::new(Entry {
+        client: Client {
+            downstream: Downstream {
+                remote: connection.peer,
+                local: connection.destination(),
+                server_name: None,
+            },
+            original_destination: connection.original_destination,
+            version: connection.version,
+            server: HeaderValue::from_static(if gateway { "istio-envoy" } else { "envoy" }),
+            worker: Rc::clone(&worker),
+        },
+        selection,
+        listener,
+        gateway,
+    });
+    let version = connection.version;
+    let requests = Rc::clone(&entry);
+    let ended = server::serve(&worker, connection.io, version, move |request, scope| {
+        handle(Rc::clone(&requests), request, scope.begin())
+    });
+    if let Ended::Malformed(code) = ended.await {
+        let series = Rc::clone(worker.config().unrouted(false, &worker.telemetry));
+        record_malformed(&entry.client, series, code);
+    }
+}
+
+/// **The spine.** Every request gets an answer here; the configuration it begins with is the one
+/// it ends with.
+async fn handle(
+    entry: Rc<Entry>,
+    mut request: Request<Incoming>,
+    in_flight: InFlight,
+) -> Response<ResponseBody> {
+    let client = &entry.client;
+    let config = client.worker.config();
+    let scan = Scan::of(request.headers());
+    let upgrade = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, incoming) = request.into_parts();
+    let series = config.unrouted(scan.is_grpc(), &client.worker.telemetry);
+    let mut exchange =
+        Exchange::begin(client, Rc::clone(series), &parts, scan.is_grpc(), in_flight);
+
+    let intake = match admit(&mut parts, scan) {
+        Ok(intake) => intake,
+        Err(fault) => return exchange.fail(&fault.into()),
+    };
+    prepare::headers(&entry, &mut parts.headers, scan);
+    exchange.record.set_forwarded(&parts.headers);
+    let origin = route::origin(&entry, &intake, &parts);
+    if route::goes_to_https(&entry, &intake) {
+        return exchange.answer(redirect::to_https(origin));
+    }
+
+    let found = match route::find(&entry, &config, &intake, &parts) {
+        Lookup::Rule(found) => found,
+        Lookup::Passthrough => {
+            let passage = Passage::new(&entry, &config, intake, upgrade);
+            return passage.through(exchange, parts, incoming).await;
+        }
+        Lookup::Nothing(fault, service) => {
+            route::blame(&mut exchange, &entry, &config, service);
+            return exchange.fail(&fault.into());
+        }
+    };
+    let Found { routes, rule } = found;
+    exchange.record.set_route(&rule.rule().name);
+
+    let allowed = match route::cross_origin(rule, &parts, scan) {
+        Ok(allowed) => allowed,
+        Err(reply) => {
+            route::blame(&mut exchange, &entry, &config, routes.service());
+            return exchange.answer(*reply);
+        }
+    };
+    if let Some(fault) = &rule.rule().fault
+        && let Some(reply) = inject(fault, &mut exchange).await
+    {
+        route::blame(&mut exchange, &entry, &config, routes.service());
+        return exchange.answer(reply);
+    }
+
+    let reply = match &rule.rule().action {
+        RouteAction::Forward(forward) => {
+            let passage = Passage::new(&entry, &config, intake, upgrade);
+            return passage
+                .forward(rule, forward, allowed, exchange, (parts, incoming))
+                .await;
+        }
+        RouteAction::Redirect(redirect) => redirect::reply(redirect, origin),
+        RouteAction::Respond(respond) => LocalReply::new(respond.status, respond.body.clone()),
+        RouteAction::Fail(failure) => {
+            route::blame(&mut exchange, &entry, &config, routes.service());
+            let refused = RoutingFault::Refused(failure.clone());
+            return exchange.fail(&ProxyError::Routing(refused));
+        }
+    };
+    exchange.record.set_details("direct_response");
+    route::blame(&mut exchange, &entry, &config, routes.service());
+    forward::answer(exchange, rule, reply, &entry, allowed)
+}
+
+/// Delays the request, and answers it, if its rule says so.
+async fn inject(
+    fault: &mesh_api::route::Fault,
+    exchange: &mut Exchange,
+) -> Option<LocalReply> {
+    if let Some(delay) = fault::delay(fault) {
+        exchange.record.flag(ResponseFlag::DelayInjected);
+        tokio::time::sleep(delay).await;
+    }
+    let reply = fault::abort(fault)?;
+    exchange.record.flag(ResponseFlag::FaultInjected);
+    exchange.record.set_details("fault_filter_abort");
+    Some(reply)
+}

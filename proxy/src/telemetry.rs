@@ -1,0 +1,136 @@
+//! What the proxy tells about the traffic it carries.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`flags`] | why a request ended as it did |
+//! | [`labels`] | what a series is about, and how that is spelled |
+//! | [`cells`] | counters one worker writes and a scrape reads |
+//! | [`series`] | the cells of one key on one worker, and the registry of all |
+//! | [`metrics`] | what is counted per request and per connection |
+//! | [`render`] | the scrape page |
+//! | [`record`] | the facts of one request, finished by its last byte |
+//! | [`connection`] | the facts of one connection that is only bytes |
+//! | [`messages`] | counting the gRPC messages that go by |
+//! | [`access_log`] | one line per request, through a writer that cannot block it |
+//! | [`trace`] | request ids and trace context |
+//! | [`peers`] | asking for the workload behind an address |
+
+pub mod access_log;
+pub mod cells;
+pub mod connection;
+pub mod flags;
+pub mod labels;
+pub mod messages;
+pub mod metrics;
+pub mod peers;
+pub mod record;
+pub mod render;
+pub mod series;
+pub mod trace;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+pub use access_log::{AccessLog, AccessLogMode};
+pub use connection::{ConnectionRecord, ConnectionStart};
+pub use flags::{ResponseFlag, ResponseFlags};
+pub use labels::{Protocol, Reporter, Security, SeriesKey, Service};
+pub use metrics::{Metrics, RequestSample, RequestSeries, TcpSeries};
+pub use record::{Downstream, RequestRecord};
+
+use access_log::AccessLogger;
+use metrics::{Connections, Requests, WorkerSeries};
+use peers::{PeerRequests, PeerWants};
+
+/// Telemetry of the process: what every worker is given. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+    peers: Option<PeerRequests>,
+}
+
+impl Telemetry {
+    /// Metrics, and nothing else until it is added.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// With an access log.
+    #[must_use]
+    pub fn with_access_log(mut self, log: Option<AccessLog>) -> Self {
+        self.access_log = log;
+        self
+    }
+
+    /// With somebody who finds out about unknown peers.
+    #[must_use]
+    pub fn with_peer_requests(mut self, peers: PeerRequests) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
+    /// The series of all workers.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The access log, to flush it at the end.
+    pub fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    /// The part of worker `id`; call it on the worker's thread.
+    pub fn worker(&self, id: usize) -> WorkerTelemetry {
+        WorkerTelemetry {
+            requests: WorkerSeries::new(id, Arc::clone(&self.metrics.requests)),
+            connections: WorkerSeries::new(id, Arc::clone(&self.metrics.connections)),
+            access_log: self.access_log.as_ref().map(|log| Rc::new(log.logger())),
+            peers: self.peers.clone().map(PeerWants::new),
+        }
+    }
+}
+
+/// Telemetry of one worker.
+#[derive(Debug)]
+pub struct WorkerTelemetry {
+    requests: WorkerSeries<Requests>,
+    connections: WorkerSeries<Connections>,
+    access_log: Option<Rc<AccessLogger>>,
+    peers: Option<PeerWants>,
+}
+
+impl WorkerTelemetry {
+    /// Telemetry of a worker that is alone: for tests.
+    pub fn detached() -> Self {
+        Telemetry::new().worker(0)
+    }
+
+    /// The series requests of `key` count in. Keep it: finding it hashes the whole key.
+    pub fn series(&self, key: &SeriesKey) -> Rc<RequestSeries> {
+        self.requests.find(key)
+    }
+
+    /// The series connections of `key` count in. Keep it: finding it hashes the whole key.
+    pub fn tcp_series(&self, key: &SeriesKey) -> Rc<TcpSeries> {
+        self.connections.find(key)
+    }
+
+    /// Whether requests are logged.
+    pub fn logs_requests(&self) -> bool {
+        self.access_log.is_some()
+    }
+
+    /// Asks, once in a while, for the workload behind `address`, which configuration does not
+    /// know. Never waits.
+    pub fn want_workload(&self, address: IpAddr) {
+        if let Some(peers) = &self.peers {
+            peers.want(address);
+        }
+    }
+
+    pub(crate) fn logger(&self) -> Option<&Rc<AccessLogger>> {
+        self.access_log.as_ref()
+    }
+}

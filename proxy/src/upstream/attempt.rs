@@ -1,0 +1,342 @@
+//! One try: a connection, and the request sent over it.
+//!
+//! A connection that had been idle may have been closed by the other side just now. Where hyper
+//! hands the request back, nothing of it was written, and it goes out on another connection
+//! without anybody noticing.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use super::connect::Dial;
+use super::pool::http2::Dialing;
+use super::pool::{Http1Lease, Http2Stream};
+use crate::config::{LocalCluster, LocalEndpoint};
+use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
+use crate::http::body::response::LeasedConnection;
+use crate::http::body::{RequestBody, UpstreamLease};
+use crate::worker::Worker;
+
+/// How many connections that turn out to be closed one try goes through.
+const MAX_STALE: usize = 8;
+/// A connection idle for longer than this may be closed by its server at any moment.
+const STALE_AFTER: Duration = Duration::from_millis(250);
+
+/// What all tries of one request have in common.
+#[derive(Debug)]
+pub struct Target<'a> {
+    /// The worker.
+    pub worker: &'a Worker,
+    /// The cluster.
+    pub cluster: &'a Rc<LocalCluster>,
+    /// Whether HTTP/2 is spoken to the endpoint.
+    pub http2: bool,
+    /// Whether a safe request that met a closing connection may be sent again even if it may
+    /// have been written: only towards the application this proxy stands for.
+    pub resend_safe: bool,
+}
+
+/// An answered try.
+#[derive(Debug)]
+pub struct Sent {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// What the request holds until the answer was read.
+    pub lease: UpstreamLease,
+    /// The endpoint's address.
+    pub remote: SocketAddr,
+    /// Our address.
+    pub local: Option<SocketAddr>,
+}
+
+/// A try without an answer.
+#[derive(Debug)]
+pub struct Failed {
+    /// Why.
+    pub error: ProxyError,
+    /// The request, if nothing of it was sent.
+    pub unsent: Option<Request<RequestBody>>,
+    /// The connection it was sent over, if there was one.
+    pub over: Option<(SocketAddr, Option<SocketAddr>)>,
+}
+
+impl Failed {
+    fn before(error: impl Into<ProxyError>, request: Request<RequestBody>) -> Box<Self> {
+        Box::new(Self {
+            error: error.into(),
+            unsent: Some(request),
+            over: None,
+        })
+    }
+}
+
+/// Sends the request to `endpoint` and waits for the head of the answer.
+pub async fn attempt(
+    target: &Target<'_>,
+    endpoint: &LocalEndpoint,
+    mut request: Request<RequestBody>,
+) -> Result<Sent, Box<Failed>> {
+    let state = target.cluster.state();
+    let permit = match state.shared().request(&state.cluster().limits) {
+        Ok(permit) => permit,
+        Err(limit) => return Err(Failed::before(UpstreamFault::Overflow(limit), request)),
+    };
+    let busy = endpoint.pool().busy();
+    let active = state.shared().activate(target.worker.id);
+    let mut stale = 0;
+    loop {
+        let connection = match acquire(target, endpoint).await {
+            Ok(connection) => connection,
+            Err(fault) => return Err(Failed::before(fault, request)),
+        };
+        let reused = is_reused(&connection);
+        let spare = if target.resend_safe {
+            spare(&connection, &request)
+        } else {
+            None
+        };
+        match send(connection, request).await {
+            Ok((response, connection)) => {
+                let (remote, local) = addresses(&connection);
+                return Ok(Sent {
+                    response,
+                    lease: UpstreamLease {
+                        connection,
+                        busy,
+                        active,
+                        permit,
+                    },
+                    remote,
+                    local,
+                });
+            }
+            Err(mut failed) => {
+                let again = failed.unsent.take().filter(|_| reused);
+                let closed = matches!(
+                    failed.error,
+                    ProxyError::Upstream(UpstreamFault::Closed { .. })
+                );
+                stale += 1;
+                match again.or_else(|| spare.filter(|_| closed)) {
+                    Some(unsent) if stale < MAX_STALE => request = unsent,
+                    unsent => {
+                        failed.unsent = unsent;
+                        return Err(failed);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A copy of a safe request without a body that is about to go over a connection which its server
+/// may be closing.
+fn spare(
+    connection: &LeasedConnection,
+    request: &Request<RequestBody>,
+) -> Option<Request<RequestBody>> {
+    let LeasedConnection::Http1(lease) = connection else {
+        return None;
+    };
+    let may_close = lease.idle_for.is_some_and(|idle| idle > STALE_AFTER);
+    let safe = matches!(
+        *request.method(),
+        Method::GET | Method::HEAD | Method::OPTIONS
+    );
+    let bodyless = matches!(request.body(), RequestBody::Empty);
+    (may_close && safe && bodyless).then(|| copy_head(request, RequestBody::Empty))
+}
+
+/// The same head with another body.
+pub(crate) fn copy_head(
+    request: &Request<RequestBody>,
+    body: RequestBody,
+) -> Request<RequestBody> {
+    let mut copy = Request::new(body);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+fn is_reused(connection: &LeasedConnection) -> bool {
+    match connection {
+        LeasedConnection::Http1(lease) => lease.idle_for.is_some(),
+        LeasedConnection::Http2(stream) => stream.reused,
+    }
+}
+
+fn addresses(connection: &LeasedConnection) -> (SocketAddr, Option<SocketAddr>) {
+    match connection {
+        LeasedConnection::Http1(lease) => (lease.connection.remote, lease.connection.local),
+        LeasedConnection::Http2(stream) => (stream.connection.remote, stream.connection.local),
+    }
+}
+
+/// A connection: an idle or shared one, a new one, or, at the limit, one that becomes free.
+async fn acquire(
+    target: &Target<'_>,
+    endpoint: &LocalEndpoint,
+) -> Result<LeasedConnection, UpstreamFault> {
+    let dial = Dial {
+        upstreams: &target.worker.upstreams,
+        cluster: target.cluster.state().cluster(),
+        pools: target.cluster.pools(),
+        endpoint: endpoint.state(),
+        pool: endpoint.pool(),
+    };
+    if let Some(ready) = take(&dial, target.http2) {
+        return Ok(ready);
+    }
+    dial.check()?;
+    let shared = target.cluster.state().shared();
+    let limits = &dial.cluster.limits;
+    let _pending = shared.pending(limits).map_err(UpstreamFault::Overflow)?;
+    let mut counted = false;
+    loop {
+        if target.http2 && dial_in_progress(&dial).await {
+            if let Some(ready) = take(&dial, true) {
+                return Ok(ready);
+            }
+            continue;
+        }
+        let alone = dial.pool.is_unconnected();
+        match shared.connection(limits, alone, &mut counted) {
+            Ok(permit) => return open(&dial, target.http2, permit).await,
+            Err(Limit::Connections | Limit::Pending | Limit::Requests | Limit::Retries) => {
+                dial.pools.freed().await;
+                if let Some(ready) = take(&dial, target.http2) {
+                    return Ok(ready);
+                }
+            }
+        }
+    }
+}
+
+fn take(dial: &Dial<'_>, http2: bool) -> Option<LeasedConnection> {
+    if http2 {
+        Http2Stream::take(dial.pools, dial.pool).map(LeasedConnection::Http2)
+    } else {
+        Http1Lease::take(dial.pools, dial.pool).map(LeasedConnection::Http1)
+    }
+}
+
+/// Waits while somebody else makes a connection that can be shared.
+async fn dial_in_progress(dial: &Dial<'_>) -> bool {
+    if !dial.pool.is_dialing() {
+        return false;
+    }
+    Dialing::done(dial.pool).await;
+    true
+}
+
+async fn open(
+    dial: &Dial<'_>,
+    http2: bool,
+    permit: super::Permit,
+) -> Result<LeasedConnection, UpstreamFault> {
+    let opened = if http2 {
+        let _duty = Dialing::begin(dial.pool);
+        dial.http2(permit).await.map(|connection| {
+            LeasedConnection::Http2(Http2Stream::share(connection, dial.pools, dial.pool))
+        })
+    } else {
+        dial.http1(permit).await.map(|connection| {
+            LeasedConnection::Http1(Http1Lease::new(connection, dial.pools, dial.pool))
+        })
+    };
+    opened.map_err(|fault| {
+        let events = &dial.pools.shared().events;
+        events
+            .connect_failures
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        UpstreamFault::Connect(fault)
+    })
+}
+
+/// Sends over one connection.
+async fn send(
+    connection: LeasedConnection,
+    request: Request<RequestBody>,
+) -> Result<(Response<Incoming>, LeasedConnection), Box<Failed>> {
+    let over = addresses(&connection);
+    match connection {
+        LeasedConnection::Http1(mut lease) => {
+            let sent = lease.connection.sender.try_send_request(request).await;
+            match sent {
+                Ok(response) => Ok((response, LeasedConnection::Http1(lease))),
+                Err(error) => Err(failed(error, over)),
+            }
+        }
+        LeasedConnection::Http2(stream) => {
+            let sent = stream.sender().try_send_request(request).await;
+            match sent {
+                Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
+                Err(error) => {
+                    let failed = failed(error, over);
+                    if !is_reset(&failed.error) {
+                        stream.condemn();
+                    }
+                    Err(failed)
+                }
+            }
+        }
+    }
+}
+
+fn is_reset(error: &ProxyError) -> bool {
+    matches!(
+        error,
+        ProxyError::Upstream(UpstreamFault::Reset { .. }) | ProxyError::Request(_)
+    )
+}
+
+fn failed(
+    mut error: TrySendError<Request<RequestBody>>,
+    over: (SocketAddr, Option<SocketAddr>),
+) -> Box<Failed> {
+    let unsent = error.take_message();
+    Box::new(Failed {
+        error: classify(&error.into_error(), unsent.is_some()),
+        unsent,
+        over: Some(over),
+    })
+}
+
+/// What a failure of hyper's client means.
+fn classify(error: &hyper::Error, unsent: bool) -> ProxyError {
+    if unsent {
+        return UpstreamFault::Closed { unsent: true }.into();
+    }
+    if error.is_user() {
+        // The only thing of ours that fails while a request is sent is its body.
+        return RequestFault::BodyBroken.into();
+    }
+    if let Some(h2) = h2_cause(error) {
+        let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR));
+        if refused || h2.is_reset() {
+            return UpstreamFault::Reset { refused }.into();
+        }
+        return UpstreamFault::Closed { unsent: false }.into();
+    }
+    if error.is_parse() {
+        return UpstreamFault::Protocol.into();
+    }
+    UpstreamFault::Closed { unsent: false }.into()
+}
+
+fn h2_cause(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref::<h2::Error>()
+}
+
+/// Whether the other side reset the stream, rather than lost the connection.
+pub(crate) fn is_stream_reset(error: &hyper::Error) -> bool {
+    h2_cause(error).is_some_and(h2::Error::is_reset)
+}

@@ -1,0 +1,215 @@
+//! `connectionPool` limits and the retry budget: counts of one proxy, shared by its workers.
+//!
+//! A count is only kept where a limit asks for it, so that a cluster without limits costs no
+//! contended atomic per request. The number of active requests, which the retry budget needs, is
+//! kept in one padded cell per worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use mesh_api::cluster::{Cluster, ConnectionLimits};
+
+use crate::error::Limit;
+
+/// Cells for active requests; more workers than this share cells.
+const CELLS: usize = 4;
+
+/// What the requests of one cluster count, over all workers and configuration versions.
+#[derive(Debug, Default)]
+pub struct ClusterShared {
+    connections: AtomicU32,
+    pending: AtomicU32,
+    requests: AtomicU32,
+    retries: AtomicU32,
+    active: [ActiveCell; CELLS],
+    /// What happened so far, for the statistics page.
+    pub events: ClusterEvents,
+}
+
+/// Rare events of a cluster.
+#[derive(Debug, Default)]
+pub struct ClusterEvents {
+    /// Requests refused because too many were waiting.
+    pub pending_overflow: AtomicU64,
+    /// Requests refused because too many were active.
+    pub request_overflow: AtomicU64,
+    /// Connections not opened because too many were open.
+    pub connection_overflow: AtomicU64,
+    /// Retries not made because too many were running.
+    pub retry_overflow: AtomicU64,
+    /// Retries made.
+    pub retries: AtomicU64,
+    /// Connections opened.
+    pub connections: AtomicU64,
+    /// Connections that could not be opened.
+    pub connect_failures: AtomicU64,
+    /// Requests that took too long.
+    pub timeouts: AtomicU64,
+}
+
+/// What an endpoint counts, over all workers and configuration versions.
+#[derive(Debug, Default)]
+pub struct EndpointShared {
+    /// Open connections.
+    pub connections: AtomicU32,
+    /// Connections that could not be opened.
+    pub connect_failures: AtomicU64,
+}
+
+/// On a cache line of its own, so that workers do not fight over it.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct ActiveCell(AtomicU32);
+
+/// Which count a permit belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Count {
+    Connections,
+    Pending,
+    Requests,
+    Retries,
+}
+
+/// The right to one connection, one waiting request, one request or one retry; given back when
+/// dropped.
+#[derive(Debug)]
+pub struct Permit {
+    shared: Arc<ClusterShared>,
+    count: Count,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.shared.counter(self.count).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that is active; counted until dropped.
+#[derive(Debug)]
+pub struct ActiveRequest {
+    shared: Arc<ClusterShared>,
+    worker: usize,
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        if let Some(cell) = self.shared.active.get(self.worker % CELLS) {
+            cell.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl ClusterShared {
+    fn counter(&self, count: Count) -> &AtomicU32 {
+        match count {
+            Count::Connections => &self.connections,
+            Count::Pending => &self.pending,
+            Count::Requests => &self.requests,
+            Count::Retries => &self.retries,
+        }
+    }
+
+    /// One more, unless `limit` is reached.
+    fn take(self: &Arc<Self>, count: Count, limit: u32) -> Option<Permit> {
+        self.counter(count)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
+                (now < limit).then_some(now + 1)
+            })
+            .ok()?;
+        Some(Permit {
+            shared: Arc::clone(self),
+            count,
+        })
+    }
+
+    /// The right to open a connection. `alone`: the worker has none to this endpoint, and may
+    /// always open one, since it could otherwise starve behind the other workers. A refusal is
+    /// counted once per `counted`.
+    pub fn connection(
+        self: &Arc<Self>,
+        limits: &ConnectionLimits,
+        alone: bool,
+        counted: &mut bool,
+    ) -> Result<Permit, Limit> {
+        let limit = match limits.max_connections {
+            Some(limit) if !alone => limit,
+            Some(_) | None => u32::MAX,
+        };
+        self.take(Count::Connections, limit).ok_or_else(|| {
+            if !std::mem::replace(counted, true) {
+                self.events.connection_overflow.fetch_add(1, Ordering::Relaxed);
+            }
+            Limit::Connections
+        })
+    }
+
+    /// The right to wait for a connection; nothing is counted where there is no limit.
+    pub fn pending(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Permit>, Limit> {
+        let Some(limit) = limits.max_pending_requests else {
+            return Ok(None);
+        };
+        self.take(Count::Pending, limit).map(Some).ok_or_else(|| {
+            self.events.pending_overflow.fetch_add(1, Ordering::Relaxed);
+            Limit::Pending
+        })
+    }
+
+    /// The right to send a request; nothing is counted where there is no limit.
+    pub fn request(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Permit>, Limit> {
+        let Some(limit) = limits.max_requests else {
+            return Ok(None);
+        };
+        self.take(Count::Requests, limit).map(Some).ok_or_else(|| {
+            self.events.request_overflow.fetch_add(1, Ordering::Relaxed);
+            Limit::Requests
+        })
+    }
+
+    /// The right to try again: `maxRetries`, and always the budget.
+    pub fn retry(self: &Arc<Self>, cluster: &Cluster) -> Result<Permit, Limit> {
+        let share = u64::from(self.active()) * u64::from(cluster.retry_budget.percent.value());
+        let budget = u32::try_from(share / 1_000_000)
+            .unwrap_or(u32::MAX)
+            .max(cluster.retry_budget.min_concurrency);
+        // An explicit `maxRetries` says what the user wants instead of the budget's floor.
+        let limit = cluster.limits.max_retries.map_or(budget, |max| max.min(budget));
+        let Some(permit) = self.take(Count::Retries, limit) else {
+            self.events.retry_overflow.fetch_add(1, Ordering::Relaxed);
+            return Err(Limit::Retries);
+        };
+        self.events.retries.fetch_add(1, Ordering::Relaxed);
+        Ok(permit)
+    }
+
+    /// Counts a request as active until the guard is dropped.
+    pub fn activate(self: &Arc<Self>, worker: usize) -> ActiveRequest {
+        if let Some(cell) = self.active.get(worker % CELLS) {
+            cell.0.fetch_add(1, Ordering::Relaxed);
+        }
+        ActiveRequest {
+            shared: Arc::clone(self),
+            worker,
+        }
+    }
+
+    /// Requests active now.
+    pub fn active(&self) -> u32 {
+        let cells = self.active.iter();
+        cells.map(|cell| cell.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Connections open now.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// Requests waiting for a connection now; 0 where no limit asks for the count.
+    pub fn waiting(&self) -> u32 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Retries running now.
+    pub fn retrying(&self) -> u32 {
+        self.retries.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,62 @@
+//! Consistent hashing: a ring on which every endpoint stands many times.
+//!
+//! A change of one endpoint moves only the requests that were its own. Both of Istio's
+//! algorithms are served by the ring; a Maglev table size is the number of entries.
+
+use std::sync::Arc;
+
+use super::EndpointState;
+
+/// More entries than this cost memory without making shares more even.
+const MAX_ENTRIES: u64 = 1 << 20;
+
+/// Points on the ring in order, with the place of the endpoint that owns them.
+#[derive(Debug)]
+pub struct Ring {
+    points: Vec<(u64, u32)>,
+}
+
+impl Ring {
+    /// A ring of at least `minimum` points, shared out by weight.
+    pub(crate) fn new<'e>(
+        endpoints: impl Iterator<Item = (u32, &'e Arc<EndpointState>)>,
+        minimum: u64,
+    ) -> Self {
+        let endpoints: Vec<(u32, &Arc<EndpointState>)> = endpoints.collect();
+        let weight = |endpoint: &EndpointState| u64::from(endpoint.endpoint().weight.max(1));
+        let total: u64 = endpoints.iter().map(|(_, one)| weight(one)).sum();
+        let size = minimum.clamp(1, MAX_ENTRIES);
+        let mut points = Vec::new();
+        for (place, endpoint) in endpoints {
+            let share = (size * weight(endpoint)).div_ceil(total.max(1)).max(1);
+            let seed = hash(endpoint.text().as_bytes());
+            points.extend((0..share).map(|copy| (mix(seed ^ mix(copy)), place)));
+        }
+        points.sort_unstable();
+        points.dedup_by_key(|(point, _)| *point);
+        Self { points }
+    }
+
+    /// The endpoint at or after `key` on the ring, then the ones behind it.
+    pub(crate) fn from(&self, key: u64) -> impl Iterator<Item = u32> {
+        let start = self.points.partition_point(|(point, _)| *point < key);
+        let (before, after) = self.points.split_at(start);
+        after.iter().chain(before).map(|(_, place)| *place)
+    }
+}
+
+/// A hash that is the same in every process, so that several proxies agree (FNV-1a, finished).
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let folded = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    mix(folded)
+}
+
+/// Spreads a number over all bits (the finalizer of `SplitMix64`).
+const fn mix(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

@@ -1,0 +1,116 @@
+//! One worker's connections to every cluster, kept over configuration changes.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mesh_api::name::ClusterName;
+
+use super::ClusterState;
+use super::dns::Resolver;
+use super::pool::ClusterPools;
+use crate::bootstrap::Settings;
+use crate::config::ActiveConfig;
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// One worker's connections.
+#[derive(Debug)]
+pub struct Upstreams {
+    pools: Rc<RefCell<Vec<Option<Rc<ClusterPools>>>>>,
+    settings: Arc<Settings>,
+    resolver: Resolver,
+    sweeping: Cell<bool>,
+}
+
+impl Upstreams {
+    /// No connections yet.
+    pub fn new(settings: &Arc<Settings>) -> Self {
+        Self {
+            pools: Rc::default(),
+            settings: Arc::clone(settings),
+            resolver: Resolver::default(),
+            sweeping: Cell::new(false),
+        }
+    }
+
+    /// The pools of a cluster: those there are, if they still fit its settings.
+    pub(crate) fn pools(&self, state: &ClusterState) -> Rc<ClusterPools> {
+        let index = state.id().index();
+        let mut all = self.pools.borrow_mut();
+        if all.len() <= index {
+            all.resize_with(index + 1, || None);
+        }
+        let Some(slot) = all.get_mut(index) else {
+            return Rc::new(ClusterPools::new(state));
+        };
+        if let Some(known) = slot {
+            if known.fits(state) {
+                known.refresh(state);
+                return Rc::clone(known);
+            }
+            known.retire();
+        }
+        let pools = Rc::new(ClusterPools::new(state));
+        *slot = Some(Rc::clone(&pools));
+        pools
+    }
+
+    /// Closes idle connections to what the configuration no longer has. Busy ones end with their
+    /// request.
+    pub fn prune(&self, active: &ActiveConfig) {
+        let mut all = self.pools.borrow_mut();
+        for slot in all.iter_mut() {
+            let Some(pools) = slot else { continue };
+            let current = active
+                .cluster_by_id(pools.id())
+                .filter(|state| pools.fits(state));
+            if let Some(state) = current {
+                pools.prune(state);
+            } else {
+                pools.retire();
+                *slot = None;
+            }
+        }
+    }
+
+    /// Resolves names of endpoints.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.resolver
+    }
+
+    /// The address connections to a cluster come from, if it matters.
+    pub(crate) fn source(&self, cluster: &ClusterName, destination: IpAddr) -> Option<IpAddr> {
+        let source = match cluster {
+            ClusterName::Inbound { .. } | ClusterName::InboundPassthrough => {
+                self.settings.application_source(destination)
+            }
+            ClusterName::Outbound { .. } | ClusterName::Passthrough | ClusterName::BlackHole => {
+                self.settings.upstream_source()
+            }
+        };
+        source.filter(|source| source.is_ipv4() == destination.is_ipv4())
+    }
+
+    /// Starts closing connections that have been idle for too long; ends with the worker.
+    pub(crate) fn keep_swept(&self) {
+        if self.sweeping.replace(true) {
+            return;
+        }
+        let pools = Rc::downgrade(&self.pools);
+        tokio::task::spawn_local(async move {
+            let mut ticks = tokio::time::interval(SWEEP);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let Some(pools) = pools.upgrade() else { return };
+                for pools in pools.borrow().iter().flatten() {
+                    pools.sweep();
+                }
+            }
+        });
+    }
+}

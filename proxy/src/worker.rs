@@ -1,0 +1,184 @@
+//! One worker: everything one thread needs to carry connections, and its main loop.
+//!
+//! Nothing here is `Send`: a worker's state lives and dies on its thread, and tests run a worker
+//! on a runtime of their own.
+
+mod sockets;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_api::listener::Listener;
+use mesh_runtime::drain::DrainWatch;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::bootstrap::Settings;
+use crate::config::WorkerConfig;
+use crate::config::live::{ConfigCache, LiveConfig};
+use crate::http::idle::IdleWatch;
+use crate::net::permits::ConnectionPermits;
+use crate::telemetry::WorkerTelemetry;
+use crate::upstream::Upstreams;
+
+/// What all workers of a process share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// What the process was started with.
+    pub settings: Arc<Settings>,
+    /// The published configuration.
+    pub live: Arc<LiveConfig>,
+    /// The cap on downstream connections.
+    pub permits: ConnectionPermits,
+    /// Told when the process drains.
+    pub drain: DrainWatch,
+}
+
+/// The state of one worker thread; used as `Rc<Worker>`.
+pub struct Worker {
+    /// Which worker, from 0.
+    pub id: usize,
+    /// What the process was started with.
+    pub settings: Arc<Settings>,
+    /// This worker's upstream connections and cursors.
+    pub upstreams: Upstreams,
+    /// This worker's metric cells and its way to the access log.
+    pub telemetry: WorkerTelemetry,
+    /// Told when the process drains; every connection holds a guard of it.
+    pub drain: DrainWatch,
+    /// The published configuration.
+    pub live: Arc<LiveConfig>,
+    /// The cap on downstream connections.
+    pub permits: ConnectionPermits,
+    /// Looks after downstream HTTP connections that take too long.
+    pub idle: IdleWatch,
+    /// The addresses this proxy listens on, admin ports aside.
+    pub(crate) bound: RefCell<BTreeSet<SocketAddr>>,
+    view: RefCell<View>,
+}
+
+struct View {
+    cache: ConfigCache,
+    config: Rc<WorkerConfig>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// A worker; call it on the thread (and in the runtime) it is to live on.
+    pub fn new(id: usize, shared: Shared, telemetry: WorkerTelemetry) -> Rc<Self> {
+        let Shared { settings, live, permits, drain } = shared;
+        let mut cache = live.cache();
+        let config = Rc::new(WorkerConfig::new(Arc::clone(cache.load()), None));
+        let upstreams = Upstreams::new(&settings);
+        Rc::new(Self {
+            id,
+            settings,
+            upstreams,
+            telemetry,
+            drain,
+            live,
+            permits,
+            idle: IdleWatch::default(),
+            bound: RefCell::default(),
+            view: RefCell::new(View { cache, config }),
+        })
+    }
+
+    /// The newest configuration as this worker sees it. One call per request or connection; hold
+    /// the `Rc` for as long as the request lives.
+    pub fn config(&self) -> Rc<WorkerConfig> {
+        let mut view = self.view.borrow_mut();
+        let View { cache, config } = &mut *view;
+        let active = cache.load();
+        if !Arc::ptr_eq(active, &config.active) {
+            *config = Rc::new(WorkerConfig::new(Arc::clone(active), Some(&**config)));
+            self.upstreams.prune(&config.active);
+        }
+        Rc::clone(config)
+    }
+}
+
+impl Worker {
+    /// Whether `destination` is a socket this proxy listens on, so that carrying a connection
+    /// there would bring it back here.
+    pub fn is_own_socket(&self, destination: SocketAddr) -> bool {
+        let address = destination.ip().to_canonical();
+        let is_here = address.is_loopback() || address == self.settings.address.to_canonical();
+        self.bound.borrow().iter().any(|bound| {
+            let wildcard = bound.ip().is_unspecified();
+            bound.port() == destination.port()
+                && (bound.ip().to_canonical() == address || (wildcard && is_here))
+        })
+    }
+}
+
+/// What the control runtime tells a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve these sockets as well.
+    Open {
+        /// The sockets.
+        sockets: Vec<WorkerSocket>,
+        /// Told when they are served.
+        done: oneshot::Sender<()>,
+    },
+    /// Stop accepting, take what is queued, close.
+    Close {
+        /// Which sockets.
+        which: Closing,
+        /// Told when they are closed.
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// Which sockets to close.
+#[derive(Clone, Debug)]
+pub enum Closing {
+    /// Those at these addresses.
+    At(Vec<SocketAddr>),
+    /// Those by which others come in; the local application's stay, since answering what is in
+    /// flight may need them.
+    FromOthers,
+}
+
+/// One worker's socket of a listener.
+#[derive(Debug)]
+pub struct WorkerSocket {
+    /// The address it is bound to, as configuration names it.
+    pub address: SocketAddr,
+    /// What is served there at first; later connections see the newest configuration.
+    pub listener: Arc<Listener>,
+    /// The socket.
+    pub socket: TcpListener,
+}
+
+/// Serves whatever sockets it is told to until the commands end.
+pub async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
+    let mut sockets = sockets::Sockets::new(worker);
+    while let Some(command) = commands.recv().await {
+        let done = match command {
+            Command::Open { sockets: opened, done } => {
+                for socket in opened {
+                    sockets.open(socket);
+                }
+                done
+            }
+            Command::Close { which, done } => {
+                sockets.close(&which).await;
+                done
+            }
+        };
+        // Nobody waits any more if the process is ending.
+        let _told = done.send(());
+    }
+}

@@ -1,0 +1,154 @@
+//! The sockets one worker serves, and what a connection at one of them meets.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mesh_api::listener::{Bind, Listener, ListenerKind};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{Closing, Worker, WorkerSocket};
+use crate::net::accept::{Arrival, accept};
+use crate::net::accepted::Connection;
+use crate::{gateway, inbound, outbound};
+
+/// The sockets one worker serves.
+pub(super) struct Sockets {
+    worker: Rc<Worker>,
+    open: BTreeMap<SocketAddr, Served>,
+}
+
+struct Served {
+    slot: Rc<Slot>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+/// A socket's place in the configuration, which may change under it.
+struct Slot {
+    address: SocketAddr,
+    /// What was served there last: served on while a socket that left the configuration takes
+    /// the connections already queued.
+    last: RefCell<Arc<Listener>>,
+}
+
+impl Slot {
+    /// The listener that new connections meet.
+    fn listener(&self, worker: &Worker) -> Arc<Listener> {
+        let config = worker.config();
+        let mut last = self.last.borrow_mut();
+        let is_here = |listener: &Listener| listener.bind == Bind::Socket(self.address);
+        let found = config
+            .active
+            .listener(&last.name)
+            .filter(|listener| is_here(listener))
+            // The address may have passed to a listener of another name.
+            .or_else(|| config.active.listeners().find(|listener| is_here(listener)));
+        if let Some(found) = found
+            && !Arc::ptr_eq(found, &last)
+        {
+            *last = Arc::clone(found);
+        }
+        Arc::clone(&last)
+    }
+}
+
+impl Sockets {
+    pub(super) fn new(worker: Rc<Worker>) -> Self {
+        Self { worker, open: BTreeMap::new() }
+    }
+
+    /// Starts serving a socket.
+    pub(super) fn open(&mut self, socket: WorkerSocket) {
+        let WorkerSocket { address, listener, socket } = socket;
+        let socket = match TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%address, %error, "a worker cannot serve a listening socket");
+                return;
+            }
+        };
+        let slot = Rc::new(Slot { address, last: RefCell::new(listener) });
+        let (stop, stopped) = oneshot::channel();
+        let (worker, place) = (Rc::clone(&self.worker), Rc::clone(&slot));
+        let task = tokio::task::spawn_local(async move {
+            let permits = worker.permits.clone();
+            accept(socket, &permits, stopped, |arrival| start(&worker, &place, arrival)).await;
+        });
+        self.worker.bound.borrow_mut().insert(address);
+        self.open.insert(address, Served { slot, stop, task });
+    }
+
+    /// Stops accepting at some sockets; returns when what was queued there is being served.
+    pub(super) async fn close(&mut self, which: &Closing) {
+        let chosen: Vec<SocketAddr> = match which {
+            Closing::At(addresses) => addresses.clone(),
+            Closing::FromOthers => self
+                .open
+                .iter()
+                .filter(|(_, served)| is_from_others(&served.slot.last.borrow().kind))
+                .map(|(address, _)| *address)
+                .collect(),
+        };
+        let closing: Vec<Served> =
+            chosen.iter().filter_map(|address| self.open.remove(address)).collect();
+        self.worker.bound.borrow_mut().retain(|address| !chosen.contains(address));
+        let mut tasks = Vec::with_capacity(closing.len());
+        for Served { slot: _, stop, task } in closing {
+            // All stop at once; the loop may have ended already.
+            let _told = stop.send(());
+            tasks.push(task);
+        }
+        for task in tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "an accept loop ended badly");
+            }
+        }
+    }
+}
+
+fn is_from_others(kind: &ListenerKind) -> bool {
+    match kind {
+        ListenerKind::Inbound(_) | ListenerKind::InboundCapture | ListenerKind::Gateway(_) => true,
+        ListenerKind::Outbound(_) | ListenerKind::OutboundCapture { .. } => false,
+    }
+}
+
+/// Starts the task of one connection.
+fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
+    let listener = slot.listener(worker);
+    let worker = Rc::clone(worker);
+    let bound = slot.address;
+    tokio::task::spawn_local(async move {
+        let Arrival { stream, peer, permit } = arrival;
+        let in_flight = worker.drain.guard();
+        // A socket bound to one address needs no system call to know it.
+        let local = if bound.ip().is_unspecified() || bound.port() == 0 {
+            stream.local_addr().unwrap_or(bound)
+        } else {
+            bound
+        };
+        let connection = Connection { stream, peer, local, original_destination: None };
+        serve(worker, connection, listener).await;
+        drop((permit, in_flight));
+    });
+}
+
+async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Listener>) {
+    match &listener.kind {
+        ListenerKind::Outbound(_) => outbound::serve(worker, connection, listener).await,
+        ListenerKind::OutboundCapture { unmatched } => {
+            let unmatched = *unmatched;
+            outbound::serve_captured(worker, connection, listener, unmatched).await;
+        }
+        ListenerKind::Inbound(_) => inbound::serve(worker, connection, listener).await,
+        ListenerKind::InboundCapture => {
+            inbound::serve_captured(worker, connection, listener).await;
+        }
+        ListenerKind::Gateway(_) => gateway::serve(worker, connection, listener).await,
+    }
+}

@@ -1,0 +1,366 @@
+//! Which rule takes a request, and what the rule does to it.
+
+#[path = "support/http.rs"]
+mod http_support;
+#[path = "support/mesh.rs"]
+mod mesh;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_support::{
+    Client, SHOP, Shop, Upstream, always, cluster, cluster_name, endpoints, fetch, forward, get,
+    labelled, path, plain, prefix, request, routes, rule, subset, weighted,
+};
+use mesh_api::resource::Resource;
+use mesh_api::route::filter::{AbortAnswer, HeaderEdit};
+use mesh_api::route::{
+    Cors, Destinations, DirectResponse, Failure, FailureFlag, Fault, FaultAbort, FaultDelay,
+    HeaderEdits, HeaderMatch, HeaderOps, HeaderText, Mirror, Operator, Pattern, QueryMatch,
+    Redirect, RedirectPath, RedirectPort, RequestMatch, Rewrite, RouteAction, Rule, StringMatch,
+    Target, TextPart, UriRewrite, ValueMatch,
+};
+use mesh_api::units::PartsPerMillion;
+
+fn exact(text: &str) -> StringMatch {
+    StringMatch::Exact(text.into())
+}
+
+fn respond(name: &str, matches: RequestMatch) -> Rule {
+    let answer = DirectResponse { status: StatusCode::OK, body: name.to_owned().into() };
+    rule(name, vec![matches], RouteAction::Respond(answer))
+}
+
+#[tokio::test]
+async fn every_matcher_chooses_its_rule_and_the_first_wins() {
+    let header = |value| HeaderMatch { name: HeaderName::from_static("x-user"), value };
+    let any = RequestMatch::default;
+    let rules = vec![
+        respond("method", RequestMatch { method: Some(exact("DELETE")), ..any() }),
+        respond("authority", RequestMatch { authority: Some(exact("shop.test:80")), ..any() }),
+        respond("header", RequestMatch {
+            headers: vec![header(ValueMatch::Text(exact("jason")))],
+            ..any()
+        }),
+        respond("query", RequestMatch {
+            query: vec![QueryMatch { name: "debug".into(), value: ValueMatch::Present }],
+            ..any()
+        }),
+        respond("exact", path(exact("/exact"))),
+        respond("regex", path(StringMatch::Regex(Pattern::new("/v[0-9]+/x").unwrap()))),
+        respond("prefix", prefix("/pre")),
+        respond("without", RequestMatch {
+            without_headers: vec![header(ValueMatch::Present)],
+            ..prefix("/without")
+        }),
+    ];
+    let shop = Shop::with(cluster(SHOP), &[], rules).await;
+    let mut client = Client::http1(shop.address).await;
+    let with_user = |path: &str, user: &'static str| {
+        let mut request = get(SHOP, path);
+        request.headers_mut().insert("x-user", HeaderValue::from_static(user));
+        request
+    };
+    for (request, expected) in [
+        (request("DELETE", SHOP, "/pre", ""), "method"),
+        (get("shop.test:80", "/pre"), "authority"),
+        (with_user("/pre", "jason"), "header"),
+        (get(SHOP, "/pre?debug"), "query"),
+        (get(SHOP, "/exact"), "exact"),
+        (get(SHOP, "/v12/x"), "regex"),
+        (get(SHOP, "/prefix/and/more"), "prefix"),
+        (get(SHOP, "/a/../pre/%61"), "prefix"),
+        (get(SHOP, "/without"), "without"),
+    ] {
+        let uri = request.uri().clone();
+        assert_eq!(client.send(request).await.text(), expected, "{uri}");
+    }
+    assert_eq!(client.send(with_user("/without", "x")).await.status, 404);
+    shop.counted(404, "NR").await;
+}
+
+#[tokio::test]
+async fn unknown_hosts_and_bad_destinations_are_refused_with_their_flag() {
+    let nowhere = Failure {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flag: FailureFlag::NoCluster,
+        reason: "no subset v9".into(),
+    };
+    let mut to_nowhere = forward(SHOP);
+    to_nowhere.destinations = Destinations::one(Target::Fail(nowhere));
+    let rules = vec![
+        rule("nc", vec![prefix("/nc")], RouteAction::Forward(Box::new(to_nowhere))),
+        always(forward(SHOP)),
+    ];
+    let shop = Shop::with(cluster(SHOP), &[], rules).await;
+    assert_eq!(fetch(shop.address, "other.test", "/").await.status, 404);
+    shop.counted(404, "NR").await;
+    let refused = shop.get("/nc").await;
+    assert_eq!(refused.status, 503);
+    shop.counted(503, "NC").await;
+    let empty = shop.get("/").await;
+    assert_eq!((empty.status, empty.text()), (503, "no healthy upstream"));
+    shop.counted(503, "UH").await;
+}
+
+#[tokio::test]
+async fn a_request_goes_through_with_the_mesh_headers_and_without_hop_headers() {
+    let upstream = Upstream::named("one").await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    let mut request = request("POST", SHOP, "/a/./b?q=%2e", "hello");
+    let headers = request.headers_mut();
+    headers.insert("connection", HeaderValue::from_static("x-hop"));
+    headers.insert("x-hop", HeaderValue::from_static("1"));
+    headers.insert("keep-alive", HeaderValue::from_static("timeout=1"));
+    let answer = client.send(request).await;
+    assert_eq!((answer.status, answer.text()), (200, "one"));
+    assert_eq!(answer.header("saw-target"), "/a/b?q=%2e");
+    assert_eq!(answer.header("saw-length"), "5");
+    assert_eq!(answer.header("saw-host"), SHOP);
+    assert_eq!(answer.header("saw-x-envoy-attempt-count"), "1");
+    assert_eq!(answer.header("saw-x-forwarded-proto"), "http");
+    assert_eq!(answer.header("saw-x-request-id").len(), 36);
+    assert_eq!(answer.header("server"), "envoy");
+    assert!(answer.headers.contains_key("x-envoy-upstream-service-time"));
+    for gone in ["saw-x-hop", "saw-keep-alive", "saw-connection", "saw-x-forwarded-for"] {
+        assert!(!answer.headers.contains_key(gone), "{gone}");
+    }
+    shop.counted(200, "-").await;
+    let labels = ["destination_service_name=\"shop\"", "destination_workload=\"backend\""];
+    shop.proxy.metric_reaches("istio_requests_total", &labels, 1.0).await;
+}
+
+#[tokio::test]
+async fn connections_are_used_again() {
+    let upstream = Upstream::named("one").await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    for _ in 0..20 {
+        assert_eq!(client.get(SHOP, "/").await.text(), "one");
+    }
+    assert_eq!((upstream.requests(), upstream.connections()), (20, 1));
+}
+
+#[tokio::test]
+async fn weights_are_kept_and_subsets_select_by_label() {
+    let (v1, v2) = (Upstream::named("v1").await, Upstream::named("v2").await);
+    let mut shop = Shop::new(&[], forward(SHOP)).await;
+    let both = |split: &[(&str, u32)]| {
+        vec![
+            Resource::Cluster(Arc::new(subset(SHOP, Some("v1")))),
+            Resource::Cluster(Arc::new(subset(SHOP, Some("v2")))),
+            labelled(SHOP, &[(v1.address, "v1"), (v2.address, "v2")]),
+            routes(SHOP, vec![always(weighted(SHOP, split))]),
+        ]
+    };
+    shop.apply(both(&[("v1", 9), ("v2", 1)])).await;
+    let mut client = Client::http1(shop.address).await;
+    let mut counts = [0_u32; 2];
+    for _ in 0..2_000 {
+        counts[usize::from(client.get(SHOP, "/").await.text() == "v2")] += 1;
+    }
+    assert!((120..280).contains(&counts[1]), "{counts:?}");
+    shop.apply(both(&[("v1", 0), ("v2", 7)])).await;
+    for _ in 0..50 {
+        assert_eq!(client.get(SHOP, "/").await.text(), "v2");
+    }
+}
+
+#[tokio::test]
+async fn rewrites_keep_the_query_and_tell_the_original() {
+    let upstream = Upstream::named("one").await;
+    let mut forward = forward(SHOP);
+    forward.rewrite = Rewrite {
+        uri: UriRewrite::Prefix { prefixes: vec!["/api".into()], replacement: "/v2".into() },
+        authority: Some("inner.test".into()),
+    };
+    let shop = Shop::new(&[upstream.address], forward).await;
+    let answer = shop.get("/api/users?id=1").await;
+    assert_eq!(answer.header("saw-target"), "/v2/users?id=1");
+    assert_eq!(answer.header("saw-host"), "inner.test");
+    assert_eq!(answer.header("saw-x-envoy-original-path"), "/api/users?id=1");
+}
+
+#[tokio::test]
+async fn redirects_and_direct_answers_do_not_reach_the_upstream() {
+    let redirect = Redirect {
+        status: StatusCode::MOVED_PERMANENTLY,
+        scheme: Some("https".into()),
+        authority: None,
+        port: RedirectPort::Keep,
+        path: RedirectPath::Keep,
+    };
+    let mut direct = respond("teapot", prefix("/direct"));
+    direct.headers.response.set = vec![HeaderEdit {
+        name: HeaderName::from_static("content-type"),
+        value: HeaderText::Literal(HeaderValue::from_static("text/html")),
+    }];
+    let rules = vec![direct, rule("r", Vec::new(), RouteAction::Redirect(redirect))];
+    let shop = Shop::with(cluster(SHOP), &[], rules).await;
+    let answer = shop.get("/x?y").await;
+    assert_eq!((answer.status, answer.header("location")), (301, "https://shop.test/x?y"));
+    let direct = shop.get("/direct").await;
+    assert_eq!((direct.status, direct.text()), (200, "teapot"));
+    assert_eq!(direct.header("content-type"), "text/html");
+}
+
+fn set(name: &'static str, value: HeaderText) -> HeaderEdit {
+    HeaderEdit { name: HeaderName::from_static(name), value }
+}
+
+#[tokio::test]
+async fn header_edits_apply_in_order_and_operators_print_facts() {
+    let upstream = Upstream::named("one").await;
+    let literal = |text| HeaderText::Literal(HeaderValue::from_static(text));
+    let mut rule = always(forward(SHOP));
+    rule.headers = HeaderEdits {
+        request: HeaderOps {
+            remove: vec![HeaderName::from_static("x-gone")],
+            set: vec![set("x-set", literal("route"))],
+            add: vec![
+                set("x-set", literal("more")),
+                set("x-facts", HeaderText::Template(vec![
+                    TextPart::Operator(Operator::RequestHeader(":path".into())),
+                    TextPart::Literal(" of ".into()),
+                    TextPart::Operator(Operator::RouteName),
+                ])),
+            ],
+        },
+        response: HeaderOps {
+            set: vec![set("x-upstream", HeaderText::Template(vec![
+                TextPart::Operator(Operator::UpstreamHost),
+                TextPart::Literal("/".into()),
+                TextPart::Operator(Operator::RequestHeader("x-in".into())),
+            ]))],
+            ..HeaderOps::default()
+        },
+    };
+    let shop = Shop::with(cluster(SHOP), &[upstream.address], vec![rule]).await;
+    let mut request = get(SHOP, "/p");
+    for (name, value) in [("x-gone", "1"), ("x-set", "client"), ("x-in", "in")] {
+        request.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    let answer = Client::http1(shop.address).await.send(request).await;
+    assert!(!answer.headers.contains_key("saw-x-gone"));
+    let all: Vec<_> = answer.headers.get_all("saw-x-set").iter().collect();
+    assert_eq!(all, ["route", "more"]);
+    assert_eq!(answer.header("saw-x-facts"), "/p of always");
+    assert_eq!(answer.header("x-upstream"), format!("{}/in", upstream.address));
+}
+
+#[tokio::test]
+async fn faults_delay_and_abort_their_share() {
+    let upstream = Upstream::named("one").await;
+    let mut rule = always(forward(SHOP));
+    rule.fault = Some(Fault {
+        delay: Some(FaultDelay {
+            duration: Duration::from_millis(150),
+            share: PartsPerMillion::ALL,
+        }),
+        abort: Some(FaultAbort {
+            answer: AbortAnswer::Http(StatusCode::IM_A_TEAPOT),
+            share: PartsPerMillion::ALL,
+        }),
+    });
+    let mut shop = Shop::with(cluster(SHOP), &[upstream.address], vec![rule.clone()]).await;
+    let started = Instant::now();
+    let answer = shop.get("/").await;
+    assert!(started.elapsed() >= Duration::from_millis(150));
+    assert_eq!((answer.status, answer.text()), (418, "fault filter abort"));
+    assert_eq!(upstream.requests(), 0);
+    shop.counted(418, "DI,FI").await;
+
+    rule.fault = Some(Fault {
+        delay: None,
+        abort: Some(FaultAbort {
+            answer: AbortAnswer::Http(StatusCode::IM_A_TEAPOT),
+            share: PartsPerMillion::from_percent(50.0),
+        }),
+    });
+    shop.apply(vec![
+        Resource::Cluster(Arc::new(cluster(SHOP))),
+        endpoints(SHOP, &[upstream.address]),
+        routes(SHOP, vec![rule]),
+    ])
+    .await;
+    let mut client = Client::http1(shop.address).await;
+    let mut aborted = 0;
+    for _ in 0..400 {
+        aborted += u32::from(client.get(SHOP, "/").await.status == 418);
+    }
+    assert!((130..270).contains(&aborted), "{aborted}");
+}
+
+#[tokio::test]
+async fn cross_origin_requests_are_answered_or_allowed() {
+    let upstream = Upstream::named("one").await;
+    let mut rule = always(forward(SHOP));
+    rule.cors = Some(Cors {
+        allow_origins: vec![exact("https://good.test")],
+        allow_methods: vec!["GET".into(), "PUT".into()],
+        allow_credentials: true,
+        max_age: Some(Duration::from_hours(1)),
+        expose_headers: vec!["x-more".into()],
+        ..Cors::default()
+    });
+    let shop = Shop::with(cluster(SHOP), &[upstream.address], vec![rule]).await;
+    let mut client = Client::http1(shop.address).await;
+    let from = |origin: &'static str, method: &str| {
+        let mut request = request(method, SHOP, "/", "");
+        request.headers_mut().insert("origin", HeaderValue::from_static(origin));
+        request
+    };
+    let mut preflight = from("https://good.test", "OPTIONS");
+    let asked = HeaderValue::from_static("PUT");
+    preflight.headers_mut().insert("access-control-request-method", asked);
+    let answer = client.send(preflight).await;
+    assert_eq!(answer.status, 200);
+    assert_eq!(upstream.requests(), 0);
+    assert_eq!(answer.header("access-control-allow-origin"), "https://good.test");
+    assert_eq!(answer.header("access-control-allow-methods"), "GET,PUT");
+    assert_eq!(answer.header("access-control-max-age"), "3600");
+    let allowed = client.send(from("https://good.test", "GET")).await;
+    assert_eq!(allowed.header("access-control-expose-headers"), "x-more");
+    let other = client.send(from("https://evil.test", "GET")).await;
+    assert_eq!((other.status, other.header("access-control-allow-origin")), (200, ""));
+}
+
+#[tokio::test]
+async fn mirrors_get_a_copy_and_nobody_waits_for_them() {
+    let upstream = Upstream::named("one").await;
+    let (seen, mut copies) = tokio::sync::mpsc::unbounded_channel();
+    let shadow = Upstream::serve(move |request, _| {
+        let seen = seen.clone();
+        async move {
+            let path = request.uri().path().to_owned();
+            let all = http_body_util::BodyExt::collect(request.into_body()).await;
+            seen.send((path, all.unwrap().to_bytes())).unwrap();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            plain(500, "")
+        }
+    })
+    .await;
+    let mut main = forward(SHOP);
+    main.mirrors = vec![Mirror {
+        target: Target::Cluster(cluster_name("shadow.test", None)),
+        share: PartsPerMillion::ALL,
+    }];
+    let mut shop = Shop::new(&[], forward(SHOP)).await;
+    shop.apply(vec![
+        Resource::Cluster(Arc::new(cluster(SHOP))),
+        Resource::Cluster(Arc::new(cluster("shadow.test"))),
+        endpoints(SHOP, &[upstream.address]),
+        endpoints("shadow.test", &[shadow.address]),
+        routes(SHOP, vec![always(main)]),
+    ])
+    .await;
+    let started = Instant::now();
+    let mut client = Client::http1(shop.address).await;
+    let answer = client.send(request("POST", SHOP, "/copy", "payload")).await;
+    assert_eq!((answer.status, answer.header("saw-length")), (200, "7"));
+    assert!(started.elapsed() < Duration::from_secs(4));
+    let (path, body) = copies.recv().await.unwrap();
+    assert_eq!((path.as_str(), &body[..]), ("/copy", &b"payload"[..]));
+}
