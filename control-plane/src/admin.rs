@@ -27,10 +27,14 @@ pub fn router(
     let config = Arc::clone(registry);
     let findings = Arc::clone(board);
     let router = Router::new("control-plane")
-        .get("/debug/syncz", "which proxy has which configuration", move |_| {
-            let reports = syncz.report(Instant::now());
-            async move { AdminResponse::json(&reports) }
-        })
+        .get(
+            "/debug/syncz",
+            "which proxy has which configuration",
+            move |_| {
+                let reports = syncz.report(Instant::now());
+                async move { AdminResponse::json(&reports) }
+            },
+        )
         .get(
             "/debug/config",
             "?proxy=NAMESPACE/NAME: what that proxy should have, resource by resource",
@@ -39,12 +43,16 @@ pub fn router(
                 async move { answer }
             },
         )
-        .get("/debug/diagnostics", "what is wrong with the input, and what is not acted on", {
-            move |_| {
-                let all = findings.diagnostics();
-                async move { AdminResponse::json(&all) }
-            }
-        })
+        .get(
+            "/debug/diagnostics",
+            "what is wrong with the input, and what is not acted on",
+            {
+                move |_| {
+                    let all = findings.diagnostics();
+                    async move { AdminResponse::json(&all) }
+                }
+            },
+        )
         .get("/version", "what is running", |_| async {
             AdminResponse::json(&BuildInfo::of("control-plane"))
         });

@@ -8,20 +8,26 @@ mod objects;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mesh_api::route::Domain;
+
 use crate::compile::context::Context;
 use crate::compile::scope::{Client, selector_keys};
 use crate::compile::security::protection;
-use crate::compile::{CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, clusters, shared};
+use crate::compile::{
+    CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, clusters, compiled_context,
+};
+use crate::model::host;
 use crate::model::workload::{pairs, selects};
-use crate::model::{World, WorkloadInfo};
+use crate::model::{WorkloadInfo, World};
 
 /// All findings, sorted, each once.
 pub fn analyze(world: &World) -> Vec<Diagnostic> {
     let mut report = Report::default();
     objects::check(world, &mut report);
     for client in clients(world) {
-        report.extend(shared(world, &client).diagnostics);
-        destination_rules(world, &client, &mut report);
+        let mut cx = compiled_context(world, &client);
+        destination_rules(&mut cx);
+        report.extend(cx.into_findings());
     }
     for workload in world.workloads() {
         let sidecar = !is_gateway(world, workload);
@@ -82,16 +88,30 @@ fn is_gateway(world: &World, workload: &WorkloadInfo) -> bool {
     })
 }
 
-/// Findings about subsets and policies that no route uses.
-fn destination_rules(world: &World, client: &Client, report: &mut Report) {
-    let mut cx = Context::new(world, client);
-    let namespaces = [&*client.namespace, &*world.settings().root_namespace];
+/// Findings about subsets and policies that no route uses: those of rules in the client's
+/// namespace, and of rules for services there. Others are checked for the clients that live there.
+fn destination_rules(cx: &mut Context<'_>) {
+    let world = cx.world;
+    let namespace = &*cx.client.namespace;
+    let hosts: Vec<Domain> = world
+        .destination_rules
+        .of_namespace(namespace)
+        .filter_map(|rule| {
+            let domain = &world.settings().cluster_domain;
+            Domain::parse(&host::resolve(&rule.spec.host, namespace, domain))
+        })
+        .collect();
+    let exact: BTreeSet<&Domain> = hosts.iter().collect();
+    let wildcards: Vec<&Domain> = hosts
+        .iter()
+        .filter(|host| !matches!(host, Domain::Exact(_)))
+        .collect();
     for service in world.services() {
-        let mut rules = world.destination_rules.iter();
-        let concerned = rules.any(|rule| {
-            namespaces.contains(&rule.namespace()) || rule.namespace() == service.namespace()
-        });
-        if !concerned || !service.visibility.includes(&client.namespace) {
+        let concerned = service.namespace() == namespace
+            || Domain::parse(&service.host).is_some_and(|host| {
+                exact.contains(&host) || wildcards.iter().any(|wild| wild.covers(&host))
+            });
+        if !concerned || !service.visibility.includes(namespace) {
             continue;
         }
         let rule = cx.rule(service);
@@ -99,14 +119,13 @@ fn destination_rules(world: &World, client: &Client, report: &mut Report) {
             continue;
         }
         for port in &service.ports {
-            clusters::cluster(&mut cx, service, port.number, None);
+            clusters::cluster(cx, service, port.number, None);
             for subset in &rule.subsets {
                 let name = Some(Arc::from(subset.subset.name.as_str()));
-                clusters::cluster(&mut cx, service, port.number, name);
+                clusters::cluster(cx, service, port.number, name);
             }
         }
     }
-    report.extend(cx.report.into_sorted());
 }
 
 #[cfg(test)]

@@ -64,6 +64,7 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     });
     let push_loop = PushLoop::new(world, Timing::default(), Arc::clone(&board));
     tokio::spawn(push_loop.run(batches, commands, move || config_read.open()));
+    tokio::spawn(Arc::clone(&board).examiner());
     tokio::spawn(prometheus.clone().upkeep());
     let routes = admin::router(&registry, &board, &readiness, &prometheus);
     tokio::spawn(admin.serve(routes, drain.watch()));
@@ -82,7 +83,9 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     }
     drain.trigger();
     if tokio::time::timeout(STOP_WITHIN, serving).await.is_err() {
-        tracing::info!("streams were still open after {STOP_WITHIN:?}; proxies reconnect elsewhere");
+        tracing::info!(
+            "streams were still open after {STOP_WITHIN:?}; proxies reconnect elsewhere"
+        );
     }
     Ok(())
 }

@@ -79,7 +79,10 @@ impl Serve {
             ));
         }
         if self.domain.is_empty() || self.domain.starts_with('.') || self.domain.ends_with('.') {
-            problems.push(format!("--domain \"{}\" must be a name like cluster.local", self.domain));
+            problems.push(format!(
+                "--domain \"{}\" must be a name like cluster.local",
+                self.domain
+            ));
         }
         problems
     }

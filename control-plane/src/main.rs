@@ -8,7 +8,10 @@ use control_plane::args::{Arguments, Command};
 
 fn main() -> ExitCode {
     let Command::Serve(settings) = Arguments::parse().command;
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
     };
@@ -18,7 +21,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the log may not be set up yet; the operator must see why")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the log may not be set up yet; the operator must see why"
+)]
 fn fail(reason: &str) -> ExitCode {
     eprintln!("control-plane: {reason}");
     ExitCode::FAILURE

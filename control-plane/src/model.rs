@@ -143,19 +143,32 @@ impl World {
 
     /// All virtual services in the form that is in effect, oldest first.
     pub fn effective_virtual_services(&self) -> impl Iterator<Item = Effective<'_>> {
-        self.virtual_services.iter().map(|newest| {
-            let lacking = self.missing.get(&newest.key).map(Vec::as_slice);
-            match (lacking, self.resolved.get(&newest.key)) {
-                (Some(lacking), Some(former)) if former.spec != newest.spec => Effective {
-                    object: former,
-                    held_back_by: lacking,
-                },
-                (Some(_) | None, _) => Effective {
-                    object: newest,
-                    held_back_by: &[],
-                },
-            }
-        })
+        self.virtual_services
+            .iter()
+            .map(|newest| self.effective(newest))
+    }
+
+    /// One virtual service in the form that is in effect.
+    pub fn effective_virtual_service(
+        &self,
+        key: &ObjectKey,
+    ) -> Option<&Arc<Resource<VirtualServiceSpec>>> {
+        let newest = self.virtual_services.find(key)?;
+        Some(self.effective(newest).object)
+    }
+
+    fn effective<'w>(&'w self, newest: &'w Arc<Resource<VirtualServiceSpec>>) -> Effective<'w> {
+        let lacking = self.missing.get(&newest.key).map(Vec::as_slice);
+        match (lacking, self.resolved.get(&newest.key)) {
+            (Some(lacking), Some(former)) if former.spec != newest.spec => Effective {
+                object: former,
+                held_back_by: lacking,
+            },
+            (Some(_) | None, _) => Effective {
+                object: newest,
+                held_back_by: &[],
+            },
+        }
     }
 
     /// The names of all endpoint sets.

@@ -24,7 +24,6 @@ use crate::source::Batch;
 use board::Board;
 use debounce::Debounce;
 
-
 /// What a proxy should have, as its session sees it.
 #[derive(Clone, Debug)]
 pub enum Desired {
@@ -78,7 +77,10 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { quiet: Duration::from_millis(20), longest: Duration::from_millis(500) }
+        Self {
+            quiet: Duration::from_millis(20),
+            longest: Duration::from_millis(500),
+        }
     }
 }
 
@@ -148,7 +150,9 @@ impl PushLoop {
         let now = Instant::now();
         metrics::counter!("pilot_k8s_cfg_events").increment(batch.changes.len() as u64);
         self.board.replace_reports(batch.reports);
-        let affected = self.world.apply(batch.changes.into_iter().map(Change::from));
+        let affected = self
+            .world
+            .apply(batch.changes.into_iter().map(Change::from));
         self.compiler.invalidate(&self.world, &affected);
         let first = batch.initial_complete && !self.started;
         self.started |= batch.initial_complete;
@@ -166,7 +170,11 @@ impl PushLoop {
     fn take_command(&mut self, command: Command) {
         match command {
             Command::Connected { session, who, slot } => {
-                let proxy = Proxy { who, slot, wanted: BTreeSet::new() };
+                let proxy = Proxy {
+                    who,
+                    slot,
+                    wanted: BTreeSet::new(),
+                };
                 self.proxies.insert(session, proxy);
                 self.push_to(session, Instant::now(), "connect");
             }
@@ -192,7 +200,7 @@ impl PushLoop {
         for session in sessions {
             self.push_to(session, changed, "config");
         }
-        self.board.replace_findings(&self.world);
+        self.board.examine(self.world.clone());
         metrics::histogram!("pilot_xds_push_time").record(began.elapsed().as_secs_f64());
     }
 
@@ -201,7 +209,9 @@ impl PushLoop {
         if !self.started {
             return;
         }
-        let Some(proxy) = self.proxies.get(&session) else { return };
+        let Some(proxy) = self.proxies.get(&session) else {
+            return;
+        };
         let who = &proxy.who;
         let desired = match ProxyScope::new(&self.world, &who.workload, who.role, who.mode) {
             None => Desired::Waiting(unknown_workload(&who.workload)),
@@ -209,9 +219,15 @@ impl PushLoop {
                 let compiled = self.compiler.compile(&self.world, &scope);
                 let wanted = workloads(&self.world, &proxy.wanted);
                 let state = DesiredState::new(
-                    compiled.iter().map(|(name, encoded)| (name.clone(), encoded.clone())).chain(wanted),
+                    compiled
+                        .iter()
+                        .map(|(name, encoded)| (name.clone(), encoded.clone()))
+                        .chain(wanted),
                 );
-                Desired::State { state: Arc::new(state), changed }
+                Desired::State {
+                    state: Arc::new(state),
+                    changed,
+                }
             }
         };
         offer(&proxy.slot, desired, kind);
@@ -234,14 +250,23 @@ impl PushLoop {
                 .copied()
                 .collect();
             let current = proxy.slot.borrow().clone();
-            let Desired::State { state, .. } = current else { continue };
+            let Desired::State { state, .. } = current else {
+                continue;
+            };
             let overlay = sets
                 .iter()
                 .filter(|(name, _)| state.get(&ResourceName::Endpoints(name.clone())).is_some())
                 .map(|(name, set)| (ResourceName::Endpoints(name.clone()), set.clone()))
                 .chain(workloads(&self.world, &touched));
             if let Some(state) = state.with_replaced(overlay) {
-                offer(&proxy.slot, Desired::State { state: Arc::new(state), changed }, "endpoints");
+                offer(
+                    &proxy.slot,
+                    Desired::State {
+                        state: Arc::new(state),
+                        changed,
+                    },
+                    "endpoints",
+                );
             }
         }
     }

@@ -6,8 +6,10 @@
 //! | [`load`] | bounded HTTP load without retries, with shares and latencies |
 //! | [`mesh`] | control plane, proxies and shop as child processes over a folder of YAML |
 //! | [`demo`] | the guided tour that `cargo xtask demo` runs |
+//! | [`soak`] | long runs that `cargo xtask soak` does, and tests do in short |
 
 pub mod demo;
 pub mod load;
 pub mod mesh;
 pub mod shop;
+pub mod soak;

@@ -69,9 +69,15 @@ pub async fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
     let metrics = |router| admin.prometheus.mount(router, METRICS_PATH);
     let ports = [
         (settings.admin_address(ADMIN), router(admin)),
-        (settings.probe_address(MERGED), metrics(ready("metrics and readiness"))),
+        (
+            settings.probe_address(MERGED),
+            metrics(ready("metrics and readiness")),
+        ),
         (settings.probe_address(HEALTH), ready("readiness")),
-        (settings.probe_address(METRICS), metrics(Router::new("metrics"))),
+        (
+            settings.probe_address(METRICS),
+            metrics(Router::new("metrics")),
+        ),
     ];
     for (address, router) in ports {
         let server = AdminServer::bind(address, AdminLimits::default())
@@ -93,10 +99,14 @@ pub fn router(admin: &Admin) -> Router {
     let router = stats::mount(router, &admin.live);
     let router = actions::mount(router, &admin.ask);
     let control = admin.control.clone();
-    let router = router.get("/control", "the stream to the control plane", move |_request| {
-        let answer = AdminResponse::json(&control.report());
-        async move { answer }
-    });
+    let router = router.get(
+        "/control",
+        "the stream to the control plane",
+        move |_request| {
+            let answer = AdminResponse::json(&control.report());
+            async move { answer }
+        },
+    );
     router.get("/version", "what is running", |_request| async {
         AdminResponse::json(&BuildInfo::of("proxy"))
     })

@@ -45,8 +45,8 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// Runs the proxy until it is told to stop.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
-    let mut shutdown = Shutdown::listen(settings.exit_on_stdin_close)
-        .context("cannot listen for signals")?;
+    let mut shutdown =
+        Shutdown::listen(settings.exit_on_stdin_close).context("cannot listen for signals")?;
     process::log_panics();
     tracing::info!(
         version = %BuildInfo::of("proxy"),
@@ -126,7 +126,9 @@ impl Proxy {
         let (peers, wanted_peers) = PeerRequests::channel();
         let access_log = AccessLog::start(settings.access_log, io::stdout())
             .context("cannot start the access log")?;
-        let telemetry = Telemetry::new().with_access_log(access_log).with_peer_requests(peers);
+        let telemetry = Telemetry::new()
+            .with_access_log(access_log)
+            .with_peer_requests(peers);
         sections(&prometheus, &telemetry, &permits);
         tokio::spawn(prometheus.clone().upkeep());
 
@@ -148,13 +150,24 @@ impl Proxy {
             drain: drain.watch(),
         };
         let workers = start_workers(&shared, &telemetry)?;
-        let senders = workers.iter().map(|worker| worker.commands.clone()).collect();
+        let senders = workers
+            .iter()
+            .map(|worker| worker.commands.clone())
+            .collect();
         let applier = Applier::new(Arc::clone(&settings), live, senders);
         let client = client_settings(&settings);
         let control = control::run(client, applier, wanted_peers, status, configured);
         let control = tokio::spawn(control);
         accepting.open();
-        Ok(Self { settings, telemetry, drain, accepting, workers, requests, control })
+        Ok(Self {
+            settings,
+            telemetry,
+            drain,
+            accepting,
+            workers,
+            requests,
+            control,
+        })
     }
 
     /// Tells load balancers and clients that this proxy is going; it still accepts.
@@ -174,13 +187,19 @@ impl Proxy {
             tokio::time::sleep(settings.min_drain).await;
         }
         self.drain.trigger();
-        let commands: Vec<mpsc::Sender<Command>> =
-            self.workers.iter().map(|worker| worker.commands.clone()).collect();
+        let commands: Vec<mpsc::Sender<Command>> = self
+            .workers
+            .iter()
+            .map(|worker| worker.commands.clone())
+            .collect();
         listeners::stop_accepting(&commands).await;
         match self.drain.wait_idle(limit).await {
             Drained::Idle => {}
             Drained::DeadlinePassed { remaining } => {
-                tracing::warn!(remaining, "connections were cut: they took too long to finish");
+                tracing::warn!(
+                    remaining,
+                    "connections were cut: they took too long to finish"
+                );
             }
         }
     }
@@ -209,6 +228,7 @@ fn client_settings(settings: &Settings) -> ClientSettings {
             },
             software: BuildInfo::of("proxy").version,
         },
+        address: settings.address,
         data_dir: Some(settings.data_dir.clone()),
     }
 }

@@ -164,6 +164,9 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Args::command().debug_assert();
         let help = Args::command().render_long_help().to_string();
-        assert!(help.contains("proxy sidecar --workload") && help.contains("15021"), "{help}");
+        assert!(
+            help.contains("proxy sidecar --workload") && help.contains("15021"),
+            "{help}"
+        );
     }
 }

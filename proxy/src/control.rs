@@ -16,6 +16,7 @@ pub mod session;
 pub mod status;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ pub struct ClientSettings {
     pub control_plane: String,
     /// Who the proxy is.
     pub identity: Identity,
+    /// The address of its workload.
+    pub address: IpAddr,
     /// The directory of the last good configuration; `None`: none is kept.
     pub data_dir: Option<PathBuf>,
 }

@@ -323,9 +323,7 @@ impl UpstreamFault {
             Self::NotEnforceable(reason) => reason,
             Self::Overflow(_) => "overflow",
             Self::Connect(_) => "upstream_reset_before_response_started{connection_failure}",
-            Self::Closed { .. } => {
-                "upstream_reset_before_response_started{connection_termination}"
-            }
+            Self::Closed { .. } => "upstream_reset_before_response_started{connection_termination}",
             Self::Reset { .. } => "upstream_reset_before_response_started{remote_reset}",
             Self::Protocol => "upstream_reset_before_response_started{protocol_error}",
             Self::Timeout => "upstream_response_timeout",

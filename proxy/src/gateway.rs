@@ -16,7 +16,10 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
         return;
     };
     match protocol {
-        GatewayProtocol::Http { scope, https_redirect: _ } => {
+        GatewayProtocol::Http {
+            scope,
+            https_redirect: _,
+        } => {
             // Which hosts are redirected is decided per request, from the listener.
             let selection = RouteSelection::Scope(scope.clone());
             outbound::serve_http(worker, connection, listener, selection).await;

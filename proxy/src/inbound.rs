@@ -23,7 +23,12 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
     match inbound.protocol {
         InboundProtocol::Http1 | InboundProtocol::Http2 => {
             let start = read_http_start(&connection.stream, declared(&worker)).await;
-            let Ok(Start { bytes, spoken: Some(version), .. }) = start else {
+            let Ok(Start {
+                bytes,
+                spoken: Some(version),
+                ..
+            }) = start
+            else {
                 return;
             };
             if !bytes.is_empty() {
@@ -68,7 +73,8 @@ pub async fn serve_captured(
         Match::Listener(found) => serve(worker, connection, found).await,
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
-            let passing = outbound::tcp::pass_through(worker, connection, destination, Way::Inbound);
+            let passing =
+                outbound::tcp::pass_through(worker, connection, destination, Way::Inbound);
             Box::pin(passing).await;
         }
     }

@@ -40,7 +40,12 @@ impl Applier {
         live: Arc<LiveConfig>,
         workers: Vec<mpsc::Sender<Command>>,
     ) -> Self {
-        Self { settings, live, workers, bound: BTreeSet::new() }
+        Self {
+            settings,
+            live,
+            workers,
+            bound: BTreeSet::new(),
+        }
     }
 
     /// The snapshot in effect.
@@ -59,8 +64,12 @@ impl Applier {
         );
         let wanted = wanted(&snapshot);
         let opened = self.open(&wanted, &snapshot)?;
-        let left: Vec<SocketAddr> =
-            self.bound.iter().filter(|address| !wanted.contains_key(address)).copied().collect();
+        let left: Vec<SocketAddr> = self
+            .bound
+            .iter()
+            .filter(|address| !wanted.contains_key(address))
+            .copied()
+            .collect();
 
         self.live.publish(Arc::new(next));
         self.bound = wanted.into_keys().collect();
@@ -71,7 +80,11 @@ impl Applier {
             for address in &left {
                 tracing::info!(%address, "listener closed");
             }
-            self.tell_all(|done| Command::Close { which: Closing::At(left.clone()), done }).await;
+            self.tell_all(|done| Command::Close {
+                which: Closing::At(left.clone()),
+                done,
+            })
+            .await;
         }
         Ok(())
     }
@@ -94,7 +107,11 @@ impl Applier {
             match listen(*address, workers, beside_own) {
                 Ok(sockets) => {
                     let listener = Arc::clone(listener);
-                    opened.push(Opened { address: *address, listener, sockets });
+                    opened.push(Opened {
+                        address: *address,
+                        listener,
+                        sockets,
+                    });
                 }
                 Err(error) => {
                     tracing::error!(listener = %listener.name.0, "{error}");
@@ -112,15 +129,27 @@ impl Applier {
     /// Gives every worker its socket of each listener and waits until all serve them.
     async fn hand_over(&self, opened: Vec<Opened>) {
         let mut shares: Vec<Vec<WorkerSocket>> = self.workers.iter().map(|_| Vec::new()).collect();
-        for Opened { address, listener, sockets } in opened {
+        for Opened {
+            address,
+            listener,
+            sockets,
+        } in opened
+        {
             tracing::info!(%address, listener = %listener.name.0, "listening");
             for (share, socket) in shares.iter_mut().zip(sockets) {
-                share.push(WorkerSocket { address, listener: Arc::clone(&listener), socket });
+                share.push(WorkerSocket {
+                    address,
+                    listener: Arc::clone(&listener),
+                    socket,
+                });
             }
         }
         let mut shares = shares.into_iter();
-        self.tell_all(|done| Command::Open { sockets: shares.next().unwrap_or_default(), done })
-            .await;
+        self.tell_all(|done| Command::Open {
+            sockets: shares.next().unwrap_or_default(),
+            done,
+        })
+        .await;
     }
 
     async fn tell_all(&self, command: impl FnMut(oneshot::Sender<()>) -> Command) {
@@ -136,7 +165,11 @@ impl Apply for Applier {
 
 /// Stops accepting what comes from others, after what is queued; what is in flight goes on.
 pub async fn stop_accepting(workers: &[mpsc::Sender<Command>]) {
-    tell_all(workers, |done| Command::Close { which: Closing::FromOthers, done }).await;
+    tell_all(workers, |done| Command::Close {
+        which: Closing::FromOthers,
+        done,
+    })
+    .await;
 }
 
 struct Opened {
@@ -193,6 +226,8 @@ fn listen(
 
 fn rejection(listener: &Listener, snapshot: &Snapshot, error: &BindError) -> Rejection {
     let name = ResourceName::Listener(listener.name.clone());
-    let version = snapshot.get(&name).map_or(Version(0), |entry| entry.version);
+    let version = snapshot
+        .get(&name)
+        .map_or(Version(0), |entry| entry.version);
     Rejection::new(name, version, "bind", error)
 }

@@ -38,7 +38,10 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-#[expect(clippy::print_stderr, reason = "nothing is logged before the options are known")]
+#[expect(
+    clippy::print_stderr,
+    reason = "nothing is logged before the options are known"
+)]
 fn complain(problem: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
     eprintln!("error: {problem}\n\nFor what can be said, try '--help'.");
     code

@@ -76,7 +76,12 @@ pub(crate) async fn serve_http(
 ) {
     let start = read_http_start(&connection.stream, declared(&worker)).await;
     // A client that closed or stayed silent is owed nothing.
-    let Ok(Start { bytes, spoken: Some(version), .. }) = start else {
+    let Ok(Start {
+        bytes,
+        spoken: Some(version),
+        ..
+    }) = start
+    else {
         return;
     };
     if bytes.is_empty() {
@@ -90,7 +95,14 @@ pub(crate) async fn serve_http(
 pub(crate) async fn serve_tls(worker: Rc<Worker>, connection: Connection, routes: &TlsRoutes) {
     if routes.rules.iter().all(|rule| rule.sni_hosts.is_empty()) {
         // Nothing depends on the name, and there may be none.
-        Box::pin(tcp::serve_tls(worker, connection, Bytes::new(), routes, None)).await;
+        Box::pin(tcp::serve_tls(
+            worker,
+            connection,
+            Bytes::new(),
+            routes,
+            None,
+        ))
+        .await;
         return;
     }
     let Ok(start) = read_start(&connection.stream, declared(&worker)).await else {
@@ -101,7 +113,14 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, connection: Connection, routes
         Some(Spoken::Tls(name)) => name.map(Arc::from),
         Some(Spoken::Http(_) | Spoken::Other) => None,
     };
-    Box::pin(tcp::serve_tls(worker, connection, start.bytes, routes, name)).await;
+    Box::pin(tcp::serve_tls(
+        worker,
+        connection,
+        start.bytes,
+        routes,
+        name,
+    ))
+    .await;
 }
 
 /// Carries a connection that was redirected to the outbound capture port.
@@ -122,7 +141,13 @@ pub async fn serve_captured(
         (Match::Listener(found), _) => serve(worker, connection, found).await,
         (Match::OwnSocket, _) => refuse(&connection, &listener, "it would come back here"),
         (Match::Unmatched, UnmatchedTraffic::Passthrough) => {
-            Box::pin(tcp::pass_through(worker, connection, destination, Way::Outbound)).await;
+            Box::pin(tcp::pass_through(
+                worker,
+                connection,
+                destination,
+                Way::Outbound,
+            ))
+            .await;
         }
         (Match::Unmatched, UnmatchedTraffic::Refuse) => {
             Box::pin(refuse_unknown(worker, connection)).await;
@@ -151,7 +176,10 @@ async fn refuse_unknown(worker: Rc<Worker>, connection: Connection) {
     };
     let start = read_start(&connection.stream, patience).await;
     match start {
-        Ok(Start { spoken: Some(Spoken::Http(version)), .. }) => {
+        Ok(Start {
+            spoken: Some(Spoken::Http(version)),
+            ..
+        }) => {
             tcp::answer_unknown(&worker, connection, version).await;
         }
         Ok(start) => tcp::close_unknown(&worker, &connection, start.bytes.len()),
@@ -188,7 +216,10 @@ pub(crate) fn tcp_rule(
     destination: std::net::IpAddr,
 ) -> Option<&mesh_api::listener::TcpRule> {
     let here = destination.to_canonical();
-    routes.rules.iter().find(|rule| in_subnets(&rule.destination_subnets, here))
+    routes
+        .rules
+        .iter()
+        .find(|rule| in_subnets(&rule.destination_subnets, here))
 }
 
 /// The TLS rule for a server name and a destination.

@@ -40,14 +40,22 @@ pub fn spawn_worker(
     let (commands, received) = mpsc::channel(COMMANDS);
     let (alive, ended) = oneshot::channel::<()>();
     let runtime = Builder::new_current_thread();
-    thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
-        // Dropped however this thread ends, a panic included.
-        let _alive = alive;
-        let mut runtime = runtime;
-        match runtime.enable_all().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime.block_on(async move { worker::run(build(), received).await }),
-            Err(error) => tracing::error!(worker = id, %error, "no runtime for a worker"),
-        }
-    })?;
-    Ok(WorkerThread { id, commands, ended })
+    thread::Builder::new()
+        .name(format!("worker-{id}"))
+        .spawn(move || {
+            // Dropped however this thread ends, a panic included.
+            let _alive = alive;
+            let mut runtime = runtime;
+            match runtime.enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => {
+                    runtime.block_on(async move { worker::run(build(), received).await });
+                }
+                Err(error) => tracing::error!(worker = id, %error, "no runtime for a worker"),
+            }
+        })?;
+    Ok(WorkerThread {
+        id,
+        commands,
+        ended,
+    })
 }

@@ -105,7 +105,9 @@ impl Candidates {
 
     /// The endpoint in whose share `draw`, any uniformly distributed number, falls.
     pub fn at(&self, draw: u64) -> Option<usize> {
-        let count = u64::try_from(self.places.len()).ok().filter(|count| *count > 0)?;
+        let count = u64::try_from(self.places.len())
+            .ok()
+            .filter(|count| *count > 0)?;
         let index = match self.sums.last() {
             None => usize::try_from(draw % count).ok()?,
             Some(total) => {

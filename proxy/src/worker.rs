@@ -76,7 +76,12 @@ impl fmt::Debug for Worker {
 impl Worker {
     /// A worker; call it on the thread (and in the runtime) it is to live on.
     pub fn new(id: usize, shared: Shared, telemetry: WorkerTelemetry) -> Rc<Self> {
-        let Shared { settings, live, permits, drain } = shared;
+        let Shared {
+            settings,
+            live,
+            permits,
+            drain,
+        } = shared;
         let mut cache = live.cache();
         let config = Rc::new(WorkerConfig::new(Arc::clone(cache.load()), None));
         let upstreams = Upstreams::new(&settings);
@@ -167,7 +172,10 @@ pub async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     let mut sockets = sockets::Sockets::new(worker);
     while let Some(command) = commands.recv().await {
         let done = match command {
-            Command::Open { sockets: opened, done } => {
+            Command::Open {
+                sockets: opened,
+                done,
+            } => {
                 for socket in opened {
                     sockets.open(socket);
                 }

@@ -1,7 +1,9 @@
 //! Which rule takes a request, and what the rule does to it.
 
+#[cfg(test)]
 #[path = "support/http.rs"]
 mod http_support;
+#[cfg(test)]
 #[path = "support/mesh.rs"]
 mod mesh;
 
@@ -28,38 +30,73 @@ fn exact(text: &str) -> StringMatch {
 }
 
 fn respond(name: &str, matches: RequestMatch) -> Rule {
-    let answer = DirectResponse { status: StatusCode::OK, body: name.to_owned().into() };
+    let answer = DirectResponse {
+        status: StatusCode::OK,
+        body: name.to_owned().into(),
+    };
     rule(name, vec![matches], RouteAction::Respond(answer))
 }
 
 #[tokio::test]
 async fn every_matcher_chooses_its_rule_and_the_first_wins() {
-    let header = |value| HeaderMatch { name: HeaderName::from_static("x-user"), value };
+    let header = |value| HeaderMatch {
+        name: HeaderName::from_static("x-user"),
+        value,
+    };
     let any = RequestMatch::default;
     let rules = vec![
-        respond("method", RequestMatch { method: Some(exact("DELETE")), ..any() }),
-        respond("authority", RequestMatch { authority: Some(exact("shop.test:80")), ..any() }),
-        respond("header", RequestMatch {
-            headers: vec![header(ValueMatch::Text(exact("jason")))],
-            ..any()
-        }),
-        respond("query", RequestMatch {
-            query: vec![QueryMatch { name: "debug".into(), value: ValueMatch::Present }],
-            ..any()
-        }),
+        respond(
+            "method",
+            RequestMatch {
+                method: Some(exact("DELETE")),
+                ..any()
+            },
+        ),
+        respond(
+            "authority",
+            RequestMatch {
+                authority: Some(exact("shop.test:80")),
+                ..any()
+            },
+        ),
+        respond(
+            "header",
+            RequestMatch {
+                headers: vec![header(ValueMatch::Text(exact("jason")))],
+                ..any()
+            },
+        ),
+        respond(
+            "query",
+            RequestMatch {
+                query: vec![QueryMatch {
+                    name: "debug".into(),
+                    value: ValueMatch::Present,
+                }],
+                ..any()
+            },
+        ),
         respond("exact", path(exact("/exact"))),
-        respond("regex", path(StringMatch::Regex(Pattern::new("/v[0-9]+/x").unwrap()))),
+        respond(
+            "regex",
+            path(StringMatch::Regex(Pattern::new("/v[0-9]+/x").unwrap())),
+        ),
         respond("prefix", prefix("/pre")),
-        respond("without", RequestMatch {
-            without_headers: vec![header(ValueMatch::Present)],
-            ..prefix("/without")
-        }),
+        respond(
+            "without",
+            RequestMatch {
+                without_headers: vec![header(ValueMatch::Present)],
+                ..prefix("/without")
+            },
+        ),
     ];
     let shop = Shop::with(cluster(SHOP), &[], rules).await;
     let mut client = Client::http1(shop.address).await;
     let with_user = |path: &str, user: &'static str| {
         let mut request = get(SHOP, path);
-        request.headers_mut().insert("x-user", HeaderValue::from_static(user));
+        request
+            .headers_mut()
+            .insert("x-user", HeaderValue::from_static(user));
         request
     };
     for (request, expected) in [
@@ -90,7 +127,11 @@ async fn unknown_hosts_and_bad_destinations_are_refused_with_their_flag() {
     let mut to_nowhere = forward(SHOP);
     to_nowhere.destinations = Destinations::one(Target::Fail(nowhere));
     let rules = vec![
-        rule("nc", vec![prefix("/nc")], RouteAction::Forward(Box::new(to_nowhere))),
+        rule(
+            "nc",
+            vec![prefix("/nc")],
+            RouteAction::Forward(Box::new(to_nowhere)),
+        ),
         always(forward(SHOP)),
     ];
     let shop = Shop::with(cluster(SHOP), &[], rules).await;
@@ -124,12 +165,22 @@ async fn a_request_goes_through_with_the_mesh_headers_and_without_hop_headers() 
     assert_eq!(answer.header("saw-x-request-id").len(), 36);
     assert_eq!(answer.header("server"), "envoy");
     assert!(answer.headers.contains_key("x-envoy-upstream-service-time"));
-    for gone in ["saw-x-hop", "saw-keep-alive", "saw-connection", "saw-x-forwarded-for"] {
+    for gone in [
+        "saw-x-hop",
+        "saw-keep-alive",
+        "saw-connection",
+        "saw-x-forwarded-for",
+    ] {
         assert!(!answer.headers.contains_key(gone), "{gone}");
     }
     shop.counted(200, "-").await;
-    let labels = ["destination_service_name=\"shop\"", "destination_workload=\"backend\""];
-    shop.proxy.metric_reaches("istio_requests_total", &labels, 1.0).await;
+    let labels = [
+        "destination_service_name=\"shop\"",
+        "destination_workload=\"backend\"",
+    ];
+    shop.proxy
+        .metric_reaches("istio_requests_total", &labels, 1.0)
+        .await;
 }
 
 #[tokio::test]
@@ -173,14 +224,20 @@ async fn rewrites_keep_the_query_and_tell_the_original() {
     let upstream = Upstream::named("one").await;
     let mut forward = forward(SHOP);
     forward.rewrite = Rewrite {
-        uri: UriRewrite::Prefix { prefixes: vec!["/api".into()], replacement: "/v2".into() },
+        uri: UriRewrite::Prefix {
+            prefixes: vec!["/api".into()],
+            replacement: "/v2".into(),
+        },
         authority: Some("inner.test".into()),
     };
     let shop = Shop::new(&[upstream.address], forward).await;
     let answer = shop.get("/api/users?id=1").await;
     assert_eq!(answer.header("saw-target"), "/v2/users?id=1");
     assert_eq!(answer.header("saw-host"), "inner.test");
-    assert_eq!(answer.header("saw-x-envoy-original-path"), "/api/users?id=1");
+    assert_eq!(
+        answer.header("saw-x-envoy-original-path"),
+        "/api/users?id=1"
+    );
 }
 
 #[tokio::test]
@@ -197,17 +254,26 @@ async fn redirects_and_direct_answers_do_not_reach_the_upstream() {
         name: HeaderName::from_static("content-type"),
         value: HeaderText::Literal(HeaderValue::from_static("text/html")),
     }];
-    let rules = vec![direct, rule("r", Vec::new(), RouteAction::Redirect(redirect))];
+    let rules = vec![
+        direct,
+        rule("r", Vec::new(), RouteAction::Redirect(redirect)),
+    ];
     let shop = Shop::with(cluster(SHOP), &[], rules).await;
     let answer = shop.get("/x?y").await;
-    assert_eq!((answer.status, answer.header("location")), (301, "https://shop.test/x?y"));
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (301, "https://shop.test/x?y")
+    );
     let direct = shop.get("/direct").await;
     assert_eq!((direct.status, direct.text()), (200, "teapot"));
     assert_eq!(direct.header("content-type"), "text/html");
 }
 
 fn set(name: &'static str, value: HeaderText) -> HeaderEdit {
-    HeaderEdit { name: HeaderName::from_static(name), value }
+    HeaderEdit {
+        name: HeaderName::from_static(name),
+        value,
+    }
 }
 
 #[tokio::test]
@@ -221,33 +287,44 @@ async fn header_edits_apply_in_order_and_operators_print_facts() {
             set: vec![set("x-set", literal("route"))],
             add: vec![
                 set("x-set", literal("more")),
-                set("x-facts", HeaderText::Template(vec![
-                    TextPart::Operator(Operator::RequestHeader(":path".into())),
-                    TextPart::Literal(" of ".into()),
-                    TextPart::Operator(Operator::RouteName),
-                ])),
+                set(
+                    "x-facts",
+                    HeaderText::Template(vec![
+                        TextPart::Operator(Operator::RequestHeader(":path".into())),
+                        TextPart::Literal(" of ".into()),
+                        TextPart::Operator(Operator::RouteName),
+                    ]),
+                ),
             ],
         },
         response: HeaderOps {
-            set: vec![set("x-upstream", HeaderText::Template(vec![
-                TextPart::Operator(Operator::UpstreamHost),
-                TextPart::Literal("/".into()),
-                TextPart::Operator(Operator::RequestHeader("x-in".into())),
-            ]))],
+            set: vec![set(
+                "x-upstream",
+                HeaderText::Template(vec![
+                    TextPart::Operator(Operator::UpstreamHost),
+                    TextPart::Literal("/".into()),
+                    TextPart::Operator(Operator::RequestHeader("x-in".into())),
+                ]),
+            )],
             ..HeaderOps::default()
         },
     };
     let shop = Shop::with(cluster(SHOP), &[upstream.address], vec![rule]).await;
     let mut request = get(SHOP, "/p");
     for (name, value) in [("x-gone", "1"), ("x-set", "client"), ("x-in", "in")] {
-        request.headers_mut().insert(name, HeaderValue::from_static(value));
+        request
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
     let answer = Client::http1(shop.address).await.send(request).await;
     assert!(!answer.headers.contains_key("saw-x-gone"));
     let all: Vec<_> = answer.headers.get_all("saw-x-set").iter().collect();
     assert_eq!(all, ["route", "more"]);
     assert_eq!(answer.header("saw-x-facts"), "/p of always");
-    assert_eq!(answer.header("x-upstream"), format!("{}/in", upstream.address));
+    assert_eq!(
+        answer.header("x-upstream"),
+        format!("{}/in", upstream.address)
+    );
 }
 
 #[tokio::test]
@@ -309,22 +386,32 @@ async fn cross_origin_requests_are_answered_or_allowed() {
     let mut client = Client::http1(shop.address).await;
     let from = |origin: &'static str, method: &str| {
         let mut request = request(method, SHOP, "/", "");
-        request.headers_mut().insert("origin", HeaderValue::from_static(origin));
+        request
+            .headers_mut()
+            .insert("origin", HeaderValue::from_static(origin));
         request
     };
     let mut preflight = from("https://good.test", "OPTIONS");
     let asked = HeaderValue::from_static("PUT");
-    preflight.headers_mut().insert("access-control-request-method", asked);
+    preflight
+        .headers_mut()
+        .insert("access-control-request-method", asked);
     let answer = client.send(preflight).await;
     assert_eq!(answer.status, 200);
     assert_eq!(upstream.requests(), 0);
-    assert_eq!(answer.header("access-control-allow-origin"), "https://good.test");
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        "https://good.test"
+    );
     assert_eq!(answer.header("access-control-allow-methods"), "GET,PUT");
     assert_eq!(answer.header("access-control-max-age"), "3600");
     let allowed = client.send(from("https://good.test", "GET")).await;
     assert_eq!(allowed.header("access-control-expose-headers"), "x-more");
     let other = client.send(from("https://evil.test", "GET")).await;
-    assert_eq!((other.status, other.header("access-control-allow-origin")), (200, ""));
+    assert_eq!(
+        (other.status, other.header("access-control-allow-origin")),
+        (200, "")
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! Sockets come, go and change their meaning under load; nothing is lost.
 
+#![cfg(test)]
+
 #[path = "support/mesh.rs"]
 mod mesh;
+#[path = "support/process.rs"]
+mod process;
 #[path = "support/servers.rs"]
 mod servers;
 
@@ -11,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh_api::cluster::ConnectionLimits;
+use mesh_api::listener::{ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TlsRoutes};
 use mesh_api::resource::Resource;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -31,7 +36,10 @@ struct Load {
 
 impl Load {
     fn start(address: SocketAddr, clients: usize) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, answered) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let tasks = (0..clients)
             .map(|_| {
                 let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
@@ -50,7 +58,11 @@ impl Load {
                 })
             })
             .collect();
-        Self { stop, answered, tasks }
+        Self {
+            stop,
+            answered,
+            tasks,
+        }
     }
 
     async fn finish(self) -> usize {
@@ -79,14 +91,22 @@ async fn nothing_is_lost_while_listeners_change() {
         // The same socket: to another cluster, under another name, with and without a
         // neighbour that comes and goes.
         let mut next = base();
-        let host = if round % 2 == 0 { "two.test" } else { "one.test" };
+        let host = if round % 2 == 0 {
+            "two.test"
+        } else {
+            "one.test"
+        };
         let name = if round % 3 == 0 { "steady" } else { "renamed" };
         next.push(tcp_listener(name, steady, host));
         if round % 4 < 2 {
             next.push(tcp_listener("neighbour", other, host));
         }
         proxy.apply(next).await;
-        assert_eq!(ask(other, b"x").await.is_ok(), round % 4 < 2, "round {round}");
+        assert_eq!(
+            ask(other, b"x").await.is_ok(),
+            round % 4 < 2,
+            "round {round}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let answered = load.finish().await;
@@ -137,11 +157,20 @@ async fn a_port_in_use_is_refused_and_changes_nothing() {
     let text = rejections[0].to_string();
     assert_eq!(rejections[0].field, "bind");
     assert!(text.contains("listener/bad"), "{text}");
-    assert!(text.contains(&taken.local_addr().unwrap().to_string()), "{text}");
-    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+    assert!(
+        text.contains(&taken.local_addr().unwrap().to_string()),
+        "{text}"
+    );
+    assert!(
+        text.contains(&format!("process {}", std::process::id())),
+        "{text}"
+    );
     assert_eq!(proxy.live.load().sequence(), before);
     assert_eq!(ask(good, b"still here").await.unwrap(), "still here");
-    assert!(TcpStream::connect(fresh).await.is_err(), "nothing of it took effect");
+    assert!(
+        TcpStream::connect(fresh).await.is_err(),
+        "nothing of it took effect"
+    );
 
     drop(taken);
     proxy.apply(second).await;
@@ -164,4 +193,74 @@ async fn all_addresses_of_a_port_and_one_of_them_may_be_exchanged() {
     let mut same = to("one.test", server.address);
     same.push(tcp_listener("tcp", one, "one.test"));
     assert!(second.try_apply(same).await.is_err());
+}
+
+/// Set in the child that has few files.
+const FEW_FILES: &str = "MESH_TEST_FEW_FILES";
+
+/// The child: a proxy without a cap worth the name, on a port where clients need not speak.
+async fn proxy_with_few_files() {
+    let settings = proxy::bootstrap::Settings {
+        max_connections: 100_000,
+        ..mesh::settings()
+    };
+    let (mut proxy, address) = (TestProxy::with(settings), free_address());
+    let detect = OutboundProtocol::Detect {
+        http: RouteSelection::ByAuthorityPort,
+        tls: TlsRoutes::default(),
+        tcp: TcpRoutes::default(),
+    };
+    proxy
+        .apply(vec![mesh::listener(
+            "auto",
+            address,
+            ListenerKind::Outbound(detect),
+        )])
+        .await;
+    println!("ADDRESS {address}");
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()))
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+#[test]
+fn accepting_pauses_while_there_are_no_files() {
+    if std::env::var_os(FEW_FILES).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        return runtime.block_on(proxy_with_few_files());
+    }
+    let launcher = ["-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
+    let mut child = process::Killed::new(
+        std::process::Command::new("sh")
+            .args(launcher)
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "accepting_pauses_while_there_are_no_files",
+                "--nocapture",
+            ])
+            .env(FEW_FILES, "1"),
+    );
+    let address = child.line_with("ADDRESS ").parse().unwrap();
+    // The kernel completes them all; the proxy has files for about half.
+    let clients: Vec<_> = (0..100)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    process::pause(300);
+    let before = process::cpu(child.id());
+    process::pause(1500);
+    let used = process::cpu(child.id()).saturating_sub(before);
+    assert!(
+        used < Duration::from_millis(300),
+        "{used:?} of CPU while it can do nothing"
+    );
+    drop(clients);
+    process::pause(1500);
+    // Now HTTP is answered again.
+    let answer = process::fetch(address, "/").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
 }

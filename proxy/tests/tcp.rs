@@ -1,5 +1,7 @@
 //! Bytes through the proxy: both ways, by weight, by server name, within limits, and counted.
 
+#![cfg(test)]
+
 #[path = "support/mesh.rs"]
 mod mesh;
 #[path = "support/servers.rs"]
@@ -37,9 +39,15 @@ async fn bytes_go_both_ways_and_are_counted() {
     proxy.apply(all).await;
 
     // The answer comes after the client has closed its side.
-    assert_eq!(ask(address, &[7; 100_000]).await.unwrap(), "100000");
-    let labels = ["reporter=\"source\"", "destination_service=\"store.test\"", "response_flags=\"-\""];
-    proxy.metric_reaches("istio_tcp_connections_closed_total", &labels, 1.0).await;
+    assert_eq!(ask(address, &vec![7; 100_000]).await.unwrap(), "100000");
+    let labels = [
+        "reporter=\"source\"",
+        "destination_service=\"store.test\"",
+        "response_flags=\"-\"",
+    ];
+    proxy
+        .metric_reaches("istio_tcp_connections_closed_total", &labels, 1.0)
+        .await;
     assert!((proxy.metric("istio_tcp_connections_opened_total", &labels[..2]) - 1.0).abs() < 0.1);
     assert!((proxy.metric("istio_tcp_received_bytes_total", &labels[..2]) - 100_000.0).abs() < 0.1);
     assert!((proxy.metric("istio_tcp_sent_bytes_total", &labels[..2]) - 6.0).abs() < 0.1);
@@ -53,39 +61,68 @@ async fn weights_share_connections() {
     all.extend(cluster("two.test", &[two.address], plain()));
     all.extend(cluster("none.test", &[none.address], plain()));
     let weighted = routes(&[("one.test", 75), ("two.test", 25), ("none.test", 0)]);
-    all.push(listener("tcp", address, ListenerKind::Outbound(OutboundProtocol::Tcp(weighted))));
+    all.push(listener(
+        "tcp",
+        address,
+        ListenerKind::Outbound(OutboundProtocol::Tcp(weighted)),
+    ));
     proxy.apply(all).await;
     for _ in 0..400 {
         ask(address, b"").await.unwrap();
     }
     assert_eq!(one.connections() + two.connections(), 400);
     assert_eq!(none.connections(), 0);
-    assert!((250..350).contains(&one.connections()), "{}", one.connections());
+    assert!(
+        (250..350).contains(&one.connections()),
+        "{}",
+        one.connections()
+    );
 }
 
 #[tokio::test]
 async fn refusals_close_and_are_flagged() {
     let (mut proxy, unreachable) = (TestProxy::start(), free_address());
-    let (refused, empty, busy, unrouted) =
-        (free_address(), free_address(), free_address(), free_address());
+    let (refused, empty, busy, unrouted) = (
+        free_address(),
+        free_address(),
+        free_address(),
+        free_address(),
+    );
     let server = echo("hi").await;
     let mut all = cluster("down.test", &[unreachable], plain());
     all.extend(cluster("empty.test", &[], plain()));
-    let one = ConnectionLimits { max_connections: Some(1), ..plain() };
+    let one = ConnectionLimits {
+        max_connections: Some(1),
+        ..plain()
+    };
     all.extend(cluster("busy.test", &[server.address], one));
     all.push(tcp_listener("down", refused, "down.test"));
     all.push(tcp_listener("empty", empty, "empty.test"));
     all.push(tcp_listener("busy", busy, "busy.test"));
     let nothing = OutboundProtocol::Tcp(mesh_api::listener::TcpRoutes::default());
-    all.push(listener("unrouted", unrouted, ListenerKind::Outbound(nothing)));
+    all.push(listener(
+        "unrouted",
+        unrouted,
+        ListenerKind::Outbound(nothing),
+    ));
     proxy.apply(all).await;
 
     let mut holds = TcpStream::connect(busy).await.unwrap();
     holds.read_exact(&mut [0; 2]).await.unwrap();
-    for (address, flag) in [(refused, "UF"), (empty, "UH"), (busy, "UO"), (unrouted, "NR")] {
-        assert!(ask(address, b"x").await.is_err(), "{flag}: the connection is reset");
+    for (address, flag) in [
+        (refused, "UF"),
+        (empty, "UH"),
+        (busy, "UO"),
+        (unrouted, "NR"),
+    ] {
+        assert!(
+            ask(address, b"x").await.is_err(),
+            "{flag}: the connection is reset"
+        );
         let label = format!("response_flags=\"{flag}\"");
-        proxy.metric_reaches("istio_tcp_connections_closed_total", &[&label], 1.0).await;
+        proxy
+            .metric_reaches("istio_tcp_connections_closed_total", &[&label], 1.0)
+            .await;
     }
     drop(holds);
 }
@@ -95,7 +132,9 @@ async fn a_broken_upstream_does_not_look_complete() {
     let server = servers::serve(|mut stream| async move {
         stream.write_all(b"half of").await.unwrap();
         stream.read_exact(&mut [0]).await.unwrap();
-        socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        socket2::SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     })
     .await;
     let (mut proxy, address) = (TestProxy::start(), free_address());
@@ -107,7 +146,11 @@ async fn a_broken_upstream_does_not_look_complete() {
     client.write_all(b"x").await.unwrap();
     assert!(client.read(&mut [0; 8]).await.is_err(), "reset, not closed");
     proxy
-        .metric_reaches("istio_tcp_connections_closed_total", &["response_flags=\"UC\""], 1.0)
+        .metric_reaches(
+            "istio_tcp_connections_closed_total",
+            &["response_flags=\"UC\""],
+            1.0,
+        )
         .await;
 }
 
@@ -116,7 +159,10 @@ async fn idle_connections_end_at_the_configured_time() {
     let server = echo("").await;
     let (mut proxy, address) = (TestProxy::start(), free_address());
     let idle = Some(Duration::from_millis(200));
-    let limits = ConnectionLimits { tcp_idle_timeout: idle, ..plain() };
+    let limits = ConnectionLimits {
+        tcp_idle_timeout: idle,
+        ..plain()
+    };
     let mut all = cluster("store.test", &[server.address], limits);
     all.push(tcp_listener("store", address, "store.test"));
     proxy.apply(all).await;
@@ -125,8 +171,16 @@ async fn idle_connections_end_at_the_configured_time() {
     client.read_exact(&mut [0]).await.unwrap();
     let begun = std::time::Instant::now();
     assert_eq!(client.read(&mut [0]).await.unwrap_or(0), 0);
-    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_millis(150),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 /// A greeting with a server name, as small as it gets.
@@ -138,7 +192,13 @@ fn client_hello(name: &str) -> Vec<u8> {
     };
     let entry = [&[0][..], &with_length(name.as_bytes())].concat();
     let extension = [&[0, 0][..], &with_length(&with_length(&entry))].concat();
-    let body = [&[3, 3][..], &[0; 32], &[0, 0, 2, 0x13, 1, 1, 0], &with_length(&extension)].concat();
+    let body = [
+        &[3, 3][..],
+        &[0; 32],
+        &[0, 0, 2, 0x13, 1, 1, 0],
+        &with_length(&extension),
+    ]
+    .concat();
     let handshake = [&[1, 0][..], &with_length(&body)].concat();
     [&[22, 3, 1][..], &with_length(&handshake)].concat()
 }
@@ -155,12 +215,19 @@ async fn tls_passes_by_server_name() {
         destinations: destinations(&[(to, 1)]),
     };
     let tls = TlsRoutes {
-        rules: vec![rule("one.example", "one.test"), rule("*.example", "any.test")],
+        rules: vec![
+            rule("one.example", "one.test"),
+            rule("*.example", "any.test"),
+        ],
     };
     let outbound = OutboundProtocol::Tls(tls.clone());
     all.push(listener("tls", sidecar, ListenerKind::Outbound(outbound)));
     let passthrough = GatewayProtocol::TlsPassthrough(tls);
-    all.push(listener("gateway", gateway, ListenerKind::Gateway(passthrough)));
+    all.push(listener(
+        "gateway",
+        gateway,
+        ListenerKind::Gateway(passthrough),
+    ));
     proxy.apply(all).await;
 
     for address in [sidecar, gateway] {
@@ -190,7 +257,9 @@ async fn detected_bytes_go_to_the_tcp_routes() {
     let hello = client_hello("a.example");
     assert_eq!(ask(address, &hello).await.unwrap(), hello.len().to_string());
     // HTTP does not reach the TCP routes.
-    let answer = ask(address, b"GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n").await.unwrap();
+    let answer = ask(address, b"GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n")
+        .await
+        .unwrap();
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     assert_eq!(server.connections(), 2);
 }
@@ -215,7 +284,10 @@ fn inbound(name: &str, bind: std::net::SocketAddr, to: std::net::SocketAddr) -> 
 }
 
 fn policy(rule: PolicyRule) -> Resource {
-    Resource::Policy(std::sync::Arc::new(Policy { name: PolicyName("store".into()), rule }))
+    Resource::Policy(std::sync::Arc::new(Policy {
+        name: PolicyName("store".into()),
+        rule,
+    }))
 }
 
 #[tokio::test]
@@ -223,14 +295,23 @@ async fn inbound_bytes_obey_the_policy_even_when_it_changes() {
     let application = echo("").await;
     let (mut proxy, address) = (TestProxy::start(), free_address());
     let port = inbound("in", address, application.address);
-    proxy.apply(vec![policy(PolicyRule::Allow), port.clone()]).await;
+    proxy
+        .apply(vec![policy(PolicyRule::Allow), port.clone()])
+        .await;
     let mut client = TcpStream::connect(address).await.unwrap();
     client.write_all(b"hello").await.unwrap();
     client.read_exact(&mut [0; 5]).await.unwrap();
-    let labels = ["reporter=\"destination\"", "destination_service=\"store.test\""];
-    proxy.metric_reaches("istio_tcp_sent_bytes_total", &labels, 5.0).await;
+    let labels = [
+        "reporter=\"destination\"",
+        "destination_service=\"store.test\"",
+    ];
+    proxy
+        .metric_reaches("istio_tcp_sent_bytes_total", &labels, 5.0)
+        .await;
 
-    let refuse = PolicyRule::Refuse { reason: "STRICT is not enforceable".into() };
+    let refuse = PolicyRule::Refuse {
+        reason: "STRICT is not enforceable".into(),
+    };
     proxy.apply(vec![policy(refuse), port.clone()]).await;
     // The connection that was let in is ended, and no new one is let in.
     let ended = tokio::time::timeout(Duration::from_secs(5), client.read(&mut [0; 8])).await;
@@ -238,7 +319,11 @@ async fn inbound_bytes_obey_the_policy_even_when_it_changes() {
     assert!(ask(address, b"x").await.is_err());
     assert_eq!(application.connections(), 1);
     proxy
-        .metric_reaches("istio_tcp_connections_closed_total", &["response_flags=\"NE\""], 2.0)
+        .metric_reaches(
+            "istio_tcp_connections_closed_total",
+            &["response_flags=\"NE\""],
+            2.0,
+        )
         .await;
 
     proxy.apply(vec![policy(PolicyRule::Allow), port]).await;

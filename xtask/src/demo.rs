@@ -45,11 +45,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     for address in [FRONT_DOOR, CONTROL_PLANE] {
         require_free(address)?;
     }
+    become_example("demo", &args.options)
+}
+
+/// Builds everything a mesh needs and becomes one of the programs of the examples.
+pub(crate) fn become_example(name: &str, options: &[String]) -> Result<ExitCode> {
     let folder = cargo::build_programs("quick", &["control-plane", "proxy", "examples"])?;
-    let program = folder.join("demo");
-    // The demo takes our place: Ctrl-C, other signals and the exit code are its own, and no
-    // process is left in between that could die alone.
-    let error = Command::new(&program).args(&args.options).exec();
+    let program = folder.join(name);
+    // It takes our place: Ctrl-C, other signals and the exit code are its own, and no process is
+    // left in between that could die alone.
+    let error = Command::new(&program).args(options).exec();
     Err(error).with_context(|| format!("{} could not be started", program.display()))
 }
 

@@ -8,6 +8,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod soak;
 mod test;
 mod tidy;
 mod tools;
@@ -35,6 +36,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Soak(soak::Args),
     Test(test::Args),
     Tidy(tidy::Args),
     Bench(bench::Args),
@@ -43,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Tidy(args) => tidy::run(&args),
         Command::Bench(args) => bench::run(&args),

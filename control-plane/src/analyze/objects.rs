@@ -37,7 +37,10 @@ fn duplicate_services(world: &World, report: &mut Report) {
                 codes::DUPLICATE_SERVICE,
                 &loser.key,
                 "spec.hosts",
-                format!("{service_host} is declared by {} already, which counts", winner.key),
+                format!(
+                    "{service_host} is declared by {} already, which counts",
+                    winner.key
+                ),
             ));
         }
     }
@@ -211,7 +214,10 @@ fn gateway_reference(
                 codes::GATEWAY_HOST_MISMATCH,
                 &object.key,
                 "spec.hosts",
-                format!("{} serves none of these hosts to this namespace", gateway.key),
+                format!(
+                    "{} serves none of these hosts to this namespace",
+                    gateway.key
+                ),
             )
             .hint("add the host to a server of the Gateway"),
         );

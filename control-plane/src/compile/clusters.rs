@@ -167,10 +167,7 @@ fn unavailable(reason: String) -> DirectResponse {
 
 /// The answer in place of encryption that cannot be done yet: calls must not go out as if it had
 /// not been asked for.
-fn refuse_tls(
-    cx: &mut Context<'_>,
-    tls: &Block<'_, ClientTlsSettings>,
-) -> Option<DirectResponse> {
+fn refuse_tls(cx: &mut Context<'_>, tls: &Block<'_, ClientTlsSettings>) -> Option<DirectResponse> {
     let mode = match tls.value.mode {
         ClientTlsMode::Disable => return None,
         ClientTlsMode::Simple => "SIMPLE",

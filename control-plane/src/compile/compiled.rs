@@ -7,8 +7,8 @@ use mesh_api::encoded::Encoded;
 use mesh_api::name::{EndpointsName, ResourceName};
 
 use super::diagnostics::Diagnostic;
-use super::scope::{Client, ProxyScope, selector_keys};
 use super::endpoints::all as all_endpoints;
+use super::scope::{Client, ProxyScope, selector_keys};
 use super::{Shared, endpoints, own, shared};
 use crate::model::{Affected, World};
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mesh_api::cluster::Cluster;
 use mesh_api::encoded::Encoded;
 use mesh_api::listener::Listener;
 use mesh_api::name::{ClusterName, ResourceName};
@@ -10,7 +11,7 @@ use mesh_api::resource::Resource;
 use mesh_api::route::VirtualHost;
 use mesh_api::units::Port;
 
-use super::destination_rules::{JoinedRule, join};
+use super::destination_rules::{JoinedRule, RuleIndex, join};
 use super::diagnostics::{Diagnostic, Report, codes};
 use super::routes::candidates::CandidateIndex;
 use super::scope::Client;
@@ -25,6 +26,7 @@ pub(crate) struct Context<'w> {
     pub(crate) client: &'w Client,
     pub(crate) report: Report,
     pub(crate) candidates: CandidateIndex<'w>,
+    rule_index: RuleIndex<'w>,
     rules: BTreeMap<Arc<str>, Arc<JoinedRule<'w>>>,
     /// Clusters something refers to.
     wanted: BTreeSet<(Arc<str>, Port, Option<Arc<str>>)>,
@@ -43,6 +45,7 @@ impl<'w> Context<'w> {
             client,
             report,
             candidates,
+            rule_index: RuleIndex::of(world),
             rules: BTreeMap::new(),
             wanted: BTreeSet::new(),
             passthrough: false,
@@ -84,7 +87,12 @@ impl<'w> Context<'w> {
         if let Some(rule) = self.rules.get(&service.host) {
             return Arc::clone(rule);
         }
-        let rule = Arc::new(join(self.world, self.client, service, &mut self.report));
+        let rule = Arc::new(join(
+            &self.rule_index,
+            self.client,
+            service,
+            &mut self.report,
+        ));
         self.rules
             .insert(Arc::clone(&service.host), Arc::clone(&rule));
         rule
@@ -134,18 +142,27 @@ impl<'w> Context<'w> {
         self.report.push(diagnostic);
     }
 
-    /// Makes the clusters that are wanted and encodes everything.
-    pub(crate) fn finish(mut self) -> Shared {
-        let mut made: Vec<Resource> = Vec::new();
-        let mut endpoint_sets = BTreeSet::new();
+    /// The clusters that are wanted.
+    fn clusters(&mut self) -> Vec<Cluster> {
+        let mut made = Vec::new();
         for (host, port, subset) in std::mem::take(&mut self.wanted) {
-            let Some(service) = self.world.service(&host) else {
-                continue;
-            };
-            if let Some(cluster) = clusters::cluster(&mut self, service, port, subset) {
-                made.push(cluster.into());
+            if let Some(service) = self.world.service(&host) {
+                made.extend(clusters::cluster(self, service, port, subset));
             }
         }
+        made
+    }
+
+    /// What there is to say, for those who want nothing else.
+    pub(crate) fn into_findings(mut self) -> Vec<Diagnostic> {
+        self.clusters();
+        self.report.into_sorted()
+    }
+
+    /// Makes the clusters that are wanted and encodes everything.
+    pub(crate) fn finish(mut self) -> Shared {
+        let mut endpoint_sets = BTreeSet::new();
+        let mut made: Vec<Resource> = self.clusters().into_iter().map(Resource::from).collect();
         if self.passthrough {
             made.push(clusters::passthrough().into());
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use mesh_api::route::{Failure, Target};
 use mesh_api::route::{Destinations, FailureFlag};
+use mesh_api::route::{Failure, Target};
 use mesh_api::units::Port;
 
 use super::context::Context;
@@ -22,6 +22,8 @@ pub(crate) struct Place<'a> {
     pub(crate) field: &'a str,
     /// The port the client called, for destinations that name none.
     pub(crate) called: Option<Port>,
+    /// What becomes of traffic whose destination is not there.
+    pub(crate) otherwise: &'static str,
 }
 
 /// A refusal because something is not there: 503 `NC`.
@@ -41,11 +43,7 @@ struct Missing {
 }
 
 /// The target a destination means.
-pub(crate) fn target(
-    cx: &mut Context<'_>,
-    destination: &Destination,
-    place: Place<'_>,
-) -> Target {
+pub(crate) fn target(cx: &mut Context<'_>, destination: &Destination, place: Place<'_>) -> Target {
     match found(cx, destination, place) {
         Ok(target) => target,
         Err(missing) => {
@@ -55,7 +53,7 @@ pub(crate) fn target(
                     missing.code,
                     place.object,
                     format!("{}.{}", place.field, missing.field),
-                    format!("{}; requests get 503", missing.message),
+                    format!("{}; {}", missing.message, place.otherwise),
                 )
                 .maybe_hint(missing.hint),
             );
@@ -132,10 +130,7 @@ fn port(
     let message = match wanted {
         Some(wanted) => format!("{} has no port {wanted}", service.host),
         None if ports.is_empty() => format!("{} has no ports", service.host),
-        None => format!(
-            "{} has several ports and none is named here",
-            service.host
-        ),
+        None => format!("{} has several ports and none is named here", service.host),
     };
     Err(Missing {
         code: codes::UNKNOWN_PORT,
@@ -193,6 +188,7 @@ pub(crate) fn of_connections(
                 object,
                 field: &field,
                 called: Some(called),
+                otherwise: "connections are closed",
             },
         );
         destinations.push(mesh_api::route::Destination {

@@ -5,23 +5,21 @@
 //! are joined, oldest first: subsets are added up, and parts of the policy the older do not set
 //! are filled from the younger.
 
-use std::sync::Arc;
+mod selection;
 
-use mesh_api::route::Domain;
 use mesh_api::units::Port;
 
 use super::diagnostics::{Diagnostic, Report, codes};
 use super::scope::Client;
 use crate::crd::destination_rule::{
-    ClientTlsSettings, ConnectionPoolSettings, DestinationRuleSpec, LoadBalancerSettings,
-    OutlierDetection, PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy,
-    TunnelSettings,
+    ClientTlsSettings, ConnectionPoolSettings, LoadBalancerSettings, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocol, RetryBudget, Subset, TrafficPolicy, TunnelSettings,
 };
-use crate::crd::object::Resource;
 use crate::meta::ObjectKey;
-use crate::model::visibility::Visibility;
-use crate::model::workload::{pairs, selects};
-use crate::model::{Service, World, host};
+use crate::model::Service;
+
+pub(crate) use selection::RuleIndex;
+use selection::RuleObject;
 
 /// A part of a policy and where it is written.
 #[derive(Debug)]
@@ -142,7 +140,12 @@ fn blocks<'w>(
     field: &str,
 ) -> (Policy<'w>, Vec<(Port, Policy<'w>)>) {
     let policy = Policy {
-        load_balancer: block(written.load_balancer.as_ref(), object, field, "loadBalancer"),
+        load_balancer: block(
+            written.load_balancer.as_ref(),
+            object,
+            field,
+            "loadBalancer",
+        ),
         connection_pool: block(
             written.connection_pool.as_ref(),
             object,
@@ -178,11 +181,7 @@ fn blocks<'w>(
     (policy, ports)
 }
 
-fn port_blocks<'w>(
-    entry: &'w PortTrafficPolicy,
-    object: &'w ObjectKey,
-    field: &str,
-) -> Policy<'w> {
+fn port_blocks<'w>(entry: &'w PortTrafficPolicy, object: &'w ObjectKey, field: &str) -> Policy<'w> {
     Policy {
         load_balancer: block(entry.load_balancer.as_ref(), object, field, "loadBalancer"),
         connection_pool: block(
@@ -215,81 +214,14 @@ fn block<'w, T>(
     })
 }
 
-type RuleObject = Arc<Resource<DestinationRuleSpec>>;
-
 /// The rules that hold for the client's calls to a service, joined.
 pub(crate) fn join<'w>(
-    world: &'w World,
+    index: &RuleIndex<'w>,
     client: &Client,
     service: &Service,
     report: &mut Report,
 ) -> JoinedRule<'w> {
-    let root = &*world.settings().root_namespace;
-    let places = [
-        (&*client.namespace, true),
-        (service.namespace(), false),
-        (root, false),
-    ];
-    // A client of the root namespace reaches its public rules only as the last resort.
-    let in_root = &*client.namespace == root;
-    for (namespace, own) in places {
-        let rules = matching(world, client, service, namespace, own, in_root);
-        if !rules.is_empty() {
-            return join_rules(&rules, report);
-        }
-    }
-    JoinedRule::default()
-}
-
-/// The rules of one namespace for the most specific host that covers the service.
-fn matching<'w>(
-    world: &'w World,
-    client: &Client,
-    service: &Service,
-    namespace: &str,
-    own: bool,
-    in_root: bool,
-) -> Vec<&'w RuleObject> {
-    let mut best: Option<(Domain, Vec<&RuleObject>)> = None;
-    for rule in world.destination_rules.of_namespace(namespace) {
-        let visibility =
-            Visibility::parse(rule.spec.export_to.iter().map(String::as_str), &Arc::from(namespace));
-        let visible = if own && in_root {
-            visibility != Visibility::Public && visibility.includes(&client.namespace)
-        } else if own {
-            true
-        } else {
-            visibility.includes(&client.namespace)
-        };
-        let selected = rule.spec.workload_selector.as_ref().is_none_or(|selector| {
-            own && selects(pairs(&selector.match_labels), &client.labels)
-        });
-        if !visible || !selected {
-            continue;
-        }
-        let written = host::resolve(&rule.spec.host, namespace, &world.settings().cluster_domain);
-        let Some(domain) = Domain::parse(&written) else {
-            continue;
-        };
-        let covers = Domain::parse(&service.host).is_some_and(|host| domain.covers(&host));
-        if !covers {
-            continue;
-        }
-        match &mut best {
-            Some((current, rules)) if *current == domain => rules.push(rule),
-            Some((current, _)) if current.specificity() >= domain.specificity() => {}
-            _ => best = Some((domain, vec![rule])),
-        }
-    }
-    let mut rules = best.map(|(_, rules)| rules).unwrap_or_default();
-    // A rule made for these very workloads stands alone.
-    if rules
-        .iter()
-        .any(|rule| rule.spec.workload_selector.is_some())
-    {
-        rules.retain(|rule| rule.spec.workload_selector.is_some());
-    }
-    rules
+    join_rules(&index.select(client, service), report)
 }
 
 fn join_rules<'w>(rules: &[&'w RuleObject], report: &mut Report) -> JoinedRule<'w> {

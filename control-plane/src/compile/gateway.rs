@@ -118,7 +118,9 @@ fn protocol<'w>(
         return GatewayProtocol::TlsPassthrough(streams::tls(cx, &passthrough));
     }
     let reason = servers.iter().find_map(|server| match &server.class {
-        Class::Refused(reason) => Some(format!("{} {}: {reason}", server.gateway.key, server.field)),
+        Class::Refused(reason) => {
+            Some(format!("{} {}: {reason}", server.gateway.key, server.field))
+        }
         Class::Http | Class::Tcp | Class::Passthrough => None,
     });
     GatewayProtocol::Refuse {

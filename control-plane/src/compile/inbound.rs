@@ -1,7 +1,9 @@
 //! From the mesh to the local application: the listeners and policies of one sidecar.
 
+mod ingress;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_api::cluster::ConnectionLimits;
@@ -16,19 +18,18 @@ use mesh_api::units::Port;
 
 use super::ResourceMap;
 use super::clusters::limits;
-use super::destination_rules::{Block, join};
+use super::destination_rules::{Block, RuleIndex, join};
 use super::diagnostics::{Diagnostic, Report, codes};
-use super::not_acted_on::{self, Feature};
 use super::outbound::{any_address, name};
 use super::scope::{CaptureMode, Client, ProxyScope};
 use super::security::{Protection, protection};
 use super::sidecar;
 use crate::crd::object::Resource;
-use crate::crd::sidecar::{IngressListener, SidecarSpec};
+use crate::crd::sidecar::SidecarSpec;
 use crate::meta::ObjectKey;
 use crate::model::protocol::Protocol;
 use crate::model::service::ServicePort;
-use crate::model::{Service, World, WorkloadInfo};
+use crate::model::{Service, WorkloadInfo, World};
 
 /// Where sidecars take inbound traffic.
 const INBOUND_PORT: u16 = 15006;
@@ -41,6 +42,18 @@ struct Inbound<'a> {
     services: Vec<&'a Arc<Service>>,
     protection: Protection,
     parts: &'a mut Parts,
+}
+
+/// A port of the application.
+struct Served<'a> {
+    port: Port,
+    bind: Bind,
+    target: InboundTarget,
+    protocol: Protocol,
+    service: Option<(&'a Arc<Service>, &'a ServicePort)>,
+    limits: ConnectionLimits,
+    /// What must not come in whatever the workload's protection says.
+    refused: Option<PolicyRule>,
 }
 
 /// What has been made for one proxy so far.
@@ -116,126 +129,6 @@ fn in_slices(world: &World, service: &Service, workload: &WorkloadInfo) -> bool 
 }
 
 impl<'a> Inbound<'a> {
-    /// One entry of `Sidecar.ingress`.
-    fn ingress(&mut self, index: usize) {
-        let Some(sidecar) = self.sidecar else {
-            return;
-        };
-        let Some(written) = sidecar.spec.ingress.get(index) else {
-            return;
-        };
-        let field = format!("spec.ingress[{index}]");
-        let Some(port) = Port::new(written.port.number) else {
-            return;
-        };
-        if written.tls.is_some() {
-            let field = format!("{field}.tls");
-            not_acted_on::report(&mut self.parts.report, Feature::IngressTls, &sidecar.key, &field);
-        }
-        let Some(own) = self.scope.workload.addresses.first().copied() else {
-            return;
-        };
-        let Some(bind) = self.bind(&sidecar.key, &field, written, own, port) else {
-            return;
-        };
-        let Some(target) = self.target(&sidecar.key, &field, written, own, port) else {
-            return;
-        };
-        if let (Bind::Socket(socket), InboundTarget::Address(address)) = (&bind, &target)
-            && socket == address
-        {
-            self.bad_address(
-                &sidecar.key,
-                &format!("{field}.defaultEndpoint"),
-                format!("{address} is where the proxy itself listens"),
-            );
-            return;
-        }
-        let service = self.service_at(port);
-        let protocol = written
-            .port
-            .protocol
-            .as_deref()
-            .and_then(|text| Protocol::declared(text, port.value()))
-            .or_else(|| service.map(|(_, service_port)| service_port.protocol))
-            .unwrap_or(Protocol::Detect);
-        let limits = self.limits(index, service);
-        self.add(port, bind, target, protocol, service, limits);
-    }
-
-    fn bind(
-        &mut self,
-        object: &ObjectKey,
-        field: &str,
-        written: &IngressListener,
-        own: IpAddr,
-        port: Port,
-    ) -> Option<Bind> {
-        if self.scope.capture == CaptureMode::OriginalDestination && written.bind.is_none() {
-            return Some(Bind::OriginalDestination {
-                address: None,
-                port,
-            });
-        }
-        let Some(text) = &written.bind else {
-            return Some(Bind::Socket(SocketAddr::new(own, port.value())));
-        };
-        match text.parse::<IpAddr>() {
-            Ok(address) => Some(Bind::Socket(SocketAddr::new(address, port.value()))),
-            Err(_) => {
-                let message = format!("{text:?} is not an IP address");
-                self.bad_address(object, &format!("{field}.bind"), message);
-                None
-            }
-        }
-    }
-
-    /// Where the application listens.
-    fn target(
-        &mut self,
-        object: &ObjectKey,
-        field: &str,
-        written: &IngressListener,
-        own: IpAddr,
-        port: Port,
-    ) -> Option<InboundTarget> {
-        let field = format!("{field}.defaultEndpoint");
-        let Some(text) = &written.default_endpoint else {
-            return Some(if self.scope.capture == CaptureMode::OriginalDestination {
-                InboundTarget::OriginalDestination
-            } else {
-                let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
-                InboundTarget::Address(SocketAddr::new(local, port.value()))
-            });
-        };
-        if text.starts_with("unix:") {
-            not_acted_on::report(&mut self.parts.report, Feature::UnixSocket, object, &field);
-            return None;
-        }
-        match text.parse::<SocketAddr>() {
-            // The unspecified address stands for the workload's own.
-            Ok(address) if address.ip().is_unspecified() => Some(InboundTarget::Address(
-                SocketAddr::new(own, address.port()),
-            )),
-            Ok(address) if address.port() > 0 => Some(InboundTarget::Address(address)),
-            Ok(_) | Err(_) => {
-                let message = format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:8080");
-                self.bad_address(object, &field, message);
-                None
-            }
-        }
-    }
-
-    fn bad_address(&mut self, object: &ObjectKey, field: &str, message: String) {
-        let message = format!("{message}; the port is left out");
-        self.parts.report.push(Diagnostic::new(
-            codes::BAD_ADDRESS,
-            object,
-            field,
-            message,
-        ));
-    }
-
     /// The oldest service that leads to a port of the workload.
     fn service_at(&self, port: Port) -> Option<(&'a Arc<Service>, &'a ServicePort)> {
         self.services.iter().copied().find_map(|service| {
@@ -279,46 +172,46 @@ impl<'a> Inbound<'a> {
                 let limits = self.rule_limits(service, service_port);
                 let target = InboundTarget::OriginalDestination;
                 let served = Some((service, service_port));
-                self.add(port, bind, target, service_port.protocol, served, limits);
+                self.add(Served {
+                    port,
+                    bind,
+                    target,
+                    protocol: service_port.protocol,
+                    service: served,
+                    limits,
+                    refused: None,
+                });
             }
         }
     }
 
-    fn add(
-        &mut self,
-        port: Port,
-        bind: Bind,
-        target: InboundTarget,
-        protocol: Protocol,
-        service: Option<(&Arc<Service>, &ServicePort)>,
-        limits: ConnectionLimits,
-    ) {
+    fn add(&mut self, served: Served<'_>) {
+        let port = served.port;
+        let policy = policy_name(&port.to_string());
+        let name = name(format!("inbound/{port}"));
         let listener = InboundListener {
             port,
-            protocol: match protocol {
+            protocol: match served.protocol {
                 Protocol::Http => InboundProtocol::Http1,
                 Protocol::Http2 => InboundProtocol::Http2,
                 Protocol::Tcp | Protocol::Tls => InboundProtocol::Tcp,
                 Protocol::Detect => InboundProtocol::Detect,
             },
-            target,
-            service: service.map(|(service, _)| service.identity.clone()),
-            policy: Some(policy_name(&port.to_string())),
-            limits,
+            target: served.target,
+            service: served.service.map(|(service, _)| service.identity.clone()),
+            policy: Some(policy.clone()),
+            limits: served.limits,
         };
-        let rule = self.protection.at(port.value()).clone();
-        self.insert(Policy {
-            name: policy_name(&port.to_string()),
-            rule,
-        });
-        if let Bind::Socket(socket) = bind {
-            self.parts
-                .sockets
-                .insert(socket, name(format!("inbound/{port}")));
+        let rule = served
+            .refused
+            .unwrap_or_else(|| self.protection.at(port.value()).clone());
+        self.insert(Policy { name: policy, rule });
+        if let Bind::Socket(socket) = served.bind {
+            self.parts.sockets.insert(socket, name.clone());
         }
         self.insert(Listener {
-            name: name(format!("inbound/{port}")),
-            bind,
+            name,
+            bind: served.bind,
             kind: ListenerKind::Inbound(Box::new(listener)),
         });
     }
@@ -402,7 +295,7 @@ impl<'a> Inbound<'a> {
         };
         // What is wrong with the rule is reported where clients use it.
         let mut unheard = Report::default();
-        let rule = join(self.world, &client, service, &mut unheard);
+        let rule = join(&RuleIndex::of(self.world), &client, service, &mut unheard);
         let policy = rule.policy(port.number, None);
         limits(&mut unheard, policy.connection_pool.as_ref())
     }

@@ -36,8 +36,6 @@ pub(crate) enum Feature {
     EgressListener,
     /// `Sidecar.outboundTrafficPolicy.egressProxy`
     EgressProxy,
-    /// `Sidecar.ingress[].tls`
-    IngressTls,
     /// A unix socket as `defaultEndpoint`
     UnixSocket,
     /// `Telemetry`
@@ -75,7 +73,6 @@ impl Feature {
                  usual ones"
             }
             Self::EgressProxy => "unknown traffic goes where it was going",
-            Self::IngressTls => "the port takes plaintext from the mesh",
             Self::UnixSocket => "give an address and a port",
             Self::Telemetry => "proxies report the standard metrics and logs",
             Self::TargetRefs => "sidecars and gateways of this kind are not concerned by it",

@@ -62,4 +62,3 @@ fn place(address: IpAddr, shared: &Shared, parts: &mut Parts) {
         parts.resources.insert(encoded.name.clone(), encoded);
     }
 }
-

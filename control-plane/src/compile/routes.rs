@@ -1,6 +1,7 @@
 //! HTTP rules of a host: those of all virtual services that apply to it, joined.
 
 pub(crate) mod candidates;
+mod delegate;
 mod filters;
 mod headers;
 mod matches;

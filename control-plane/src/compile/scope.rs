@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, WorkloadId};
 
-use crate::model::{World, WorkloadInfo};
+use crate::model::{WorkloadInfo, World};
 
 /// What a proxy is there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

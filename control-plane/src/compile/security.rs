@@ -71,7 +71,9 @@ fn refuse(report: &mut Report, object: &ObjectKey, field: &str, what: &str) -> P
         .hint("remove the object, or wait for a release that enforces it"),
     );
     PolicyRule::Refuse {
-        reason: Arc::from(format!("{object} asks for {what}, which cannot be enforced yet")),
+        reason: Arc::from(format!(
+            "{object} asks for {what}, which cannot be enforced yet"
+        )),
     }
 }
 
@@ -100,7 +102,14 @@ fn request_policies(
     for policy in world.authorization_policies.iter() {
         let spec = &policy.spec;
         let targets = (&spec.target_refs, spec.target_ref.as_ref());
-        if !concerns(world, policy, spec.selector.as_ref(), targets, (namespace, labels), report) {
+        if !concerns(
+            world,
+            policy,
+            spec.selector.as_ref(),
+            targets,
+            (namespace, labels),
+            report,
+        ) {
             continue;
         }
         if spec.action == Action::Audit {
@@ -113,7 +122,14 @@ fn request_policies(
     for policy in world.request_authentications.iter() {
         let spec = &policy.spec;
         let targets = (&spec.target_refs, spec.target_ref.as_ref());
-        if concerns(world, policy, spec.selector.as_ref(), targets, (namespace, labels), report) {
+        if concerns(
+            world,
+            policy,
+            spec.selector.as_ref(),
+            targets,
+            (namespace, labels),
+            report,
+        ) {
             let rule = refuse(report, &policy.key, "spec", "verification of tokens");
             refused.get_or_insert(rule);
         }

@@ -128,7 +128,9 @@ impl Egress {
                 match from.strip_prefix('~') {
                     // `~/*` stands for nothing at all.
                     Some("") => {}
-                    Some(other) => egress.excluded.extend(Import::parse(other, host, namespace)),
+                    Some(other) => egress
+                        .excluded
+                        .extend(Import::parse(other, host, namespace)),
                     None => imported.extend(Import::parse(from, host, namespace)),
                 }
             }

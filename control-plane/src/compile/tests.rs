@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mesh_api::name::{ResourceName, RoutesName};
 use mesh_api::resource::Resource;
-use mesh_api::route::{Rule, VirtualHost};
+use mesh_api::route::{RouteAction, Rule, Target, VirtualHost};
 use mesh_api::snapshot::Snapshot;
 
 use super::{CaptureMode, ProxyRole};
@@ -61,14 +61,13 @@ fn captured(yaml: &str) -> (Snapshot, Vec<String>) {
 
 fn virtual_host(snapshot: &Snapshot, name: &str) -> Arc<VirtualHost> {
     let name: RoutesName = name.parse().unwrap();
-    match &snapshot
+    let entry = snapshot
         .get(&ResourceName::Routes(name.clone()))
-        .unwrap_or_else(|| panic!("no {name}"))
-        .resource
-    {
-        Resource::Routes(host) => Arc::clone(host),
-        other => panic!("{other:?}"),
-    }
+        .unwrap_or_else(|| panic!("no {name}"));
+    let Resource::Routes(host) = &entry.resource else {
+        panic!("{entry:?}");
+    };
+    Arc::clone(host)
 }
 
 /// The rules for the backend service.
@@ -84,14 +83,12 @@ fn names(rules: &[Arc<Rule>]) -> Vec<&str> {
 
 /// Where the only or first destination of a rule leads, as text.
 fn target(rule: &Rule) -> String {
-    match &rule.action {
-        mesh_api::route::RouteAction::Forward(forward) => {
-            match &forward.destinations.list()[0].target {
-                mesh_api::route::Target::Cluster(name) => name.to_string(),
-                mesh_api::route::Target::Fail(failure) => failure.reason.to_string(),
-            }
-        }
-        other => format!("{other:?}"),
+    let RouteAction::Forward(forward) = &rule.action else {
+        return format!("{rule:?}");
+    };
+    match &forward.destinations.list()[0].target {
+        Target::Cluster(name) => name.to_string(),
+        Target::Fail(failure) => failure.reason.to_string(),
     }
 }
 

@@ -201,7 +201,10 @@ fn further_names(world: &World, service: &Service, namespace: &str) -> Vec<Domai
         std::net::IpAddr::V4(address) => address.to_string(),
         std::net::IpAddr::V6(address) => format!("[{address}]"),
     }));
-    names.iter().filter_map(|name| Domain::parse(name)).collect()
+    names
+        .iter()
+        .filter_map(|name| Domain::parse(name))
+        .collect()
 }
 
 /// Hosts of virtual services that are no service: found on port 80 only.

@@ -7,7 +7,7 @@ use mesh_api::name::WorkloadName;
 use mesh_api::resource::Resource;
 use mesh_api::workload::Workload;
 
-use crate::model::{World, WorkloadInfo};
+use crate::model::{WorkloadInfo, World};
 
 /// `workload/ADDRESS`; `None` if no workload has the address.
 pub fn workload(world: &World, address: IpAddr) -> Option<Encoded> {

@@ -146,6 +146,9 @@ pub struct Session {
     brought_nothing: bool,
     subscription: Subscription,
     desired: Option<Arc<DesiredState>>,
+    /// Desired states seen. The first may have been made before anybody knew which single
+    /// workloads the proxy wants: those it holds are not taken away for its sake.
+    states: u64,
     view: View,
     refusals: Refusals,
     /// Whether a difference may exist that no push in flight covers.
@@ -193,6 +196,7 @@ impl Session {
     /// Takes a newer desired state; the one before is forgotten.
     pub fn on_desired(&mut self, desired: Arc<DesiredState>) -> Vec<Output> {
         self.refusals.desired_changed(&desired);
+        self.states += 1;
         self.desired = Some(desired);
         self.subscription.desired_changed();
         self.unsettled = true;
@@ -298,7 +302,10 @@ impl Session {
         if rejections.is_empty() {
             return Err(ProtocolError::EmptyNack(nonce));
         }
-        let push = self.answered(nonce)?;
+        let mut push = self.answered(nonce)?;
+        // The other push, if there is one, is the later one.
+        let later = self.ordinary.as_mut().or(self.endpoints.as_mut());
+        self.view.undo(&mut push, later);
         let rejections: Vec<Rejection> = rejections.into_iter().map(Rejection::from).collect();
         self.refusals.refused(
             &push,
@@ -307,9 +314,6 @@ impl Session {
             self.desired.as_deref(),
             self.unsettled,
         );
-        // The other push, if there is one, is the later one.
-        let later = self.ordinary.as_mut().or(self.endpoints.as_mut());
-        self.view.undo(push, later);
         self.unsettled = true;
         outputs.push(Output::Refused(rejections));
         Ok(())

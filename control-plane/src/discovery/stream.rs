@@ -14,7 +14,7 @@ use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
 use super::registry::{self, ProxyIdentity, Refused, Registry, SessionId};
-use super::session::{Capture, Introduction, Output, ProtocolError, Role, Session};
+use super::session::{Capture, Introduction, Output, Role, Session};
 use crate::compile::{CaptureMode, ProxyRole};
 use crate::push::{Command, Desired};
 
@@ -106,7 +106,7 @@ impl ProxyStream {
                 metrics::counter!("mesh_stream_errors_total").increment(1);
                 tracing::warn!(proxy = self.name(), address = ?self.address, %error,
                     "stream closed: the proxy broke the protocol");
-                self.close(status_of(&error)).await;
+                self.close(Status::from(error)).await;
                 Err(Ended)
             }
         }
@@ -279,15 +279,3 @@ impl From<&Rejection> for Refused {
     }
 }
 
-fn status_of(error: &ProtocolError) -> Status {
-    match error {
-        ProtocolError::Revision(_) => Status::failed_precondition(error.to_string()),
-        ProtocolError::HelloMissing
-        | ProtocolError::HelloAgain
-        | ProtocolError::UnknownMessage
-        | ProtocolError::Field { .. }
-        | ProtocolError::UnknownNonce(_)
-        | ProtocolError::AnswerOrder { .. }
-        | ProtocolError::EmptyNack(_) => Status::invalid_argument(error.to_string()),
-    }
-}

@@ -103,9 +103,9 @@ impl World {
     /// Only policies need to be remembered: a route that was never read routes nothing.
     fn unreadable(&mut self, key: ObjectKey, affected: &mut Affected) {
         let policy = match key.kind {
-            Kind::PeerAuthentication
-            | Kind::RequestAuthentication
-            | Kind::AuthorizationPolicy => true,
+            Kind::PeerAuthentication | Kind::RequestAuthentication | Kind::AuthorizationPolicy => {
+                true
+            }
             Kind::VirtualService
             | Kind::DestinationRule
             | Kind::Gateway

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::analyze;
 use crate::compile::diagnostics::Diagnostic;
@@ -14,9 +15,20 @@ use crate::model::World;
 use crate::source::{PlaceReports, Report};
 
 /// The current findings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Board {
     state: Mutex<State>,
+    /// The newest world nobody has examined yet.
+    unexamined: watch::Sender<Option<World>>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            unexamined: watch::Sender::new(None),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,7 +61,14 @@ pub struct SourceFinding {
 
 impl From<&Report> for SourceFinding {
     fn from(report: &Report) -> Self {
-        let Report { severity, origin, object, field, message, hint } = report;
+        let Report {
+            severity,
+            origin,
+            object,
+            field,
+            message,
+            hint,
+        } = report;
         Self {
             severity: severity.to_string(),
             file: Arc::clone(&origin.place),
@@ -89,19 +108,40 @@ impl Board {
         state.print();
     }
 
-    /// What the objects of the world say about each other.
-    pub fn replace_findings(&self, world: &World) {
-        let findings = analyze::analyze(world);
-        let mut state = self.state.lock();
-        state.findings = findings;
-        state.print();
+    /// Asks for the findings about a world. Worlds that follow each other fast are skipped: the
+    /// newest is the one that counts.
+    pub fn examine(&self, world: World) {
+        self.unexamined.send_replace(Some(world));
+    }
+
+    /// Examines worlds, one at a time and away from the push loop, for as long as the board lives.
+    pub async fn examiner(self: Arc<Self>) {
+        let mut worlds = self.unexamined.subscribe();
+        while worlds.changed().await.is_ok() {
+            let Some(world) = worlds.borrow_and_update().clone() else {
+                continue;
+            };
+            match tokio::task::spawn_blocking(move || analyze::analyze(&world)).await {
+                Ok(findings) => {
+                    let mut state = self.state.lock();
+                    state.findings = findings;
+                    state.print();
+                }
+                Err(error) => tracing::error!(%error, "the analysis of the objects failed"),
+            }
+        }
     }
 
     /// Everything on the board.
     pub fn diagnostics(&self) -> Diagnostics {
         let state = self.state.lock();
         Diagnostics {
-            sources: state.reports.values().flatten().map(SourceFinding::from).collect(),
+            sources: state
+                .reports
+                .values()
+                .flatten()
+                .map(SourceFinding::from)
+                .collect(),
             objects: state.findings.clone(),
         }
     }
@@ -110,8 +150,15 @@ impl Board {
 impl State {
     fn print(&mut self) {
         let mut now = BTreeSet::new();
-        let reports = self.reports.values().flatten().map(|report| (report.severity, report.to_string()));
-        let findings = self.findings.iter().map(|finding| (finding.severity(), finding.to_string()));
+        let reports = self
+            .reports
+            .values()
+            .flatten()
+            .map(|report| (report.severity, report.to_string()));
+        let findings = self
+            .findings
+            .iter()
+            .map(|finding| (finding.severity(), finding.to_string()));
         let mut counts = [0_u32; 3];
         for (severity, text) in reports.chain(findings) {
             let index = match severity {

@@ -23,7 +23,11 @@ struct Waiting {
 impl Debounce {
     /// Acts after `quiet` without a further change, and `longest` after the first at the latest.
     pub const fn new(quiet: Duration, longest: Duration) -> Self {
-        Self { quiet, longest, waiting: None }
+        Self {
+            quiet,
+            longest,
+            waiting: None,
+        }
     }
 
     /// A change arrived.

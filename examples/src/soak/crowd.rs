@@ -73,7 +73,9 @@ impl Crowd {
         }
         let reports = self.tallies.iter();
         Ok(Summary {
-            reports: reports.map(|(name, tally)| (*name, tally.snapshot())).collect(),
+            reports: reports
+                .map(|(name, tally)| (*name, tally.snapshot()))
+                .collect(),
         })
     }
 }

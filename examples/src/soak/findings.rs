@@ -82,15 +82,14 @@ impl fmt::Display for Findings {
         writeln!(formatter, "{}", self.name)?;
         for (name, value) in &self.figures {
             let name = name.replace('_', " ");
-            match value {
-                Value::String(text) => writeln!(formatter, "  {name:<34} {text}")?,
-                Value::Array(lines) => {
-                    for line in lines {
-                        let text = line.as_str().map_or_else(|| line.to_string(), str::to_owned);
-                        writeln!(formatter, "  {name:<34} {text}")?;
-                    }
-                }
-                other => writeln!(formatter, "  {name:<34} {other}")?,
+            let lines = value
+                .as_array()
+                .map_or(std::slice::from_ref(value), Vec::as_slice);
+            for line in lines {
+                let text = line
+                    .as_str()
+                    .map_or_else(|| line.to_string(), str::to_owned);
+                writeln!(formatter, "  {name:<34} {text}")?;
             }
         }
         for claim in &self.claims {
@@ -114,7 +113,10 @@ mod tests {
         findings.claim(false, "one does not");
         assert!(!findings.passed());
         let text = findings.to_string();
-        assert!(text.contains("ok   one holds") && text.contains("FAIL one does not"), "{text}");
+        assert!(
+            text.contains("ok   one holds") && text.contains("FAIL one does not"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -20,13 +20,8 @@ pub(super) const GATEWAY: &str = "istio-ingressgateway-1";
 pub(super) const GATEWAY_WORKLOAD: &str = "istio-system/istio-ingressgateway-1";
 
 /// The proxies of a mesh.
-pub(super) const PROXIES: [&str; 5] = [
-    GATEWAY,
-    "frontend-1",
-    "backend-v1",
-    "backend-v2",
-    "store-1",
-];
+pub(super) const PROXIES: [&str; 5] =
+    [GATEWAY, "frontend-1", "backend-v1", "backend-v2", "store-1"];
 
 /// The file that is rewritten for every version.
 pub(super) const VERSION_FILE: &str = "soak-version.yaml";
@@ -147,7 +142,10 @@ pub(super) async fn syncz(mesh: &Mesh) -> anyhow::Result<BTreeMap<String, Synced
     page.expect_ok().context("/debug/syncz")?;
     let lines: Vec<Synced> = serde_json::from_str(&page.body)
         .with_context(|| format!("/debug/syncz is not what it was: {}", page.body))?;
-    Ok(lines.into_iter().map(|line| (line.proxy.clone(), line)).collect())
+    Ok(lines
+        .into_iter()
+        .map(|line| (line.proxy.clone(), line))
+        .collect())
 }
 
 /// Waits until all proxies are connected and have what they should have.
@@ -170,7 +168,10 @@ pub(super) async fn all_synced(mesh: &Mesh) -> anyhow::Result<BTreeMap<String, S
 /// How often a proxy has put a new configuration into force.
 pub(super) async fn applied(mesh: &Mesh, proxy: &str) -> anyhow::Result<u64> {
     let metrics = mesh.metrics(proxy).await?;
-    anyhow::ensure!(metrics.has(APPLIED, &[]), "{proxy} does not export {APPLIED}");
+    anyhow::ensure!(
+        metrics.has(APPLIED, &[]),
+        "{proxy} does not export {APPLIED}"
+    );
     Ok(whole(metrics.sum(APPLIED, &[])))
 }
 

@@ -24,6 +24,9 @@ pub struct SwapsPlan {
 /// How long the load may go on after the last swap to reach its number of requests.
 const CATCH_UP: Duration = Duration::from_mins(10);
 
+/// The longest time of a swap that is told apart, in microseconds.
+const SLOWEST_MICROS: u64 = 60_000_000;
+
 /// Swaps the configuration under load.
 pub async fn swaps(
     plan: SwapsPlan,
@@ -60,7 +63,7 @@ async fn on(mesh: &Mesh, plan: SwapsPlan, tell: Tell<'_>) -> anyhow::Result<Find
     ])
     .await?;
     let begun = Instant::now();
-    let mut times: Histogram<u64> = Histogram::new(3)?;
+    let mut times: Histogram<u64> = Histogram::new_with_max(SLOWEST_MICROS, 3)?;
     for number in 1..=plan.swaps {
         let written = Instant::now();
         mesh.write_config(VERSION_FILE, &version_yaml(number))?;
@@ -110,7 +113,10 @@ async fn on(mesh: &Mesh, plan: SwapsPlan, tell: Tell<'_>) -> anyhow::Result<Find
     let applied = after.saturating_sub(before);
     findings.claim(
         applied >= plan.swaps,
-        format!("the gateway counts {applied} applied versions for {} swaps", plan.swaps),
+        format!(
+            "the gateway counts {applied} applied versions for {} swaps",
+            plan.swaps
+        ),
     );
     Ok(findings)
 }

@@ -69,13 +69,18 @@ impl Versions {
             .parse()
             .map_err(|error| format!("{VERSION} is {number:?}: {error}"))?;
         let echoed = format!("\"{SEEN}\":\"{number}\"");
-        if !body.windows(echoed.len()).any(|part| part == echoed.as_bytes()) {
+        if !body
+            .windows(echoed.len())
+            .any(|part| part == echoed.as_bytes())
+        {
             let body = String::from_utf8_lossy(body);
             return Err(format!("{VERSION} is {number}, but the backend saw {body}"));
         }
         let subset = single(headers, "x-shop-version")?;
         if self.chooses_subset && subset != subset_of(number) {
-            return Err(format!("{VERSION} is {number}, but subset {subset} answered"));
+            return Err(format!(
+                "{VERSION} is {number}, but subset {subset} answered"
+            ));
         }
         Ok(number)
     }
@@ -92,7 +97,9 @@ impl Versions {
         let sighting = tokio::time::timeout(within, newest.wait_for(reached))
             .await
             .with_context(|| format!("no answer of version {number} within {within:?}"))??;
-        sighting.map(|sighting| sighting.first).context("no version was seen")
+        sighting
+            .map(|sighting| sighting.first)
+            .context("no version was seen")
     }
 }
 
@@ -142,6 +149,11 @@ mod tests {
         headers.append(VERSION, HeaderValue::from_static("1"));
         headers.append(VERSION, HeaderValue::from_static("2"));
         let body = Bytes::from_static(b"\"x-config-seen\":\"1\"");
-        assert!(versions.agreed(&headers, &body).unwrap_err().contains("several"));
+        assert!(
+            versions
+                .agreed(&headers, &body)
+                .unwrap_err()
+                .contains("several")
+        );
     }
 }

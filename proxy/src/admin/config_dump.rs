@@ -25,10 +25,14 @@ pub(super) fn mount(router: Router, live: &Arc<LiveConfig>) -> Router {
                 async move { answer }
             },
         )
-        .get("/listeners", "name and place of every listener", move |_request| {
-            let answer = AdminResponse::text(listeners_page(&listeners.load()));
-            async move { answer }
-        })
+        .get(
+            "/listeners",
+            "name and place of every listener",
+            move |_request| {
+                let answer = AdminResponse::text(listeners_page(&listeners.load()));
+                async move { answer }
+            },
+        )
 }
 
 #[derive(Serialize)]
@@ -53,7 +57,13 @@ fn config_dump(active: &ActiveConfig, request: &AdminRequest) -> AdminResponse {
         .filter(|(name, _)| prefix.is_empty() || name.to_string().starts_with(prefix))
         .map(|(name, entry)| {
             let version = entry.version.to_string();
-            (name, Dumped { version, resource: &entry.resource })
+            (
+                name,
+                Dumped {
+                    version,
+                    resource: &entry.resource,
+                },
+            )
         })
         .collect();
     AdminResponse::json(&Dump {
@@ -70,10 +80,16 @@ fn listeners_page(active: &ActiveConfig) -> String {
             let name = &listener.name.0;
             match &listener.bind {
                 Bind::Socket(address) => format!("{name}::{address}"),
-                Bind::OriginalDestination { address: Some(address), port } => {
+                Bind::OriginalDestination {
+                    address: Some(address),
+                    port,
+                } => {
                     format!("{name}::original destination {address} port {port}")
                 }
-                Bind::OriginalDestination { address: None, port } => {
+                Bind::OriginalDestination {
+                    address: None,
+                    port,
+                } => {
                     format!("{name}::original destination port {port}")
                 }
             }

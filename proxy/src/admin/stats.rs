@@ -24,10 +24,14 @@ pub(super) fn mount(router: Router, live: &Arc<LiveConfig>) -> Router {
                 async move { answer }
             },
         )
-        .get("/clusters", "every cluster and its endpoints", move |_request| {
-            let answer = AdminResponse::text(clusters_page(&clusters.load()));
-            async move { answer }
-        })
+        .get(
+            "/clusters",
+            "every cluster and its endpoints",
+            move |_request| {
+                let answer = AdminResponse::text(clusters_page(&clusters.load()));
+                async move { answer }
+            },
+        )
 }
 
 fn stats(active: &ActiveConfig, request: &AdminRequest) -> String {
@@ -37,7 +41,10 @@ fn stats(active: &ActiveConfig, request: &AdminRequest) -> String {
         .flat_map(|cluster| cluster_lines(cluster))
         .filter(|line| line.contains(filter))
         .collect();
-    lines.push(format!("listener_manager.applied_versions: {}", active.sequence()));
+    lines.push(format!(
+        "listener_manager.applied_versions: {}",
+        active.sequence()
+    ));
     lines.retain(|line| line.contains(filter));
     lines.sort_unstable();
     let mut page = lines.join("\n");
@@ -56,16 +63,25 @@ fn cluster_lines(cluster: &ClusterState) -> Vec<String> {
         ("upstream_cx_overflow", count(&events.connection_overflow)),
         ("upstream_rq_active", u64::from(shared.active())),
         ("upstream_rq_pending_active", u64::from(shared.waiting())),
-        ("upstream_rq_pending_overflow", count(&events.pending_overflow)),
+        (
+            "upstream_rq_pending_overflow",
+            count(&events.pending_overflow),
+        ),
         ("upstream_rq_overflow", count(&events.request_overflow)),
         ("upstream_rq_retry", count(&events.retries)),
         ("upstream_rq_retry_overflow", count(&events.retry_overflow)),
         ("upstream_rq_timeout", count(&events.timeouts)),
         ("membership_total", cluster.endpoints().len() as u64),
-        ("membership_healthy", cluster.candidates().places.len() as u64),
+        (
+            "membership_healthy",
+            cluster.candidates().places.len() as u64,
+        ),
     ];
     let name = cluster.name();
-    counts.iter().map(|(what, value)| format!("cluster.{name}.{what}: {value}")).collect()
+    counts
+        .iter()
+        .map(|(what, value)| format!("cluster.{name}.{what}: {value}"))
+        .collect()
 }
 
 fn clusters_page(active: &ActiveConfig) -> String {
@@ -104,10 +120,21 @@ fn clusters_page(active: &ActiveConfig) -> String {
 /// Downstream connections for the scrape page.
 pub(crate) fn render_connections(out: &mut String, permits: &ConnectionPermits) {
     for (name, help, value) in [
-        ("proxy_downstream_connections", "Downstream connections open now.", permits.open()),
-        ("proxy_downstream_connections_limit", "The cap on them.", permits.limit()),
+        (
+            "proxy_downstream_connections",
+            "Downstream connections open now.",
+            permits.open(),
+        ),
+        (
+            "proxy_downstream_connections_limit",
+            "The cap on them.",
+            permits.limit(),
+        ),
     ] {
         // Writing to a String cannot fail.
-        let _written = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        let _written = writeln!(
+            out,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
+        );
     }
 }

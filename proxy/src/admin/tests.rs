@@ -27,7 +27,9 @@ async fn ask(router: &Router, method: Method, path: &str) -> AdminResponse {
         .unwrap()
         .into_parts();
     let peer = "127.0.0.1:1".parse().unwrap();
-    router.respond(AdminRequest::new(parts, Bytes::new(), peer)).await
+    router
+        .respond(AdminRequest::new(parts, Bytes::new(), peer))
+        .await
 }
 
 #[tokio::test]
@@ -67,11 +69,17 @@ async fn actions_are_posted_and_passed_on() {
     let drain = ask(&router, Method::POST, "/drain").await;
     assert_eq!(drain.status(), StatusCode::OK);
     assert_eq!(asked.try_recv(), Ok(Request::Drain));
-    assert_eq!(ask(&router, Method::POST, "/quit").await.status(), StatusCode::OK);
+    assert_eq!(
+        ask(&router, Method::POST, "/quit").await.status(),
+        StatusCode::OK
+    );
     assert_eq!(asked.try_recv(), Ok(Request::Quit));
 
     drop(asked);
-    assert_eq!(ask(&router, Method::POST, "/quit").await.status(), StatusCode::CONFLICT);
+    assert_eq!(
+        ask(&router, Method::POST, "/quit").await.status(),
+        StatusCode::CONFLICT
+    );
     let level = ask(&router, Method::POST, "/logging").await;
     assert_eq!(level.status(), StatusCode::BAD_REQUEST);
     let level = ask(&router, Method::POST, "/logging?level=proxy%3Dloud").await;

@@ -74,7 +74,12 @@ impl Problems {
 }
 
 fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Settings> {
-    let Options { identity, traffic, stopping, logs } = options;
+    let Options {
+        identity,
+        traffic,
+        stopping,
+        logs,
+    } = options;
     let workload: Option<WorkloadId> =
         problems.parse("workload", &identity.workload, "expected NAMESPACE/NAME");
     let address = address(&identity.address, problems);
@@ -94,7 +99,8 @@ fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Setting
     let what = "expected a number of connections, at least 1";
     let max_connections: Option<NonZeroUsize> =
         problems.parse("max-connections", &traffic.max_connections, what);
-    let header_read_timeout = problems.duration("header-read-timeout", &traffic.header_read_timeout);
+    let header_read_timeout =
+        problems.duration("header-read-timeout", &traffic.header_read_timeout);
     if header_read_timeout == Some(Duration::ZERO) {
         let what = "a client needs some time; expected a duration above zero";
         problems.add("header-read-timeout", &traffic.header_read_timeout, what);
@@ -137,7 +143,11 @@ fn mode(role: Role, mode: ModeArg, problems: &mut Problems) -> Mode {
         (ModeArg::Explicit, _) => Mode::Explicit,
         (ModeArg::Capture, Role::Sidecar) => Mode::Capture,
         (ModeArg::Capture, Role::Gateway) => {
-            problems.add("mode", "capture", "nothing is redirected to a gateway; leave it out");
+            problems.add(
+                "mode",
+                "capture",
+                "nothing is redirected to a gateway; leave it out",
+            );
             Mode::Capture
         }
     }
@@ -169,7 +179,10 @@ fn control_plane(text: &str, problems: &mut Problems) -> Option<String> {
 
 /// What a proxy remembers is nobody else's business: 0700.
 fn create_private(dir: &Path) -> std::io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
     if std::fs::metadata(dir)?.permissions().readonly() {
         return Err(std::io::ErrorKind::PermissionDenied.into());
     }
@@ -222,7 +235,10 @@ mod tests {
         assert_eq!(settings.max_connections, 50_000);
         assert_eq!(settings.detect_timeout, None);
         assert_eq!(settings.min_drain, Duration::from_secs(5));
-        assert_eq!(settings.upstream_source(), Some("127.80.1.1".parse().unwrap()));
+        assert_eq!(
+            settings.upstream_source(),
+            Some("127.80.1.1".parse().unwrap())
+        );
     }
 
     #[test]

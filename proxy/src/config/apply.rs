@@ -7,13 +7,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::cluster::{
-    Cluster, ClusterEndpoints, ConnectionLimits, LoadBalancer, LocalityPolicy, RetryBudget, UpstreamProtocol,
-    UpstreamTls,
+    Cluster, ClusterEndpoints, ConnectionLimits, LoadBalancer, LocalityPolicy, RetryBudget,
+    UpstreamProtocol, UpstreamTls,
 };
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
-use mesh_api::listener::{
-    InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-};
+use mesh_api::listener::{InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind};
 use mesh_api::name::{ClusterName, ListenerName, RoutesName};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity};
@@ -27,11 +25,7 @@ impl ActiveConfig {
     /// The configuration that follows `previous` when `snapshot` takes effect.
     ///
     /// `own_address` finds the workload this proxy stands for.
-    pub fn next(
-        previous: Option<&Self>,
-        snapshot: Arc<Snapshot>,
-        own_address: IpAddr,
-    ) -> Self {
+    pub fn next(previous: Option<&Self>, snapshot: Arc<Snapshot>, own_address: IpAddr) -> Self {
         let empty = Self::default();
         let before = previous.unwrap_or(&empty);
         let workloads = workloads(before, &snapshot);
@@ -52,13 +46,15 @@ impl ActiveConfig {
                 .values()
                 .filter_map(|listener| Some((destination_of(listener)?, Arc::clone(listener))))
                 .collect(),
-            unmatched: listeners.values().find_map(|listener| match &listener.kind {
-                ListenerKind::OutboundCapture { unmatched } => Some(*unmatched),
-                ListenerKind::Outbound(_)
-                | ListenerKind::Inbound(_)
-                | ListenerKind::InboundCapture
-                | ListenerKind::Gateway(_) => None,
-            }),
+            unmatched: listeners
+                .values()
+                .find_map(|listener| match &listener.kind {
+                    ListenerKind::OutboundCapture { unmatched } => Some(*unmatched),
+                    ListenerKind::Outbound(_)
+                    | ListenerKind::Inbound(_)
+                    | ListenerKind::InboundCapture
+                    | ListenerKind::Gateway(_) => None,
+                }),
             listeners,
             hosts,
             clusters,

@@ -59,9 +59,7 @@ pub struct CopyFor {
 impl CopyFor {
     /// What `policy` may need.
     pub fn new(policy: &RetryPolicy) -> Self {
-        let on = |conditions: &[RetryCondition]| {
-            policy.attempts > 0 && policy.on.any(conditions)
-        };
+        let on = |conditions: &[RetryCondition]| policy.attempts > 0 && policy.on.any(conditions);
         Self {
             every: on(&[
                 RetryCondition::ServerError,
@@ -69,7 +67,8 @@ impl CopyFor {
                 RetryCondition::Reset,
                 RetryCondition::Retriable4xx,
                 RetryCondition::RateLimited,
-            ]) || (on(&[RetryCondition::RetriableStatusCodes]) && !policy.statuses.is_empty())
+            ]) || (on(&[RetryCondition::RetriableStatusCodes])
+                && !policy.statuses.is_empty())
                 || (on(&[RetryCondition::RetriableHeaders]) && !policy.headers.is_empty()),
             grpc: on(&[
                 RetryCondition::Cancelled,

@@ -84,8 +84,7 @@ impl WorkerConfig {
             let previous = previous?;
             let clusters = previous.clusters.borrow();
             let local = clusters.get(id.index())?.as_ref()?;
-            let same =
-                Arc::ptr_eq(local.state(), state) && Arc::ptr_eq(&local.own, active.own());
+            let same = Arc::ptr_eq(local.state(), state) && Arc::ptr_eq(&local.own, active.own());
             same.then(|| Rc::clone(local))
         };
         let mut clusters: Vec<Option<Rc<LocalCluster>>> = Vec::new();

@@ -108,9 +108,11 @@ pub async fn run<A: Apply>(
         .as_deref()
         .map(|directory| LastGood::new(directory, &settings.identity));
     let (newest, kept) = watch::channel(None);
+    let mut session = Session::new(settings.identity);
+    session.stand_for(settings.address);
     let client = Client {
         endpoint,
-        session: Session::new(settings.identity),
+        session,
         applier,
         wanted: Some(wanted),
         status,
@@ -373,3 +375,6 @@ async fn next(wanted: &mut Option<mpsc::Receiver<IpAddr>>) -> IpAddr {
     }
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests;

@@ -148,6 +148,11 @@ impl LastGood {
 
     /// Writes a configuration. Blocks: not for a runtime's thread.
     pub fn store(&self, snapshot: &Snapshot) -> Result<(), LastGoodError> {
+        let bytes = self.encode(snapshot);
+        self.replace(&bytes).map_err(|error| self.io(error))
+    }
+
+    fn encode(&self, snapshot: &Snapshot) -> Vec<u8> {
         let resources = snapshot
             .iter()
             .map(|(_, entry)| proto::Resource {
@@ -164,10 +169,13 @@ impl LastGood {
             ..proto::Push::default()
         }
         .encode_to_vec();
-        self.replace(&body).map_err(|error| self.io(error))
+        let mut bytes = format!("{FORMAT} {}\n", self.owner).into_bytes();
+        bytes.extend(Version::of_body(&body).0.to_be_bytes());
+        bytes.extend(body);
+        bytes
     }
 
-    fn replace(&self, body: &[u8]) -> io::Result<()> {
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(directory)?;
         let beside = self.path.with_extension("new");
@@ -181,9 +189,7 @@ impl LastGood {
             .create_new(true)
             .mode(0o600)
             .open(&beside)?;
-        writeln!(file, "{FORMAT} {}", self.owner)?;
-        file.write_all(&Version::of_body(body).0.to_be_bytes())?;
-        file.write_all(body)?;
+        file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, &self.path)?;
         // The rename itself is durable once the directory is.

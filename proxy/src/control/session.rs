@@ -95,7 +95,9 @@ impl Answer {
 pub struct Session {
     identity: Identity,
     in_force: Arc<Snapshot>,
-    /// Workloads asked for, oldest first.
+    /// The address of the workload this proxy stands for; always asked for.
+    own: Option<WorkloadName>,
+    /// Other workloads asked for, oldest first.
     wanted: VecDeque<WorkloadName>,
     stream: Stream,
 }
@@ -130,16 +132,25 @@ impl Session {
         Self {
             identity,
             in_force: Arc::default(),
+            own: None,
             wanted: VecDeque::new(),
             stream: Stream::default(),
         }
+    }
+
+    /// Asks for the workload at this address on every stream: the one the proxy stands for, whose
+    /// name its telemetry bears.
+    pub fn stand_for(&mut self, address: IpAddr) {
+        self.own = Some(WorkloadName(address.to_canonical()));
     }
 
     /// Takes over a snapshot that is in force already, from an earlier life of this proxy.
     pub fn resume(&mut self, snapshot: Arc<Snapshot>) {
         for workload in snapshot.workloads() {
             // Asked for in that life; else the control plane would take them away.
-            self.remember(workload.name);
+            if self.own != Some(workload.name) {
+                self.remember(workload.name);
+            }
         }
         self.in_force = snapshot;
         self.stream = Stream::default();
@@ -172,7 +183,7 @@ impl Session {
                 version: entry.version.0,
             })
             .collect();
-        let names = self.wanted.iter().copied().map(text).collect();
+        let names = self.own.iter().chain(&self.wanted).copied().map(text).collect();
         message(proxy_message::Message::Hello(proto::Hello {
             workload: workload.to_string(),
             role: (*role).into(),
@@ -216,7 +227,7 @@ impl Session {
     /// Asks for the workload behind an address; the message to send if a stream is open.
     pub fn want(&mut self, address: IpAddr) -> Option<proto::ProxyMessage> {
         let name = WorkloadName(address);
-        if self.wanted.contains(&name) {
+        if self.own == Some(name) || self.wanted.contains(&name) {
             return None;
         }
         let forgotten = self.remember(name);

@@ -139,10 +139,7 @@ fn request_header<'f>(name: &str, request: Option<&'f RequestFacts>) -> Option<&
             .path_and_query()
             .map(|path| path.as_str().as_bytes()),
         ":scheme" => Some(b"http"),
-        ":authority" => request
-            .headers
-            .get(header::HOST)
-            .map(HeaderValue::as_bytes),
+        ":authority" => request.headers.get(header::HOST).map(HeaderValue::as_bytes),
         other => request.headers.get(other).map(HeaderValue::as_bytes),
     }
 }

@@ -32,7 +32,10 @@ pub fn reply(redirect: &Redirect, origin: Origin<'_>) -> LocalReply {
 /// The answer that sends a client to the same place over https.
 pub fn to_https(origin: Origin<'_>) -> LocalReply {
     let host = split_authority(origin.authority).map_or(origin.authority, |(host, _)| host);
-    let path = origin.uri.path_and_query().map_or("/", |path| path.as_str());
+    let path = origin
+        .uri
+        .path_and_query()
+        .map_or("/", |path| path.as_str());
     located(
         StatusCode::MOVED_PERMANENTLY,
         &format!("https://{host}{path}"),

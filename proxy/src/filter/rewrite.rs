@@ -42,7 +42,9 @@ fn rewritten<'p>(rewrite: &'p UriRewrite, path: &'p str) -> Option<Cow<'p, str>>
             prefixes,
             replacement,
         } => {
-            let rest = prefixes.iter().find_map(|prefix| rest_behind(path, prefix))?;
+            let rest = prefixes
+                .iter()
+                .find_map(|prefix| rest_behind(path, prefix))?;
             Some(Cow::Owned(rooted(format!("{replacement}{rest}"))))
         }
         UriRewrite::Regex {

@@ -5,6 +5,7 @@ pub mod deadline;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
@@ -64,6 +65,8 @@ pub struct Exchange {
 pub struct Onward {
     /// When everything must be over.
     pub clock: Clock,
+    /// How long the upstream took for the head of its answer.
+    pub took: Duration,
     /// The client's end of an upgrade it asked for.
     pub upgrade: Option<OnUpgrade>,
 }
@@ -94,7 +97,8 @@ impl Exchange {
         self.record.set_details(error.details().to_owned());
         if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = error {
             let fault: ConnectFault = *fault;
-            self.record.set_transport_failure(|| fault.to_string().into());
+            self.record
+                .set_transport_failure(|| fault.to_string().into());
         }
         let mut response = self.answer(reply(error));
         if matches!(
@@ -149,19 +153,24 @@ impl Exchange {
             remote,
             local,
         } = sent;
-        let elapsed = self.record.started().elapsed();
-        self.record.set_service_time(elapsed);
+        self.record.set_service_time(onward.took);
         self.record.set_upstream(remote, local);
         self.record.set_details("via_upstream");
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upstream = switching.then(|| hyper::upgrade::on(&mut response));
         let (mut parts, incoming) = response.into_parts();
-        let protocol = parts.headers.get(header::UPGRADE).filter(|_| switching).cloned();
+        let protocol = parts
+            .headers
+            .get(header::UPGRADE)
+            .filter(|_| switching)
+            .cloned();
         strip_response(&mut parts.headers);
         parts.version = Version::HTTP_11;
         parts.extensions = http::Extensions::default();
-        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        parts.headers.insert(SERVICE_TIME, HeaderValue::from(millis));
+        let millis = u64::try_from(onward.took.as_millis()).unwrap_or(u64::MAX);
+        parts
+            .headers
+            .insert(SERVICE_TIME, HeaderValue::from(millis));
         parts.headers.insert(header::SERVER, self.server.clone());
         edit(&mut parts.headers, remote);
 
@@ -170,8 +179,7 @@ impl Exchange {
         } = self;
         let mut tail = Tail::new(record, Some(in_flight));
         tail.upstream = Some(lease);
-        if let (Some(upstream), Some(client), Some(protocol)) =
-            (upstream, onward.upgrade, protocol)
+        if let (Some(upstream), Some(client), Some(protocol)) = (upstream, onward.upgrade, protocol)
         {
             let connection = HeaderValue::from_static("upgrade");
             parts.headers.insert(header::CONNECTION, connection);
@@ -251,7 +259,9 @@ pub fn for_wire(parts: &mut http::request::Parts, http2: bool) -> Result<(), Req
     if let Some(path) = path {
         whole = whole.path_and_query(path);
     }
-    parts.uri = whole.build().map_err(|_cause| RequestFault::AuthorityMalformed)?;
+    parts.uri = whole
+        .build()
+        .map_err(|_cause| RequestFault::AuthorityMalformed)?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -36,6 +36,17 @@ pub struct IdleLimits {
     pub idle: Duration,
 }
 
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Fine,
+    /// It has had nothing to do for too long; it is closed in an orderly way.
+    Idle,
+    /// The head of a request takes too long; it is cut off.
+    HeadLate,
+}
+
 /// What is known about one connection's movements.
 pub struct ConnectionWatch {
     clock: Arc<AtomicU32>,
@@ -45,7 +56,7 @@ pub struct ConnectionWatch {
     moved: AtomicU32,
     in_flight: AtomicU32,
     closed: AtomicBool,
-    expired: AtomicBool,
+    verdict: AtomicU8,
     waker: Mutex<Option<Waker>>,
     limits: (u32, u32),
     /// Only HTTP/1 tells where a head begins by the bytes it reads.
@@ -56,7 +67,7 @@ impl fmt::Debug for ConnectionWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectionWatch")
             .field("in_flight", &self.in_flight)
-            .field("expired", &self.expired)
+            .field("verdict", &self.verdict())
             .finish_non_exhaustive()
     }
 }
@@ -86,7 +97,7 @@ impl IdleWatch {
             moved: AtomicU32::new(now),
             in_flight: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-            expired: AtomicBool::new(false),
+            verdict: AtomicU8::new(0),
             waker: Mutex::new(None),
             limits: (ticks(limits.head), ticks(limits.idle)),
             tracks_heads,
@@ -145,8 +156,12 @@ impl Drop for Registration {
 
 impl ConnectionWatch {
     /// Whether the connection's time is up.
-    pub fn is_expired(&self) -> bool {
-        self.expired.load(Ordering::Relaxed)
+    pub fn verdict(&self) -> Verdict {
+        match self.verdict.load(Ordering::Relaxed) {
+            0 => Verdict::Fine,
+            1 => Verdict::Idle,
+            _ => Verdict::HeadLate,
+        }
     }
 
     /// Whom to wake when the connection's time is up.
@@ -171,7 +186,8 @@ impl ConnectionWatch {
         let idle_late =
             self.in_flight.load(Ordering::Relaxed) == 0 && now.wrapping_sub(moved) > idle;
         if head_late || idle_late {
-            self.expired.store(true, Ordering::Relaxed);
+            self.verdict
+                .store(1 + u8::from(head_late), Ordering::Relaxed);
             if let Some(waker) = self.waker.lock().take() {
                 waker.wake();
             }
@@ -198,7 +214,9 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let watch = &self.0;
         let now = watch.in_flight.load(Ordering::Relaxed);
-        watch.in_flight.store(now.saturating_sub(1), Ordering::Relaxed);
+        watch
+            .in_flight
+            .store(now.saturating_sub(1), Ordering::Relaxed);
         watch
             .moved
             .store(watch.clock.load(Ordering::Relaxed), Ordering::Relaxed);

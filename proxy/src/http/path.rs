@@ -81,7 +81,11 @@ fn decode_unreserved(path: &str) -> String {
 }
 
 fn escaped(digits: &[u8]) -> Option<u8> {
-    let digit = |at: usize| digits.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let digit = |at: usize| {
+        digits
+            .get(at)
+            .and_then(|byte| char::from(*byte).to_digit(16))
+    };
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 

@@ -114,8 +114,9 @@ fn request_status(fault: RequestFault) -> StatusCode {
 
 fn upstream_reply(fault: &UpstreamFault) -> LocalReply {
     const RESET: &str = "upstream connect error or disconnect/reset before headers. reset reason: ";
-    let unavailable =
-        |body: Cow<'static, str>| LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, body.into_owned());
+    let unavailable = |body: Cow<'static, str>| {
+        LocalReply::new(StatusCode::SERVICE_UNAVAILABLE, body.into_owned())
+    };
     match fault {
         UpstreamFault::NoEndpoint => unavailable("no healthy upstream".into()),
         UpstreamFault::Refused(answer) => LocalReply::new(answer.status, answer.body.clone()),

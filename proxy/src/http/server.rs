@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::ResponseBody;
 use super::executor::LocalExecutor;
-use super::idle::{ConnectionWatch, IdleLimits, Registration, Watched};
+use super::idle::{ConnectionWatch, IdleLimits, Registration, Verdict, Watched};
 use crate::net::HttpVersion;
 use crate::worker::Worker;
 
@@ -55,13 +55,19 @@ pub enum Ended {
     Broken,
 }
 
+impl Ended {
+    /// The status of the request that was never completed, if the client is to blame.
+    pub fn refusal(self) -> Option<u16> {
+        match self {
+            Self::Malformed(code) => Some(code),
+            Self::Slow => Some(408),
+            Self::Well | Self::Broken => None,
+        }
+    }
+}
+
 /// Serves the requests of one connection until it ends.
-pub async fn serve<IO, F, R>(
-    worker: &Worker,
-    io: IO,
-    version: HttpVersion,
-    handle: F,
-) -> Ended
+pub async fn serve<IO, F, R>(worker: &Worker, io: IO, version: HttpVersion, handle: F) -> Ended
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>, &Rc<RequestScope>) -> R + 'static,
@@ -92,8 +98,7 @@ where
                 .header_read_timeout(None)
                 .max_headers(MAX_HEADERS)
                 .max_header_size(MAX_HEAD)
-                .max_buf_size(MAX_BUFFER)
-                .half_close(true);
+                .max_buf_size(MAX_BUFFER);
             let connection = builder.serve_connection(io, service).with_upgrades();
             driver
                 .run(connection, http1::UpgradeableConnection::graceful_shutdown)
@@ -149,8 +154,13 @@ impl Driver {
         let mut draining = false;
         let watch = self.registration.watch();
         std::future::poll_fn(|context: &mut Context<'_>| {
-            if watch.is_expired() {
-                return Poll::Ready(Ended::Slow);
+            match watch.verdict() {
+                Verdict::HeadLate => return Poll::Ready(Ended::Slow),
+                Verdict::Idle if !draining => {
+                    draining = true;
+                    shut_down(connection.as_mut());
+                }
+                Verdict::Idle | Verdict::Fine => {}
             }
             if !registered {
                 // Once is enough: this task keeps its waker.

@@ -11,7 +11,12 @@ use super::body::Tail;
 use crate::telemetry::ResponseFlag;
 
 /// Carries an upgraded connection; `tail` ends with it.
-pub fn tunnel(client: OnUpgrade, upstream: OnUpgrade, mut tail: Tail, drain: mesh_runtime::drain::DrainWatch) {
+pub fn tunnel(
+    client: OnUpgrade,
+    upstream: OnUpgrade,
+    mut tail: Tail,
+    drain: mesh_runtime::drain::DrainWatch,
+) {
     tokio::task::spawn_local(async move {
         let _in_flight = drain.guard();
         let (client, upstream) = match tokio::try_join!(client, upstream) {

@@ -15,18 +15,17 @@ use hyper::upgrade::OnUpgrade;
 use mesh_api::listener::{InboundListener, Listener, ListenerKind};
 use mesh_api::route::{RetryCondition, RetryPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 use crate::config::{LocalCluster, SeriesPair, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::body::{RequestBody, ResponseBody};
 use crate::http::exchange::deadline::Clock;
-use crate::http::exchange::{
-    Client, Exchange, Onward, for_wire, record_malformed, speaks_http2,
-};
+use crate::http::exchange::{Client, Exchange, Onward, for_wire, record_malformed, speaks_http2};
 use crate::http::headers::{FORWARDED_PROTO, Scan};
 use crate::http::idle::InFlight;
 use crate::http::intake::{Intake, admit};
-use crate::http::server::{self, Ended};
+use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
 use crate::telemetry::{
@@ -80,9 +79,10 @@ where
     let version = connection.version;
     let requests = Rc::clone(&entry);
     let ended = server::serve(&worker, connection.io, version, move |request, scope| {
-        handle(Rc::clone(&requests), request, scope.begin())
+        // In a box of its own, so that an idle connection does not hold room for it.
+        Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
     });
-    if let Ended::Malformed(code) = ended.await {
+    if let Some(code) = ended.await.refusal() {
         let series = entry.series(&worker.config(), None, false);
         record_malformed(&entry.client, series, code);
     }
@@ -129,18 +129,14 @@ async fn handle(
     let Some(cluster) = cluster else {
         return exchange.fail(&UpstreamFault::NoCluster.into());
     };
-    exchange
-        .record
-        .set_cluster(&cluster.state().cluster().name);
+    exchange.record.set_cluster(&cluster.state().cluster().name);
     let visit = Visit {
         entry: &entry,
         cluster: &cluster,
         intake,
         upgrade,
     };
-    visit
-        .forward(permit, exchange, parts, incoming)
-        .await
+    visit.forward(permit, exchange, parts, incoming).await
 }
 
 fn inbound_of(listener: &Listener) -> Option<&InboundListener> {
@@ -205,12 +201,14 @@ impl Visit<'_> {
             count: false,
         };
         let log = AttemptLog::default();
+        let sent_at = Instant::now();
         let delivered = deliver(&delivery, Request::from_parts(parts, body), &log).await;
         exchange.note(&log);
         match delivered {
             Ok(sent) => {
                 let onward = Onward {
                     clock,
+                    took: sent_at.elapsed(),
                     upgrade: self.upgrade.filter(|_| self.intake.upgrade.is_some()),
                 };
                 exchange.forward(sent, onward, &client.worker, |_headers, _remote| {})

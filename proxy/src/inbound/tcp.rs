@@ -13,9 +13,7 @@ use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{PolicyFault, ProxyError, UpstreamFault};
 use crate::net::{Connection, accept};
 use crate::outbound::tcp::{choice, copy, limits, refuse, start_of};
-use crate::telemetry::{
-    ConnectionRecord, Protocol, Reporter, Security, SeriesKey, Service,
-};
+use crate::telemetry::{ConnectionRecord, Protocol, Reporter, Security, SeriesKey, Service};
 use crate::upstream::connect_tcp;
 use crate::worker::Worker;
 
@@ -35,7 +33,13 @@ pub async fn serve(
     let series = worker.telemetry.tcp_series(&key);
     let mut start = start_of(&connection, None);
     if let Err(fault) = permit(&config.active, inbound.policy.as_ref()) {
-        return refuse(&worker, series, &connection, &start, &ProxyError::from(fault));
+        return refuse(
+            &worker,
+            series,
+            &connection,
+            &start,
+            &ProxyError::from(fault),
+        );
     }
     let cluster = config
         .active
@@ -76,9 +80,9 @@ fn permit(active: &ActiveConfig, name: Option<&PolicyName>) -> Result<(), Policy
     match active.policy(name).map(|policy| &policy.rule) {
         None => Err(PolicyFault::Missing),
         Some(PolicyRule::Allow) => Ok(()),
-        Some(PolicyRule::Refuse { reason }) => {
-            Err(PolicyFault::NotEnforceable { reason: Arc::clone(reason) })
-        }
+        Some(PolicyRule::Refuse { reason }) => Err(PolicyFault::NotEnforceable {
+            reason: Arc::clone(reason),
+        }),
     }
 }
 
@@ -118,10 +122,12 @@ pub(crate) fn series_key(
     service: Service,
 ) -> SeriesKey {
     let address = connection.peer.ip();
-    let source = config.active.peer(address).map(Arc::clone).unwrap_or_else(|| {
+    let source = if let Some(peer) = config.active.peer(address) {
+        Arc::clone(peer)
+    } else {
         worker.telemetry.want_workload(address);
         Arc::default()
-    });
+    };
     SeriesKey {
         reporter: Reporter::Destination,
         source,

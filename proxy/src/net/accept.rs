@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
@@ -20,6 +20,9 @@ const BATCH: usize = 16;
 /// The first and the longest pause when descriptors run out.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What handshakes that have begun are given to complete before a socket closes.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(20);
 
 /// A connection just accepted.
 #[derive(Debug)]
@@ -40,7 +43,7 @@ pub async fn accept(
     mut stop: oneshot::Receiver<()>,
     mut serve: impl FnMut(Arrival),
 ) {
-    let mut loop_state = Pauses::default();
+    let mut pauses = Pauses::default();
     let mut in_a_row = 0;
     loop {
         let accepted = tokio::select! {
@@ -51,7 +54,7 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                loop_state.recovered();
+                pauses.recovered();
                 arrive(stream, peer, permits, &mut serve);
                 in_a_row += 1;
                 if in_a_row == BATCH {
@@ -65,12 +68,39 @@ pub async fn accept(
             }
             Err(error) => {
                 in_a_row = 0;
-                let pause = loop_state.failed(&listener, &error);
+                let pause = pauses.failed(&listener, &error);
                 tokio::time::sleep(pause).await;
             }
         }
     }
+    if let Err(error) = refuse_new(&listener) {
+        tracing::debug!(%error, "connections that arrive while this socket closes may be reset");
+    }
+    tokio::time::sleep(LAST_HANDSHAKES).await;
     take_queued(&listener, permits, &mut serve).await;
+}
+
+/// Makes the kernel ignore whoever begins to connect; handshakes under way still complete.
+///
+/// A socket that is closed resets the connections in its queue, and one could always arrive
+/// between the last look and the close. Ignored clients try again within a second and meet
+/// whatever is there then.
+fn refuse_new(listener: &TcpListener) -> io::Result<()> {
+    // In classic BPF: the flags of the TCP header; only SYN without ACK is dropped.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const SYN_OR_ACK: u32 = 0x12;
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN_OR_ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
 }
 
 /// Takes the connections that were completed before the socket closes.
@@ -114,7 +144,11 @@ fn arrive(
         // The client is gone already.
         tracing::trace!(%peer, %error, "no TCP_NODELAY");
     }
-    serve(Arrival { stream, peer, permit });
+    serve(Arrival {
+        stream,
+        peer,
+        permit,
+    });
 }
 
 /// Makes the end of a connection a reset, which leaves nothing behind in the kernel.

@@ -40,14 +40,19 @@ pub enum BindError {
 }
 
 fn by(holder: Option<&port_holder::Holder>) -> String {
-    holder.map(|holder| format!(" by {holder}")).unwrap_or_default()
+    holder
+        .map(|holder| format!(" by {holder}"))
+        .unwrap_or_default()
 }
 
 fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        _ => "",
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrNotAvailable {
+        "; no interface of this machine has that address"
+    } else if kind == io::ErrorKind::PermissionDenied {
+        "; ports below 1024 need CAP_NET_BIND_SERVICE"
+    } else {
+        ""
     }
 }
 
@@ -74,7 +79,10 @@ fn all(
 ) -> Result<Vec<TcpListener>, BindError> {
     let fail = |source: io::Error| {
         if source.kind() == io::ErrorKind::AddrInUse {
-            BindError::InUse { address, holder: port_holder::find(address) }
+            BindError::InUse {
+                address,
+                holder: port_holder::find(address),
+            }
         } else {
             BindError::Failed { address, source }
         }
@@ -118,7 +126,10 @@ fn open(address: SocketAddr) -> io::Result<Socket> {
 /// Whether an accept failed because there are no file descriptors, or no memory for one.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+    matches!(
+        errno,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
 }
 
 #[cfg(test)]
@@ -134,7 +145,10 @@ mod tests {
         assert_eq!(first[1].local_addr().unwrap(), address);
         let error = listen(address, TWO).unwrap_err().to_string();
         assert!(error.contains(&address.to_string()), "{error}");
-        assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
+        assert!(
+            error.contains(&format!("process {}", std::process::id())),
+            "{error}"
+        );
         drop(first);
         listen(address, TWO).unwrap();
     }
@@ -156,7 +170,12 @@ mod tests {
 
     #[test]
     fn other_failures_name_the_address_and_the_way_out() {
-        let error = listen("203.0.113.1:80".parse().unwrap(), TWO).unwrap_err().to_string();
-        assert!(error.contains("203.0.113.1:80") && error.contains("no interface"), "{error}");
+        let error = listen("203.0.113.1:80".parse().unwrap(), TWO)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("203.0.113.1:80") && error.contains("no interface"),
+            "{error}"
+        );
     }
 }

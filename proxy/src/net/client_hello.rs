@@ -87,7 +87,10 @@ fn next_record(bytes: &[u8]) -> Record<'_> {
         return Record::Invalid;
     }
     match reader.take(length) {
-        Some(fragment) => Record::Complete { fragment, after: reader.0 },
+        Some(fragment) => Record::Complete {
+            fragment,
+            after: reader.0,
+        },
         None => Record::Incomplete { fragment: reader.0 },
     }
 }

@@ -23,6 +23,9 @@ const LONGEST_METHOD: usize = 24;
 /// Sent first by every HTTP/2 client that knows its server.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How the version in a request line begins.
+const VERSION: &[u8] = b"HTTP/1.";
+
 /// What first bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Spoken {
@@ -84,14 +87,16 @@ fn request_line(bytes: &[u8]) -> Verdict {
     };
     // A target has no blanks and no control characters; bytes above 127 are left to the server,
     // which answers 400.
-    let target = rest.iter().take_while(|byte| **byte > b' ' && **byte != 0x7f).count();
+    let target = rest
+        .iter()
+        .take_while(|byte| **byte > b' ' && **byte != 0x7f)
+        .count();
     let version = match rest.get(target) {
         // So far a request line: too long a target is the HTTP server's to refuse.
         None => return Verdict::MaybeThen(if target > 0 { http } else { Spoken::Other }),
         Some(b' ') if target > 0 => rest.get(target + 1..).unwrap_or_default(),
         Some(_) => return other,
     };
-    const VERSION: &[u8] = b"HTTP/1.";
     let seen = version.len().min(VERSION.len());
     if version.get(..seen) != VERSION.get(..seen) {
         return other;
@@ -143,9 +148,11 @@ pub struct Start<T> {
 
 /// Reads until it is clear what the client speaks.
 pub async fn read_start(stream: &TcpStream, patience: Patience<'_>) -> io::Result<Start<Spoken>> {
-    read_until(stream, patience, Spoken::Other, |bytes| match classify(bytes) {
-        Verdict::Is(spoken) => Step::Decided(spoken),
-        Verdict::MaybeThen(spoken) => Step::More(spoken),
+    read_until(stream, patience, Spoken::Other, |bytes| {
+        match classify(bytes) {
+            Verdict::Is(spoken) => Step::Decided(spoken),
+            Verdict::MaybeThen(spoken) => Step::More(spoken),
+        }
     })
     .await
 }
@@ -173,7 +180,11 @@ async fn read_until<T>(
     mut step: impl FnMut(&[u8]) -> Step<T>,
 ) -> io::Result<Start<T>> {
     if !wait_for_first(stream, patience).await? {
-        return Ok(Start { bytes: Bytes::new(), spoken: Some(silent), timed_out: true });
+        return Ok(Start {
+            bytes: Bytes::new(),
+            spoken: Some(silent),
+            timed_out: true,
+        });
     }
     let mut buffer = BytesMut::with_capacity(FIRST_READ);
     let mut so_far = None;
@@ -185,7 +196,11 @@ async fn read_until<T>(
         match stream.try_read_buf(&mut buffer) {
             Ok(0) => {
                 // The client will send no more: what there is decides.
-                return Ok(Start { bytes: buffer.freeze(), spoken: so_far, timed_out: false });
+                return Ok(Start {
+                    bytes: buffer.freeze(),
+                    spoken: so_far,
+                    timed_out: false,
+                });
             }
             Ok(_) => match step(&buffer) {
                 Step::Decided(spoken) => {
@@ -201,13 +216,21 @@ async fn read_until<T>(
             Err(error) => return Err(error),
         }
         if buffer.len() >= MOST_BYTES {
-            return Ok(Start { bytes: buffer.freeze(), spoken: so_far, timed_out: false });
+            return Ok(Start {
+                bytes: buffer.freeze(),
+                spoken: so_far,
+                timed_out: false,
+            });
         }
         match timeout_at(deadline, stream.readable()).await {
             Ok(ready) => ready?,
             Err(_elapsed) => {
                 let spoken = Some(so_far.unwrap_or(silent));
-                return Ok(Start { bytes: buffer.freeze(), spoken, timed_out: true });
+                return Ok(Start {
+                    bytes: buffer.freeze(),
+                    spoken,
+                    timed_out: true,
+                });
             }
         }
     }

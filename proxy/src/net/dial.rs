@@ -13,7 +13,11 @@ pub async fn dial(
     source: Option<IpAddr>,
     limit: Duration,
 ) -> io::Result<TcpStream> {
-    let socket = if destination.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if destination.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     if let Some(source) = source.filter(|source| source.is_ipv4() == destination.is_ipv4()) {
         // The port is chosen when connecting; two connections to different places may share one.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

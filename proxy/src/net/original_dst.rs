@@ -36,12 +36,15 @@ fn is_v4(address: SocketAddr) -> bool {
 
 fn is_untracked(error: &io::Error) -> bool {
     use nix::errno::Errno;
-    error.raw_os_error().map(Errno::from_raw).is_some_and(|errno| {
-        matches!(
-            errno,
-            Errno::ENOENT | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP | Errno::EINVAL
-        )
-    })
+    error
+        .raw_os_error()
+        .map(Errno::from_raw)
+        .is_some_and(|errno| {
+            matches!(
+                errno,
+                Errno::ENOENT | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP | Errno::EINVAL
+            )
+        })
 }
 
 #[cfg(test)]
@@ -53,7 +56,9 @@ mod tests {
     #[tokio::test]
     async fn a_direct_connection_has_none() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (server, _) = listener.accept().await.unwrap();
         assert_eq!(original_destination(&server).unwrap(), None);
         drop(client);

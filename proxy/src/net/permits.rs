@@ -25,7 +25,10 @@ impl ConnectionPermits {
     /// At most `limit` at once.
     pub fn new(limit: usize) -> Self {
         Self {
-            shared: Arc::new(Shared { limit, open: AtomicUsize::new(0) }),
+            shared: Arc::new(Shared {
+                limit,
+                open: AtomicUsize::new(0),
+            }),
         }
     }
 
@@ -36,7 +39,9 @@ impl ConnectionPermits {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(ConnectionPermit { shared: Arc::clone(&self.shared) })
+        Some(ConnectionPermit {
+            shared: Arc::clone(&self.shared),
+        })
     }
 
     /// Connections open now.
@@ -60,7 +65,9 @@ impl Drop for ConnectionPermit {
 /// stay free for the admin port, the control plane and the disk.
 pub fn connections_for(open_files: u64) -> usize {
     let reserve = (open_files / 8).clamp(32, 512);
-    usize::try_from(open_files.saturating_sub(reserve) / 2).unwrap_or(usize::MAX).max(1)
+    usize::try_from(open_files.saturating_sub(reserve) / 2)
+        .unwrap_or(usize::MAX)
+        .max(1)
 }
 
 #[cfg(test)]

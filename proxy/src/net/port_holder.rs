@@ -33,15 +33,27 @@ pub fn find(address: SocketAddr) -> Option<Holder> {
     if inodes.is_empty() {
         return None;
     }
-    let targets: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
+    let targets: Vec<String> = inodes
+        .iter()
+        .map(|inode| format!("socket:[{inode}]"))
+        .collect();
     fs::read_dir("/proc").ok()?.flatten().find_map(|process| {
         let pid: u32 = process.file_name().to_str()?.parse().ok()?;
-        let holds = fs::read_dir(process.path().join("fd")).ok()?.flatten().any(|file| {
-            fs::read_link(file.path())
-                .is_ok_and(|link| targets.iter().any(|target| link.as_os_str() == target.as_str()))
-        });
+        let holds = fs::read_dir(process.path().join("fd"))
+            .ok()?
+            .flatten()
+            .any(|file| {
+                fs::read_link(file.path()).is_ok_and(|link| {
+                    targets
+                        .iter()
+                        .any(|target| link.as_os_str() == target.as_str())
+                })
+            });
         let command = || fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-        holds.then(|| Holder { pid, command: command().trim().to_owned() })
+        holds.then(|| Holder {
+            pid,
+            command: command().trim().to_owned(),
+        })
     })
 }
 

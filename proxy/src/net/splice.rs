@@ -39,14 +39,15 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.0);
-        // The thread may be ending, its buffers gone; then this one goes too.
-        let kept = BUFFERS.try_with(|buffers| {
+        let keep = |buffers: &RefCell<Vec<Box<[u8]>>>| {
             let mut buffers = buffers.borrow_mut();
             if buffers.len() < KEPT_BUFFERS {
                 buffers.push(buffer);
             }
-        });
-        let _gone = kept;
+        };
+        if BUFFERS.try_with(keep).is_err() {
+            tracing::trace!("the thread is ending, and its buffers with it");
+        }
     }
 }
 
@@ -96,7 +97,10 @@ pub async fn splice(
     let up = async {
         if !prefix.is_empty() {
             let length = prefix.len();
-            upstream_write.write_all(&prefix).await.map_err(Ended::Upstream)?;
+            upstream_write
+                .write_all(&prefix)
+                .await
+                .map_err(Ended::Upstream)?;
             drop(prefix);
             counted.received(length as u64);
             activity.touch();
@@ -148,6 +152,9 @@ async fn one_way(
     note: impl Fn(u64),
 ) -> Result<(), Broken> {
     loop {
+        // A poll may also say "not now" because the task has had its share of the thread, which
+        // waiting for readiness does not notice: without this the two would spin.
+        tokio::task::coop::consume_budget().await;
         from.readable().await.map_err(Broken::Reading)?;
         let mut buffer = Buffer::take();
         while let Some(read) = read_now(from, &mut buffer.0).await {
@@ -193,7 +200,10 @@ struct Activity {
 impl Activity {
     fn new() -> Self {
         let started = Instant::now();
-        Self { started, last: Cell::new(started) }
+        Self {
+            started,
+            last: Cell::new(started),
+        }
     }
 
     fn touch(&self) {

@@ -3,6 +3,7 @@
 
 mod affinity;
 mod forward;
+mod homeward;
 mod prepare;
 mod route;
 
@@ -23,8 +24,8 @@ use crate::http::exchange::{Client, Exchange, record_malformed};
 use crate::http::headers::Scan;
 use crate::http::idle::InFlight;
 use crate::http::intake::admit;
-use crate::http::server::{self, Ended};
 use crate::http::respond::LocalReply;
+use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::{Downstream, ResponseFlag};
 use crate::worker::Worker;
@@ -83,9 +84,10 @@ pub async fn serve<IO>(
     let version = connection.version;
     let requests = Rc::clone(&entry);
     let ended = server::serve(&worker, connection.io, version, move |request, scope| {
-        handle(Rc::clone(&requests), request, scope.begin())
+        // In a box of its own, so that an idle connection does not hold room for it.
+        Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
     });
-    if let Ended::Malformed(code) = ended.await {
+    if let Some(code) = ended.await.refusal() {
         let series = Rc::clone(worker.config().unrouted(false, &worker.telemetry));
         record_malformed(&entry.client, series, code);
     }
@@ -163,14 +165,11 @@ async fn handle(
     };
     exchange.record.set_details("direct_response");
     route::blame(&mut exchange, &entry, &config, routes.service());
-    forward::answer(exchange, rule, reply, &entry, allowed)
+    homeward::answer(exchange, rule, reply, &entry, allowed)
 }
 
 /// Delays the request, and answers it, if its rule says so.
-async fn inject(
-    fault: &mesh_api::route::Fault,
-    exchange: &mut Exchange,
-) -> Option<LocalReply> {
+async fn inject(fault: &mesh_api::route::Fault, exchange: &mut Exchange) -> Option<LocalReply> {
     if let Some(delay) = fault::delay(fault) {
         exchange.record.flag(ResponseFlag::DelayInjected);
         tokio::time::sleep(delay).await;

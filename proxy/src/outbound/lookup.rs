@@ -37,5 +37,7 @@ pub fn find(worker: &Worker, config: &ActiveConfig, way: Way, destination: Socke
         Way::Outbound => config.lookup_destination(destination),
         Way::Inbound => config.lookup_inbound(destination),
     };
-    found.map_or(Match::Unmatched, |listener| Match::Listener(Arc::clone(listener)))
+    found.map_or(Match::Unmatched, |listener| {
+        Match::Listener(Arc::clone(listener))
+    })
 }

@@ -47,7 +47,11 @@ pub async fn serve_tls(
     routes: &TlsRoutes,
     server_name: Option<Arc<str>>,
 ) {
-    let rule = tls_rule(routes, server_name.as_deref(), connection.destination().ip());
+    let rule = tls_rule(
+        routes,
+        server_name.as_deref(),
+        connection.destination().ip(),
+    );
     let destinations = rule.map(|rule| &rule.destinations);
     carry(worker, connection, prefix, destinations, server_name).await;
 }
@@ -66,17 +70,35 @@ async fn carry(
         Some(Target::Cluster(name)) => name,
         Some(Target::Fail(failure)) => {
             let fault = RoutingFault::Refused(failure.clone());
-            return refuse(&worker, unrouted(&worker, &config), &connection, &start, &fault.into());
+            return refuse(
+                &worker,
+                unrouted(&worker, &config),
+                &connection,
+                &start,
+                &fault.into(),
+            );
         }
         None => {
             let fault = RoutingFault::NoRule.into();
-            return refuse(&worker, unrouted(&worker, &config), &connection, &start, &fault);
+            return refuse(
+                &worker,
+                unrouted(&worker, &config),
+                &connection,
+                &start,
+                &fault,
+            );
         }
     };
     start.cluster = Some(name.clone());
     let Some(cluster) = config.cluster_by_name(name, &worker.upstreams) else {
         let fault = UpstreamFault::NoCluster.into();
-        return refuse(&worker, unrouted(&worker, &config), &connection, &start, &fault);
+        return refuse(
+            &worker,
+            unrouted(&worker, &config),
+            &connection,
+            &start,
+            &fault,
+        );
     };
     let upstream = match connect_tcp(&worker, &cluster, choice(&connection, &cluster)).await {
         Ok(upstream) => upstream,
@@ -110,7 +132,11 @@ pub async fn pass_through(
     let (cluster, source, series) = match way {
         Way::Outbound => {
             let key = config.outbound_key(Service::Passthrough, Protocol::Tcp);
-            (ClusterName::Passthrough, worker.settings.upstream_source(), key)
+            (
+                ClusterName::Passthrough,
+                worker.settings.upstream_source(),
+                key,
+            )
         }
         Way::Inbound => {
             let key = crate::inbound::tcp::series_key(
@@ -170,19 +196,24 @@ pub(crate) fn start_of(connection: &Connection, server_name: Option<Arc<str>>) -
 pub(crate) fn choice(connection: &Connection, cluster: &LocalCluster) -> Choice {
     let by_source = matches!(
         &cluster.state().cluster().balancer,
-        LoadBalancer::ConsistentHash(ConsistentHash { affinity: Affinity::SourceIp, .. })
+        LoadBalancer::ConsistentHash(ConsistentHash {
+            affinity: Affinity::SourceIp,
+            ..
+        })
     );
     Choice {
         original_destination: connection.original_destination,
-        affinity: by_source.then(|| {
-            ring::hash(connection.peer.ip().to_canonical().to_string().as_bytes())
-        }),
+        affinity: by_source
+            .then(|| ring::hash(connection.peer.ip().to_canonical().to_string().as_bytes())),
     }
 }
 
 /// When copying ends by itself.
 pub(crate) fn limits(limits: &ConnectionLimits) -> Limits {
-    Limits { idle: limits.tcp_idle_timeout, duration: limits.max_connection_duration }
+    Limits {
+        idle: limits.tcp_idle_timeout,
+        duration: limits.max_connection_duration,
+    }
 }
 
 /// Copies until both sides are done or one of them breaks, and records how it ended.
@@ -237,7 +268,9 @@ pub(crate) fn refuse(
 }
 
 fn unrouted(worker: &Worker, config: &WorkerConfig) -> Rc<TcpSeries> {
-    worker.telemetry.tcp_series(&config.outbound_key(Service::Unknown, Protocol::Tcp))
+    worker
+        .telemetry
+        .tcp_series(&config.outbound_key(Service::Unknown, Protocol::Tcp))
 }
 
 fn black_hole(config: &WorkerConfig, protocol: Protocol) -> SeriesKey {
@@ -247,7 +280,9 @@ fn black_hole(config: &WorkerConfig, protocol: Protocol) -> SeriesKey {
 /// Closes a connection to a destination the mesh does not know (`REGISTRY_ONLY`).
 pub(super) fn close_unknown(worker: &Worker, connection: &Connection, received: usize) {
     let config = worker.config();
-    let series = worker.telemetry.tcp_series(&black_hole(&config, Protocol::Tcp));
+    let series = worker
+        .telemetry
+        .tcp_series(&black_hole(&config, Protocol::Tcp));
     let mut start = start_of(connection, None);
     start.cluster = Some(ClusterName::BlackHole);
     let record = ConnectionRecord::start(&worker.telemetry, series, &start);
@@ -268,7 +303,9 @@ pub(super) async fn answer_unknown(
         return close_unknown(worker, &connection, 0);
     }
     let config = worker.config();
-    let series = worker.telemetry.series(&black_hole(&config, Protocol::Http));
+    let series = worker
+        .telemetry
+        .series(&black_hole(&config, Protocol::Http));
     drop(config);
     let answer = b"HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let stream = &mut connection.stream;

@@ -87,7 +87,7 @@ pub async fn attempt(
         Err(limit) => return Err(Failed::before(UpstreamFault::Overflow(limit), request)),
     };
     let busy = endpoint.pool().busy();
-    let active = state.shared().activate(target.worker.id);
+    let active = target.cluster.pools().activate(target.worker.id);
     let mut stale = 0;
     loop {
         let connection = match acquire(target, endpoint).await {
@@ -153,10 +153,7 @@ fn spare(
 }
 
 /// The same head with another body.
-pub(crate) fn copy_head(
-    request: &Request<RequestBody>,
-    body: RequestBody,
-) -> Request<RequestBody> {
+pub(crate) fn copy_head(request: &Request<RequestBody>, body: RequestBody) -> Request<RequestBody> {
     let mut copy = Request::new(body);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();

@@ -84,7 +84,9 @@ fn spread(cluster: &LocalCluster) -> Result<&Rc<LocalEndpoint>, UpstreamFault> {
 }
 
 fn at(cluster: &LocalCluster, draw: u64) -> Option<&Rc<LocalEndpoint>> {
-    cluster.endpoints().get(cluster.state().candidates().at(draw)?)
+    cluster
+        .endpoints()
+        .get(cluster.state().candidates().at(draw)?)
 }
 
 /// Each in turn. Where weights differ, a stride that meets every point of the weights' range

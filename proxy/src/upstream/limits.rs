@@ -80,22 +80,9 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.counter(self.count).fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A request that is active; counted until dropped.
-#[derive(Debug)]
-pub struct ActiveRequest {
-    shared: Arc<ClusterShared>,
-    worker: usize,
-}
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        if let Some(cell) = self.shared.active.get(self.worker % CELLS) {
-            cell.0.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.shared
+            .counter(self.count)
+            .fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -137,7 +124,9 @@ impl ClusterShared {
         };
         self.take(Count::Connections, limit).ok_or_else(|| {
             if !std::mem::replace(counted, true) {
-                self.events.connection_overflow.fetch_add(1, Ordering::Relaxed);
+                self.events
+                    .connection_overflow
+                    .fetch_add(1, Ordering::Relaxed);
             }
             Limit::Connections
         })
@@ -171,8 +160,11 @@ impl ClusterShared {
         let budget = u32::try_from(share / 1_000_000)
             .unwrap_or(u32::MAX)
             .max(cluster.retry_budget.min_concurrency);
-        // An explicit `maxRetries` says what the user wants instead of the budget's floor.
-        let limit = cluster.limits.max_retries.map_or(budget, |max| max.min(budget));
+        // Whichever is smaller; the budget is always on.
+        let limit = cluster
+            .limits
+            .max_retries
+            .map_or(budget, |max| max.min(budget));
         let Some(permit) = self.take(Count::Retries, limit) else {
             self.events.retry_overflow.fetch_add(1, Ordering::Relaxed);
             return Err(Limit::Retries);
@@ -181,14 +173,17 @@ impl ClusterShared {
         Ok(permit)
     }
 
-    /// Counts a request as active until the guard is dropped.
-    pub fn activate(self: &Arc<Self>, worker: usize) -> ActiveRequest {
+    /// Counts a request of this worker as active.
+    pub(crate) fn activate(&self, worker: usize) {
         if let Some(cell) = self.active.get(worker % CELLS) {
             cell.0.fetch_add(1, Ordering::Relaxed);
         }
-        ActiveRequest {
-            shared: Arc::clone(self),
-            worker,
+    }
+
+    /// A request of this worker is over.
+    pub(crate) fn deactivate(&self, worker: usize) {
+        if let Some(cell) = self.active.get(worker % CELLS) {
+            cell.0.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -75,7 +75,11 @@ impl OpenConnection {
     pub(crate) fn new(pools: &Rc<ClusterPools>, pool: &Rc<EndpointPool>, permit: Permit) -> Self {
         pool.open.set(pool.open.get() + 1);
         pool.shared.connections.fetch_add(1, Ordering::Relaxed);
-        pools.shared.events.connections.fetch_add(1, Ordering::Relaxed);
+        pools
+            .shared
+            .events
+            .connections
+            .fetch_add(1, Ordering::Relaxed);
         Self {
             pool: Rc::clone(pool),
             pools: Rc::clone(pools),
@@ -90,6 +94,22 @@ impl Drop for OpenConnection {
         self.pool.shared.connections.fetch_sub(1, Ordering::Relaxed);
         // The permit is given back when this is gone; who waits looks after that.
         self.pools.wake_waiting();
+    }
+}
+
+/// A request that is active; its cluster counts it until this is dropped.
+///
+/// It refers to the cluster through the worker's own pools: a reference count that all workers
+/// share would be fought over by every request.
+#[derive(Debug)]
+pub struct ActiveRequest {
+    pools: Rc<ClusterPools>,
+    worker: usize,
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.pools.shared.deactivate(self.worker);
     }
 }
 
@@ -113,6 +133,15 @@ impl ClusterPools {
             freed: Notify::new(),
             waiting: Cell::new(0),
             cursor: Cell::new(rand::random()),
+        }
+    }
+
+    /// Counts a request as active until the guard is dropped.
+    pub(crate) fn activate(self: &Rc<Self>, worker: usize) -> ActiveRequest {
+        self.shared.activate(worker);
+        ActiveRequest {
+            pools: Rc::clone(self),
+            worker,
         }
     }
 

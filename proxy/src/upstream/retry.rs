@@ -11,10 +11,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use mesh_api::route::{RetryCondition, RetryPolicy};
 use smallvec::SmallVec;
 
+use super::Permit;
 use super::attempt::{Failed, Sent, Target, attempt, copy_head};
 use super::balancer::{self, Choice};
 use super::replay::ReplayKeeper;
-use super::Permit;
 use crate::config::LocalEndpoint;
 use crate::error::{ProxyError, RetryClass, UpstreamFault};
 use crate::http::body::RequestBody;
@@ -248,7 +248,9 @@ fn grpc_asks(policy: &RetryPolicy, headers: &HeaderMap) -> bool {
 /// Whether the lack of an answer asks for another try.
 fn silence_asks(policy: &RetryPolicy, class: RetryClass) -> bool {
     use RetryCondition as On;
-    let any = policy.on.any(&[On::ServerError, On::GatewayError, On::Reset]);
+    let any = policy
+        .on
+        .any(&[On::ServerError, On::GatewayError, On::Reset]);
     match class {
         RetryClass::Never => false,
         RetryClass::ConnectFailure | RetryClass::Unsent => {

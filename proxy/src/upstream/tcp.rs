@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
+use super::EndpointState;
 use super::balancer::{self, Choice};
 use super::connect::Dial;
 use super::pool::{Busy, OpenConnection};
-use super::EndpointState;
 use crate::config::{LocalCluster, LocalEndpoint};
 use crate::error::{ProxyError, UpstreamFault};
 use crate::worker::Worker;

@@ -59,12 +59,19 @@ impl Slot {
 
 impl Sockets {
     pub(super) fn new(worker: Rc<Worker>) -> Self {
-        Self { worker, open: BTreeMap::new() }
+        Self {
+            worker,
+            open: BTreeMap::new(),
+        }
     }
 
     /// Starts serving a socket.
     pub(super) fn open(&mut self, socket: WorkerSocket) {
-        let WorkerSocket { address, listener, socket } = socket;
+        let WorkerSocket {
+            address,
+            listener,
+            socket,
+        } = socket;
         let socket = match TcpListener::from_std(socket) {
             Ok(socket) => socket,
             Err(error) => {
@@ -72,12 +79,18 @@ impl Sockets {
                 return;
             }
         };
-        let slot = Rc::new(Slot { address, last: RefCell::new(listener) });
+        let slot = Rc::new(Slot {
+            address,
+            last: RefCell::new(listener),
+        });
         let (stop, stopped) = oneshot::channel();
         let (worker, place) = (Rc::clone(&self.worker), Rc::clone(&slot));
         let task = tokio::task::spawn_local(async move {
             let permits = worker.permits.clone();
-            accept(socket, &permits, stopped, |arrival| start(&worker, &place, arrival)).await;
+            accept(socket, &permits, stopped, |arrival| {
+                start(&worker, &place, arrival);
+            })
+            .await;
         });
         self.worker.bound.borrow_mut().insert(address);
         self.open.insert(address, Served { slot, stop, task });
@@ -94,11 +107,21 @@ impl Sockets {
                 .map(|(address, _)| *address)
                 .collect(),
         };
-        let closing: Vec<Served> =
-            chosen.iter().filter_map(|address| self.open.remove(address)).collect();
-        self.worker.bound.borrow_mut().retain(|address| !chosen.contains(address));
+        let closing: Vec<Served> = chosen
+            .iter()
+            .filter_map(|address| self.open.remove(address))
+            .collect();
+        self.worker
+            .bound
+            .borrow_mut()
+            .retain(|address| !chosen.contains(address));
         let mut tasks = Vec::with_capacity(closing.len());
-        for Served { slot: _, stop, task } in closing {
+        for Served {
+            slot: _,
+            stop,
+            task,
+        } in closing
+        {
             // All stop at once; the loop may have ended already.
             let _told = stop.send(());
             tasks.push(task);
@@ -124,7 +147,11 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
     let worker = Rc::clone(worker);
     let bound = slot.address;
     tokio::task::spawn_local(async move {
-        let Arrival { stream, peer, permit } = arrival;
+        let Arrival {
+            stream,
+            peer,
+            permit,
+        } = arrival;
         let in_flight = worker.drain.guard();
         // A socket bound to one address needs no system call to know it.
         let local = if bound.ip().is_unspecified() || bound.port() == 0 {
@@ -132,7 +159,12 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
         } else {
             bound
         };
-        let connection = Connection { stream, peer, local, original_destination: None };
+        let connection = Connection {
+            stream,
+            peer,
+            local,
+            original_destination: None,
+        };
         serve(worker, connection, listener).await;
         drop((permit, in_flight));
     });
@@ -150,5 +182,29 @@ async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Listene
             inbound::serve_captured(worker, connection, listener).await;
         }
         ListenerKind::Gateway(_) => gateway::serve(worker, connection, listener).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what an async function of three arguments returns.
+    fn size<A, B, C, F: Future>(_function: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A task is as large as its largest phase: spines are boxed, so that a connection nobody
+    /// speaks on does not carry the HTTP server it may never need.
+    #[test]
+    fn connections_that_say_nothing_are_small() {
+        for (what, size, limit) in [
+            ("a task", size(serve), 1280),
+            ("outbound", size(outbound::serve), 1024),
+            ("inbound", size(inbound::serve), 1024),
+            ("gateway", size(gateway::serve), 1024),
+        ] {
+            assert!(size <= limit, "{what}: {size} bytes, more than {limit}");
+        }
     }
 }

@@ -25,8 +25,7 @@ use mesh_api::cluster::{
 };
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::listener::{
-    InboundListener, InboundProtocol, InboundTarget, ListenerKind, OutboundProtocol,
-    RouteSelection,
+    InboundListener, InboundProtocol, InboundTarget, ListenerKind, OutboundProtocol, RouteSelection,
 };
 use mesh_api::name::{ClusterName, EndpointsName, PolicyName, RouteScope, RoutesName};
 use mesh_api::resource::Resource;
@@ -47,7 +46,9 @@ pub const PORT: u16 = 80;
 pub type Body = BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 pub fn body(text: impl Into<Bytes>) -> Body {
-    Full::new(text.into()).map_err(|never| match never {}).boxed()
+    Full::new(text.into())
+        .map_err(|never| match never {})
+        .boxed()
 }
 
 /// A server that answers HTTP, and how many requests and connections it got.
@@ -74,7 +75,8 @@ impl Upstream {
     {
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
-        let (requests, connections) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (requests, connections) =
+            (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let (requested, connected) = (Arc::clone(&requests), Arc::clone(&connections));
         tokio::spawn(async move {
             while let Ok((stream, _)) = socket.accept().await {
@@ -106,7 +108,11 @@ impl Upstream {
                 });
             }
         });
-        Self { address, requests, connections }
+        Self {
+            address,
+            requests,
+            connections,
+        }
     }
 
     /// Answers with its name, and tells in headers what it received.
@@ -116,11 +122,20 @@ impl Upstream {
             let version = format!("{:?}", request.version());
             let headers = response.headers_mut();
             headers.insert("saw-method", request.method().as_str().parse().unwrap());
-            let target = request.uri().path_and_query().unwrap().as_str().parse().unwrap();
+            let target = request
+                .uri()
+                .path_and_query()
+                .unwrap()
+                .as_str()
+                .parse()
+                .unwrap();
             headers.insert("saw-target", target);
             headers.insert("saw-version", version.parse().unwrap());
             let host = request.headers().get("host").cloned();
-            let authority = request.uri().authority().map(|name| name.as_str().parse().unwrap());
+            let authority = request
+                .uri()
+                .authority()
+                .map(|name| name.as_str().parse().unwrap());
             headers.insert("saw-host", host.or(authority).unwrap());
             for (name, value) in request.headers() {
                 headers.append(
@@ -128,9 +143,15 @@ impl Upstream {
                     value.clone(),
                 );
             }
-            let received = request.into_body().collect().await.map(|all| all.to_bytes().len());
+            let received = request
+                .into_body()
+                .collect()
+                .await
+                .map(|all| all.to_bytes().len());
             let received = received.map_or("broken".to_owned(), |length| length.to_string());
-            response.headers_mut().insert("saw-length", received.parse().unwrap());
+            response
+                .headers_mut()
+                .insert("saw-length", received.parse().unwrap());
             response
         })
         .await
@@ -159,7 +180,9 @@ pub struct Answer {
 
 impl Answer {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
     }
 
     pub fn text(&self) -> &str {
@@ -184,7 +207,9 @@ impl Client {
     pub async fn http2(address: SocketAddr) -> Self {
         let io = TokioIo::new(TcpStream::connect(address).await.unwrap());
         let executor = TokioExecutor::new();
-        let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+            .await
+            .unwrap();
         tokio::spawn(connection);
         Self::Http2(sender)
     }
@@ -204,7 +229,9 @@ impl Client {
             Self::Http2(sender) => {
                 let host = request.headers_mut().remove("host").unwrap();
                 let path = request.uri().path_and_query().cloned().unwrap();
-                let uri = http::Uri::builder().scheme("http").authority(host.as_bytes());
+                let uri = http::Uri::builder()
+                    .scheme("http")
+                    .authority(host.as_bytes());
                 *request.uri_mut() = uri.path_and_query(path).build().unwrap();
                 sender.send_request(request).await
             }
@@ -225,11 +252,19 @@ pub async fn read(response: Response<Incoming>) -> Answer {
     let (body, trailers) = match incoming.collect().await {
         Ok(all) => {
             let trailers = all.trailers().cloned();
-            (Ok(String::from_utf8(all.to_bytes().to_vec()).unwrap()), trailers)
+            (
+                Ok(String::from_utf8(all.to_bytes().to_vec()).unwrap()),
+                trailers,
+            )
         }
         Err(error) => (Err(error.to_string()), None),
     };
-    Answer { status: parts.status.as_u16(), headers: parts.headers, body, trailers }
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body,
+        trailers,
+    }
 }
 
 pub fn request(method: &str, host: &str, path: &str, content: impl Into<Bytes>) -> Request<Body> {
@@ -278,7 +313,11 @@ pub fn service(host: &str) -> ServiceIdentity {
 }
 
 pub fn cluster_name(host: &str, subset: Option<&str>) -> ClusterName {
-    ClusterName::Outbound { port: port(), subset: subset.map(Into::into), host: host.into() }
+    ClusterName::Outbound {
+        port: port(),
+        subset: subset.map(Into::into),
+        host: host.into(),
+    }
 }
 
 /// A cluster with every default.
@@ -288,12 +327,18 @@ pub fn cluster(host: &str) -> Cluster {
 
 /// A cluster of the endpoints labelled `version: subset`.
 pub fn subset(host: &str, subset: Option<&str>) -> Cluster {
-    let set = EndpointsName { host: host.into(), port: port() };
+    let set = EndpointsName {
+        host: host.into(),
+        port: port(),
+    };
     let labels = subset.map(|version| ("version".into(), version.into()));
     Cluster {
         name: cluster_name(host, subset),
         service: service(host),
-        endpoints: ClusterEndpoints::Discovered { set, subset: labels.into_iter().collect() },
+        endpoints: ClusterEndpoints::Discovered {
+            set,
+            subset: labels.into_iter().collect(),
+        },
         protocol: UpstreamProtocol::Http1,
         balancer: LoadBalancer::RoundRobin { warmup: None },
         locality: LocalityPolicy::Off,
@@ -330,11 +375,18 @@ pub fn labelled(host: &str, addresses: &[(SocketAddr, &str)]) -> Resource {
                 locality: Locality::default(),
                 network: "".into(),
                 mesh_tls: false,
-                peer: Peer { workload: "backend".into(), version: version.into(), ..Peer::default() },
+                peer: Peer {
+                    workload: "backend".into(),
+                    version: version.into(),
+                    ..Peer::default()
+                },
             })
         })
         .collect();
-    let name = EndpointsName { host: host.into(), port: port() };
+    let name = EndpointsName {
+        host: host.into(),
+        port: port(),
+    };
     Resource::Endpoints(Arc::new(EndpointSet { name, endpoints }))
 }
 
@@ -376,12 +428,19 @@ pub fn rule(name: &str, matches: Vec<RequestMatch>, action: RouteAction) -> Rule
 
 /// A rule for everything.
 pub fn always(forward: Forward) -> Rule {
-    rule("always", Vec::new(), RouteAction::Forward(Box::new(forward)))
+    rule(
+        "always",
+        Vec::new(),
+        RouteAction::Forward(Box::new(forward)),
+    )
 }
 
 pub fn path(text: StringMatch) -> RequestMatch {
     RequestMatch {
-        path: Some(PathMatch { text, ignore_case: false }),
+        path: Some(PathMatch {
+            text,
+            ignore_case: false,
+        }),
         ..RequestMatch::default()
     }
 }
@@ -392,7 +451,10 @@ pub fn prefix(text: &str) -> RequestMatch {
 
 pub fn routes(host: &str, rules: Vec<Rule>) -> Resource {
     Resource::Routes(Arc::new(VirtualHost {
-        name: RoutesName { scope: RouteScope::port(port()), host: host.into() },
+        name: RoutesName {
+            scope: RouteScope::port(port()),
+            host: host.into(),
+        },
         domains: vec![Domain::parse(host).unwrap()],
         service: Some(service(host)),
         rules: rules.into_iter().map(Arc::new).collect(),
@@ -436,7 +498,19 @@ pub const SHOP: &str = "shop.test";
 
 impl Shop {
     pub async fn with(cluster: Cluster, upstreams: &[SocketAddr], rules: Vec<Rule>) -> Self {
-        let mut shop = Self { proxy: TestProxy::start(), address: free_address() };
+        Self::on(TestProxy::start(), cluster, upstreams, rules).await
+    }
+
+    pub async fn on(
+        proxy: TestProxy,
+        cluster: Cluster,
+        upstreams: &[SocketAddr],
+        rules: Vec<Rule>,
+    ) -> Self {
+        let mut shop = Self {
+            proxy,
+            address: free_address(),
+        };
         let resources = vec![
             Resource::Cluster(Arc::new(cluster)),
             endpoints(SHOP, upstreams),
@@ -465,6 +539,8 @@ impl Shop {
         let code = format!("response_code=\"{code}\"");
         let flags = format!("response_flags=\"{flags}\"");
         let labels = [code.as_str(), flags.as_str()];
-        self.proxy.metric_reaches("istio_requests_total", &labels, 1.0).await;
+        self.proxy
+            .metric_reaches("istio_requests_total", &labels, 1.0)
+            .await;
     }
 }

@@ -1,10 +1,7 @@
 //! A proxy inside the test: real worker threads and sockets, configuration given by the test.
 
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "every test binary has its own copy and uses a part of it"
-)]
+#![expect(unreachable_pub, reason = "every test binary has its own copy")]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -41,7 +38,10 @@ pub fn settings() -> Settings {
     Settings {
         role: Role::Sidecar,
         mode: Mode::Explicit,
-        workload: WorkloadId { namespace: "test".into(), name: "proxy-1".into() },
+        workload: WorkloadId {
+            namespace: "test".into(),
+            name: "proxy-1".into(),
+        },
         address: "127.0.0.1".parse().unwrap(),
         control_plane: "http://127.0.0.1:1".to_owned(),
         data_dir: PathBuf::from("/nonexistent"),
@@ -90,9 +90,19 @@ impl TestProxy {
                 spawn_worker(id, move || Worker::new(id, shared, telemetry.worker(id))).unwrap()
             })
             .collect();
-        let senders = workers.iter().map(|worker| worker.commands.clone()).collect();
+        let senders = workers
+            .iter()
+            .map(|worker| worker.commands.clone())
+            .collect();
         let applier = Applier::new(settings, Arc::clone(&live), senders);
-        Self { live, drain, telemetry, permits, applier, workers }
+        Self {
+            live,
+            drain,
+            telemetry,
+            permits,
+            applier,
+            workers,
+        }
     }
 
     pub async fn apply(&mut self, resources: Vec<Resource>) {
@@ -105,7 +115,11 @@ impl TestProxy {
     }
 
     pub async fn stop_accepting(&self) {
-        let senders: Vec<_> = self.workers.iter().map(|worker| worker.commands.clone()).collect();
+        let senders: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.commands.clone())
+            .collect();
         listeners::stop_accepting(&senders).await;
     }
 
@@ -114,7 +128,9 @@ impl TestProxy {
         let mut page = String::new();
         self.telemetry.render(&mut page);
         page.lines()
-            .filter(|line| line.starts_with(name) && labels.iter().all(|label| line.contains(label)))
+            .filter(|line| {
+                line.starts_with(name) && labels.iter().all(|label| line.contains(label))
+            })
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .sum()
     }
@@ -128,13 +144,19 @@ impl TestProxy {
         }
         let mut page = String::new();
         self.telemetry.render(&mut page);
-        panic!("{name} {labels:?} is {}, not {value}:\n{page}", self.metric(name, labels));
+        panic!(
+            "{name} {labels:?} is {}, not {value}:\n{page}",
+            self.metric(name, labels)
+        );
     }
 }
 
 /// An address of this machine nobody listens on just now.
 pub fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 fn service(host: &str) -> ServiceIdentity {
@@ -146,12 +168,19 @@ fn service(host: &str) -> ServiceIdentity {
 }
 
 pub fn cluster_name(host: &str) -> ClusterName {
-    ClusterName::Outbound { port: Port::new(80).unwrap(), subset: None, host: host.into() }
+    ClusterName::Outbound {
+        port: Port::new(80).unwrap(),
+        subset: None,
+        host: host.into(),
+    }
 }
 
 /// A TCP cluster and its endpoints.
 pub fn cluster(host: &str, addresses: &[SocketAddr], limits: ConnectionLimits) -> Vec<Resource> {
-    let set = EndpointsName { host: host.into(), port: Port::new(80).unwrap() };
+    let set = EndpointsName {
+        host: host.into(),
+        port: Port::new(80).unwrap(),
+    };
     let endpoints = addresses
         .iter()
         .map(|address| {
@@ -163,14 +192,20 @@ pub fn cluster(host: &str, addresses: &[SocketAddr], limits: ConnectionLimits) -
                 locality: Locality::default(),
                 network: "".into(),
                 mesh_tls: false,
-                peer: Peer { workload: format!("w{}", address.port()).into(), ..Peer::default() },
+                peer: Peer {
+                    workload: format!("w{}", address.port()).into(),
+                    ..Peer::default()
+                },
             })
         })
         .collect();
     let cluster = Cluster {
         name: cluster_name(host),
         service: service(host),
-        endpoints: ClusterEndpoints::Discovered { set: set.clone(), subset: Labels::default() },
+        endpoints: ClusterEndpoints::Discovered {
+            set: set.clone(),
+            subset: Labels::default(),
+        },
         protocol: UpstreamProtocol::Tcp,
         balancer: LoadBalancer::RoundRobin { warmup: None },
         locality: LocalityPolicy::Off,
@@ -182,7 +217,10 @@ pub fn cluster(host: &str, addresses: &[SocketAddr], limits: ConnectionLimits) -
         tunnel: None,
     };
     vec![
-        Resource::Endpoints(Arc::new(EndpointSet { name: set, endpoints })),
+        Resource::Endpoints(Arc::new(EndpointSet {
+            name: set,
+            endpoints,
+        })),
         Resource::Cluster(Arc::new(cluster)),
     ]
 }

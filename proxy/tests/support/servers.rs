@@ -1,10 +1,7 @@
 //! Servers that answer over TCP, for proxies to carry bytes to.
 
-#![expect(
-    dead_code,
-    unreachable_pub,
-    reason = "every test binary has its own copy and uses a part of it"
-)]
+#![expect(unreachable_pub, reason = "every test binary has its own copy")]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,7 +59,10 @@ where
             tokio::spawn(talk(stream));
         }
     });
-    Server { address, connections }
+    Server {
+        address,
+        connections,
+    }
 }
 
 /// Sends `question`, closes that side, and reads the whole answer.

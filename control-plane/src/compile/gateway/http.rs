@@ -45,7 +45,13 @@ pub(super) fn protocol<'w>(
     }
     let mut https_redirect: Vec<Domain> = servers
         .iter()
-        .filter(|server| server.server.tls.as_ref().is_some_and(|tls| tls.https_redirect))
+        .filter(|server| {
+            server
+                .server
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.https_redirect)
+        })
         .flat_map(|server| server.hosts.iter().map(|host| host.domain.clone()))
         .collect();
     https_redirect.sort();

@@ -157,9 +157,7 @@ fn class(server: &Server) -> Class {
         "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Class::Http,
         "TCP" | "MONGO" if mode.is_none() => Class::Tcp,
         "TCP" | "MONGO" | "HTTPS" | "TLS" => tls_class(mode),
-        _ => Class::Refused(format!(
-            "{protocol:?} is not a protocol of a gateway port"
-        )),
+        _ => Class::Refused(format!("{protocol:?} is not a protocol of a gateway port")),
     }
 }
 

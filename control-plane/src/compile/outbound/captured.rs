@@ -93,7 +93,10 @@ fn take(
             there.rules.extend(more.rules);
         }
         (OutboundProtocol::Tcp(there), OutboundProtocol::Tcp(more))
-            if there.rules.iter().all(|rule| !rule.destination_subnets.is_empty()) =>
+            if there
+                .rules
+                .iter()
+                .all(|rule| !rule.destination_subnets.is_empty()) =>
         {
             there.rules.extend(more.rules);
         }
@@ -137,7 +140,14 @@ fn take_tcp(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Po
         let protocol = OutboundProtocol::Tcp(routes);
         take(cx, taken, service, None, port, protocol);
     } else if vips.is_empty() {
-        take(cx, taken, service, None, port, OutboundProtocol::Tcp(routes));
+        take(
+            cx,
+            taken,
+            service,
+            None,
+            port,
+            OutboundProtocol::Tcp(routes),
+        );
     }
 }
 

@@ -121,13 +121,6 @@ impl<'w> CandidateIndex<'w> {
     pub(crate) fn all(&self) -> Vec<Candidate<'w>> {
         self.all.clone()
     }
-
-    /// One virtual service by namespace and name.
-    pub(crate) fn named(&self, namespace: &str, name: &str) -> Option<&Candidate<'w>> {
-        self.all.iter().find(|candidate| {
-            candidate.object.name() == name && candidate.object.namespace() == namespace
-        })
-    }
 }
 
 /// The hosts of a virtual service in full.
@@ -137,9 +130,7 @@ pub(crate) fn domains(world: &World, object: &Resource<VirtualServiceSpec>) -> V
         .spec
         .hosts
         .iter()
-        .filter_map(|written| {
-            Domain::parse(&host::resolve(written, object.namespace(), domain))
-        })
+        .filter_map(|written| Domain::parse(&host::resolve(written, object.namespace(), domain)))
         .collect();
     domains.sort();
     domains.dedup();

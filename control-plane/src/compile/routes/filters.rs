@@ -237,7 +237,7 @@ pub(super) fn redirect(
 
 /// Copies sent elsewhere; one whose destination is not there is left out and reported.
 pub(super) fn mirrors(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<Mirror> {
-    let route = at.route;
+    let route = &*at.route;
     let single = route
         .mirror_percentage
         .map(share)
@@ -262,6 +262,7 @@ pub(super) fn mirrors(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<Mirror> {
             object: &at.object.key,
             field: &field,
             called: Some(at.via.port),
+            otherwise: "no copy is sent",
         };
         match target(cx, destination, place) {
             target @ Target::Cluster(_) => mirrors.push(Mirror { target, share }),

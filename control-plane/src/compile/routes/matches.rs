@@ -85,10 +85,7 @@ fn value(written: &Written, field: &str) -> Result<ValueMatch, BadMatch> {
     }
 }
 
-fn headers(
-    written: &BTreeMap<String, Written>,
-    field: &str,
-) -> Result<Vec<HeaderMatch>, BadMatch> {
+fn headers(written: &BTreeMap<String, Written>, field: &str) -> Result<Vec<HeaderMatch>, BadMatch> {
     let mut matches = Vec::new();
     for (name, one) in written {
         let field = format!("{field}[{name:?}]");

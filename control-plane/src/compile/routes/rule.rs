@@ -1,5 +1,6 @@
 //! One `HTTPRoute` into rules.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use mesh_api::route::{
 
 use super::matches::request_match;
 use super::statics::Via;
-use super::{filters, headers, retry};
+use super::{delegate, filters, headers, retry};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::{Diagnostic, codes};
@@ -48,8 +49,11 @@ impl RuleOf {
 
 /// The route being compiled.
 pub(super) struct RouteAt<'a> {
+    /// The object it is written in.
     pub(super) object: &'a Resource<VirtualServiceSpec>,
-    pub(super) route: &'a HttpRoute,
+    /// The object that has the host and the gateways; another one where the route is delegated.
+    pub(super) root: &'a Resource<VirtualServiceSpec>,
+    pub(super) route: Cow<'a, HttpRoute>,
     pub(super) field: String,
     pub(super) via: &'a Via<'a>,
 }
@@ -77,47 +81,35 @@ pub(super) fn rules_of(
 ) -> Vec<RuleOf> {
     let mut rules: Vec<RuleOf> = Vec::new();
     for (index, route) in object.spec.http.iter().enumerate() {
-        let at = RouteAt {
-            object,
-            route,
-            field: format!("spec.http[{index}]"),
-            via,
-        };
-        if let Some(hider) = rules.iter().find(|one| one.rule.is_catch_all()) {
-            let message = format!("is never reached: {} takes every request", hider.field);
-            cx.report(Diagnostic::new(
-                codes::UNREACHABLE_ROUTE,
-                &object.key,
-                at.field,
-                message,
-            ));
-            continue;
+        let field = format!("spec.http[{index}]");
+        for at in delegate::expand(cx, object, route, field, via) {
+            if let Some(hider) = rules.iter().find(|one| one.rule.is_catch_all()) {
+                let message = format!("is never reached: {} takes every request", hider.field);
+                cx.report(Diagnostic::new(
+                    codes::UNREACHABLE_ROUTE,
+                    &at.object.key,
+                    at.field,
+                    message,
+                ));
+                continue;
+            }
+            rules.extend(rules_of_route(cx, &at));
         }
-        rules.extend(rules_of_route(cx, &at));
     }
     rules
 }
 
 fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
-    let route = at.route;
-    if route.delegate.is_some() {
-        at.report(
-            cx,
-            codes::NOT_ACTED_ON,
-            "delegate",
-            "delegation is not done yet; the route is left out",
-        );
-        return Vec::new();
-    }
+    let route = &*at.route;
     if route.matches.is_empty() {
-        if !at.via.takes_all(at.object) {
+        if !at.via.takes_all(at.root) {
             return Vec::new();
         }
         return vec![rule(cx, at, &[], Vec::new())];
     }
     let mut taken: Vec<(&HttpMatchRequest, RequestMatch)> = Vec::new();
     for (index, written) in route.matches.iter().enumerate() {
-        if !at.via.takes_http(cx.client, at.object, written) {
+        if !at.via.takes_http(cx.client, at.root, written) {
             continue;
         }
         match request_match(written) {
@@ -168,7 +160,7 @@ fn rule(
     let action = action(cx, at, written, &edits);
     RuleOf {
         rule: Rule {
-            name: name(at.route, written),
+            name: name(&at.route, written),
             matches,
             fault: filters::fault(cx, at),
             cors: filters::cors(cx, at),
@@ -199,7 +191,7 @@ fn action(
     written: &[&HttpMatchRequest],
     edits: &headers::Edits,
 ) -> RouteAction {
-    let route = at.route;
+    let route = &*at.route;
     if let Some(redirect) = &route.redirect {
         return filters::redirect(cx, at, redirect, written);
     }
@@ -258,6 +250,7 @@ fn destinations(cx: &mut Context<'_>, at: &RouteAt<'_>) -> (Vec<Destination>, Op
                 object: &at.object.key,
                 field: &field,
                 called: Some(at.via.port),
+                otherwise: "requests get 503",
             },
         );
         let place = format!("route[{index}].headers");
@@ -294,12 +287,14 @@ fn respond(
         at.report(cx, codes::BAD_VALUE, "directResponse.status", &*message);
         return RouteAction::Fail(no_cluster(format!("{message} ({})", at.object.key)));
     };
-    let body = written.body.as_ref().map_or_else(Bytes::new, |body| {
-        match (&body.string, &body.bytes) {
-            (Some(text), _) => Bytes::from(text.clone()),
-            (None, Some(bytes)) => Bytes::from(bytes.0.clone()),
-            (None, None) => Bytes::new(),
-        }
-    });
+    let body =
+        written
+            .body
+            .as_ref()
+            .map_or_else(Bytes::new, |body| match (&body.string, &body.bytes) {
+                (Some(text), _) => Bytes::from(text.clone()),
+                (None, Some(bytes)) => Bytes::from(bytes.0.clone()),
+                (None, None) => Bytes::new(),
+            });
     RouteAction::Respond(DirectResponse { status, body })
 }

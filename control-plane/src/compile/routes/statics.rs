@@ -114,9 +114,7 @@ impl Via<'_> {
         object: &Resource<VirtualServiceSpec>,
         conditions: &Conditions<'_>,
     ) -> bool {
-        let port = conditions
-            .port
-            .is_none_or(|port| port == self.port.value());
+        let port = conditions.port.is_none_or(|port| port == self.port.value());
         if !conditions.gateways.is_empty() {
             // Gateways of a match decide alone; the client's labels are not looked at.
             return port && self.listed(conditions.gateways, object.namespace());

@@ -35,7 +35,11 @@ spec:
 
 fn cluster(snapshot: &Snapshot, name: &str) -> Arc<Cluster> {
     let name: ClusterName = name.parse().unwrap();
-    Arc::clone(snapshot.cluster(&name).unwrap_or_else(|| panic!("no {name}")))
+    Arc::clone(
+        snapshot
+            .cluster(&name)
+            .unwrap_or_else(|| panic!("no {name}")),
+    )
 }
 
 #[test]
@@ -68,12 +72,23 @@ fn rules_of_one_namespace_are_joined() {
         };
         assert_eq!(&*labels["version"], subset);
     }
-    assert!(has(&diagnostics, &["MESH0201", "shop/b", "subset v1", "shop/a"]));
     assert!(has(
         &diagnostics,
-        &["MESH0202", "shop/b", "spec.trafficPolicy.loadBalancer", "shop/a"]
+        &["MESH0201", "shop/b", "subset v1", "shop/a"]
     ));
-    assert!(has(&diagnostics, &["MESH0901", "outlierDetection", "not acted on yet"]));
+    assert!(has(
+        &diagnostics,
+        &[
+            "MESH0202",
+            "shop/b",
+            "spec.trafficPolicy.loadBalancer",
+            "shop/a"
+        ]
+    ));
+    assert!(has(
+        &diagnostics,
+        &["MESH0901", "outlierDetection", "not acted on yet"]
+    ));
 }
 
 #[test]
@@ -152,7 +167,11 @@ spec: {clusterIP: 10.96.0.20, selector: {app: db}, ports: [{name: grpc, port: 70
         ClusterEndpoints::OriginalDestination
     );
     let host = virtual_host(&snapshot, "5000/db.shop.svc.cluster.local");
-    assert!(host.domains.iter().any(|one| one.to_string() == "*.db.shop.svc.cluster.local"));
+    assert!(
+        host.domains
+            .iter()
+            .any(|one| one.to_string() == "*.db.shop.svc.cluster.local")
+    );
     let grpc = cluster(&snapshot, "outbound|7000||grpc.shop.svc.cluster.local");
     assert_eq!(grpc.protocol, UpstreamProtocol::Http2);
     let (snapshot, _) = explicit(yaml);

@@ -1,7 +1,6 @@
 use super::*;
 
 use mesh_api::listener::{Bind, ListenerKind, OutboundProtocol};
-use mesh_api::route::RouteAction;
 
 fn domains(snapshot: &Snapshot, name: &str) -> Vec<String> {
     virtual_host(snapshot, name)
@@ -36,7 +35,12 @@ metadata: {name: far, namespace: other}
 status: {podIP: 10.0.9.1}
 ",
     ));
-    let far = compiled(&world, "other/far", ProxyRole::Sidecar, CaptureMode::Explicit);
+    let far = compiled(
+        &world,
+        "other/far",
+        ProxyRole::Sidecar,
+        CaptureMode::Explicit,
+    );
     let domains = domains(&snapshot(&far), "8080/backend.shop.svc.cluster.local");
     assert!(domains.contains(&"backend.shop".to_owned()));
     assert!(!domains.contains(&"backend".to_owned()));
@@ -108,7 +112,11 @@ spec: {hosts: [backend], http: [{name: routed, route: [{destination: {host: alia
         "outbound|8080||backend.shop.svc.cluster.local"
     );
     let set = snapshot
-        .get(&"endpoints/outside.shop.svc.cluster.local:80".parse().unwrap())
+        .get(
+            &"endpoints/outside.shop.svc.cluster.local:80"
+                .parse()
+                .unwrap(),
+        )
         .unwrap();
     let text = serde_json::to_string(&set.resource).unwrap();
     assert!(text.contains("api.example.com"), "{text}");
@@ -173,12 +181,18 @@ metadata: {name: zz-loose, namespace: shop}
 spec: {clusterIP: None, ports: [{name: tcp-y, port: 8080}]}
 ";
     let (snapshot, diagnostics) = captured(yaml);
-    let kind = |name: &str| match &snapshot.get(&name.parse().unwrap()).unwrap().resource {
-        Resource::Listener(listener) => (listener.bind.clone(), listener.kind.clone()),
-        other => panic!("{other:?}"),
+    let kind = |name: &str| {
+        let entry = snapshot.get(&name.parse().unwrap()).unwrap();
+        let Resource::Listener(listener) = &entry.resource else {
+            panic!("{entry:?}");
+        };
+        (listener.bind.clone(), listener.kind.clone())
     };
     let (bind, http) = kind("listener/0.0.0.0_8080");
-    assert!(matches!(bind, Bind::OriginalDestination { address: None, .. }));
+    assert!(matches!(
+        bind,
+        Bind::OriginalDestination { address: None, .. }
+    ));
     assert!(matches!(
         http,
         ListenerKind::Outbound(OutboundProtocol::Http(_))
@@ -186,14 +200,20 @@ spec: {clusterIP: None, ports: [{name: tcp-y, port: 8080}]}
     // One TCP port of two services: their addresses tell them apart.
     for name in ["listener/10.96.0.11_9000", "listener/10.96.0.40_9000"] {
         let (_, tcp) = kind(name);
-        assert!(matches!(tcp, ListenerKind::Outbound(OutboundProtocol::Tcp(_))));
+        assert!(matches!(
+            tcp,
+            ListenerKind::Outbound(OutboundProtocol::Tcp(_))
+        ));
     }
     let (_, detect) = kind("listener/10.96.0.40_9100");
     assert!(matches!(
         detect,
         ListenerKind::Outbound(OutboundProtocol::Detect { .. })
     ));
-    assert!(has(&diagnostics, &["MESH0302", "zz-loose", "port 8080", "backend"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0302", "zz-loose", "port 8080", "backend"]
+    ));
 }
 
 #[test]
@@ -205,8 +225,13 @@ metadata: {name: zz-other, namespace: shop}
 spec: {clusterIP: 10.96.0.40, ports: [{name: tcp-x, port: 9000}]}
 ";
     let (snapshot, diagnostics) = explicit(yaml);
-    let listener = snapshot.get(&"listener/outbound/9000".parse().unwrap()).unwrap();
+    let listener = snapshot
+        .get(&"listener/outbound/9000".parse().unwrap())
+        .unwrap();
     let text = serde_json::to_string(&listener.resource).unwrap();
     assert!(text.contains("store.shop"), "{text}");
-    assert!(has(&diagnostics, &["MESH0302", "zz-other", "TCP port 9000", "store"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0302", "zz-other", "TCP port 9000", "store"]
+    ));
 }

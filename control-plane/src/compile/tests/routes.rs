@@ -1,6 +1,6 @@
 use super::*;
 
-use mesh_api::route::{RetryPolicy, RouteAction, UriRewrite};
+use mesh_api::route::{RetryPolicy, UriRewrite};
 
 /// A virtual service for the backend.
 fn vs(name: &str, rest: &str) -> String {
@@ -54,7 +54,10 @@ fn virtual_services_of_one_host_are_joined_with_catch_alls_last() {
     );
     let (snapshot, diagnostics) = explicit(&format!("{first}{second}"));
     assert_eq!(names(&backend(&snapshot)), ["b-beta", "a-all"]);
-    assert!(has(&diagnostics, &["MESH0105", "shop/b", "spec.http[1]", "shop/a"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0105", "shop/b", "spec.http[1]", "shop/a"]
+    ));
     assert!(has(&diagnostics, &["MESH0111", "shop/a", "shop/b"]));
 }
 
@@ -85,7 +88,10 @@ fn rules_behind_a_catch_all_of_the_same_object_are_named() {
     - {name: never, match: [{uri: {exact: /x}}], route: [{destination: {host: backend}}]}",
     ));
     assert_eq!(names(&backend(&snapshot)), ["all"]);
-    assert!(has(&diagnostics, &["MESH0105", "spec.http[1]", "spec.http[0]"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0105", "spec.http[1]", "spec.http[0]"]
+    ));
 }
 
 #[test]
@@ -138,16 +144,29 @@ fn missing_services_and_subsets_are_refusals_that_say_what_is_missing() {
     );
     assert!(has(
         &diagnostics,
-        &["MESH0101", "spec.http[0].route[0].destination.host", "did you mean backend.shop.svc"]
+        &[
+            "MESH0101",
+            "spec.http[0].route[0].destination.host",
+            "did you mean backend.shop.svc"
+        ]
     ));
-    assert!(has(&diagnostics, &["MESH0102", "spec.http[1]", "there are v1, v2"]));
-    assert!(has(&diagnostics, &["MESH0103", "spec.http[2]", "it has 8080"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0102", "spec.http[1]", "there are v1, v2"]
+    ));
+    assert!(has(
+        &diagnostics,
+        &["MESH0103", "spec.http[2]", "it has 8080"]
+    ));
     assert!(has(&diagnostics, &["MESH0103", "spec.http[3]"]));
 }
 
 #[test]
 fn nearer_tiers_win_whole() {
-    let public = vs("public", "  http: [{name: public, route: [{destination: {host: backend}}]}]");
+    let public = vs(
+        "public",
+        "  http: [{name: public, route: [{destination: {host: backend}}]}]",
+    );
     let private = vs(
         "zz-private",
         "  exportTo: ['.']
@@ -155,7 +174,10 @@ fn nearer_tiers_win_whole() {
     );
     let (snapshot, diagnostics) = explicit(&format!("{public}{private}"));
     assert_eq!(names(&backend(&snapshot)), ["private"]);
-    assert!(has(&diagnostics, &["MESH0106", "shop/public", "shop/zz-private"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0106", "shop/public", "shop/zz-private"]
+    ));
 }
 
 #[test]
@@ -165,18 +187,22 @@ fn rewrites_know_what_was_matched() {
         "  http:
     - match: [{uri: {prefix: /a/}}, {uri: {exact: /b}}]
       rewrite: {uri: /x, authority: other}
-      headers: {request: {set: {host: ignored, x-a: '%REQ(x-b)%'}}}
+      headers: {request: {set: {x-a: '%REQ(x-b)%'}}}
       route: [{destination: {host: backend}}]",
     ));
     let rewrites: Vec<_> = backend(&snapshot)
         .iter()
-        .map(|rule| match &rule.action {
-            RouteAction::Forward(forward) => forward.rewrite.clone(),
-            other => panic!("{other:?}"),
+        .map(|rule| {
+            let RouteAction::Forward(forward) = &rule.action else {
+                panic!("{rule:?}");
+            };
+            forward.rewrite.clone()
         })
         .collect();
     assert_eq!(rewrites.len(), 2);
-    assert!(matches!(&rewrites[0].uri, UriRewrite::Prefix { prefixes, .. } if *prefixes[0] == *"/a/"));
+    assert!(
+        matches!(&rewrites[0].uri, UriRewrite::Prefix { prefixes, .. } if *prefixes[0] == *"/a/")
+    );
     assert!(matches!(&rewrites[1].uri, UriRewrite::Full(path) if **path == *"/x"));
     assert_eq!(rewrites[0].authority.as_deref(), Some("other"));
 }
@@ -209,6 +235,12 @@ spec:
         panic!("{rules:?}");
     };
     assert_eq!(forward.timeout, Some(std::time::Duration::from_secs(3)));
-    assert!(has(&diagnostics, &["MESH0112", "team/team", "spec.http[1]"]));
-    assert!(has(&diagnostics, &["MESH0112", "shop/root", "spec.http[1].delegate", "nobody"]));
+    assert!(has(
+        &diagnostics,
+        &["MESH0112", "team/team", "spec.http[1]"]
+    ));
+    assert!(has(
+        &diagnostics,
+        &["MESH0112", "shop/root", "spec.http[1].delegate", "nobody"]
+    ));
 }

@@ -1,5 +1,6 @@
 //! What to send: the way from what a proxy holds to what it should hold, around what it refused.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use mesh_api::encoded::Encoded;
 use mesh_api::name::ResourceName;
 
 use super::Session;
-use super::view::View;
+use super::view::{Held, View};
 use crate::discovery::desired::DesiredState;
 
 /// What a push says.
@@ -67,24 +68,23 @@ impl Session {
             updates_endpoints: true,
             ..Change::default()
         };
-        for (name, encoded) in desired.iter() {
-            if !self.subscription.includes(name) || kept.untouched.contains(name) {
-                continue;
+        side_by_side(desired, &self.view, |name, encoded, held| {
+            let wanted = encoded.filter(|_| self.subscription.includes(name));
+            match (wanted, held) {
+                (Some(encoded), held) => {
+                    let same = held.is_some_and(|held| held.version == encoded.version);
+                    if !same && !kept.untouched.contains(name) {
+                        change.updates_endpoints &=
+                            held.is_some() && matches!(name, ResourceName::Endpoints(_));
+                        change.set.push(encoded);
+                    }
+                }
+                (None, Some(_)) if !kept.keeps(name) && !self.may_still_come(name) => {
+                    change.removed.push(name.clone());
+                }
+                (None, _) => {}
             }
-            let held = self.view.version(name);
-            if held == Some(encoded.version) {
-                continue;
-            }
-            change.updates_endpoints &=
-                held.is_some() && matches!(name, ResourceName::Endpoints(_));
-            change.set.push(encoded);
-        }
-        for name in self.view.held.keys() {
-            let wanted = self.subscription.includes(name) && desired.get(name).is_some();
-            if !wanted && !kept.keeps(name) {
-                change.removed.push(name.clone());
-            }
-        }
+        });
         // Asked for by name and not there: the answer is that it is gone.
         for name in self.subscription.take_unanswered() {
             let there = desired.get(&name).is_some() || self.view.held.contains_key(&name);
@@ -95,6 +95,11 @@ impl Session {
         change.foreign = self.view.foreign.iter().cloned().collect();
         change.updates_endpoints &= change.removed.is_empty() && change.foreign.is_empty();
         change
+    }
+
+    /// Whether a workload is missing only because the state was made before it was asked for.
+    fn may_still_come(&self, name: &ResourceName) -> bool {
+        self.states <= 1 && self.subscription.wants_workload(name)
     }
 
     /// New versions of endpoint sets the proxy holds, or will hold.
@@ -120,9 +125,11 @@ impl Session {
 
     /// Notes what the resources refer to that the proxy brought from an earlier stream.
     fn learn_references(&mut self, desired: &DesiredState) {
+        if !std::mem::take(&mut self.view.unlearned) {
+            return;
+        }
         for (name, held) in &mut self.view.held {
-            if held.references.is_none()
-                && let Some(encoded) = desired.get(name)
+            if let Some(encoded) = desired.get(name)
                 && encoded.version == held.version
             {
                 held.references = Some(Arc::clone(&encoded.references));
@@ -174,6 +181,31 @@ impl Session {
             need_references(&self.view, name, &mut kept.needed, &mut kept.all_needed);
         }
         kept
+    }
+}
+
+/// Walks over both in name order: every name that either has, with what each has of it.
+fn side_by_side<'a>(
+    desired: &'a DesiredState,
+    view: &View,
+    mut each: impl FnMut(&ResourceName, Option<&'a Encoded>, Option<&Held>),
+) {
+    let mut desired = desired.iter().peekable();
+    let mut held = view.held.iter().peekable();
+    loop {
+        let order = match (desired.peek(), held.peek()) {
+            (None, None) => return,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((one, _)), Some((other, _))) => one.cmp(other),
+        };
+        let left = if order.is_le() { desired.next() } else { None };
+        let right = if order.is_ge() { held.next() } else { None };
+        match (left, right) {
+            (Some((name, encoded)), right) => each(name, Some(encoded), right.map(|(_, it)| it)),
+            (None, Some((name, it))) => each(name, None, Some(it)),
+            (None, None) => return,
+        }
     }
 }
 

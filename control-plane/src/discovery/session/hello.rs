@@ -96,6 +96,7 @@ fn read_held(held: Vec<proto::HeldResource>) -> Result<View, ProtocolError> {
     }
     Ok(View {
         held: known,
+        unlearned: true,
         foreign,
     })
 }

@@ -123,6 +123,11 @@ impl Subscription {
             .collect()
     }
 
+    /// Whether this is a single workload asked for.
+    pub(super) fn wants_workload(&self, name: &ResourceName) -> bool {
+        matches!(name, ResourceName::Workload(_)) && self.names.contains(name)
+    }
+
     /// Names asked for that were not answered yet; they count as answered from now on.
     pub(super) fn take_unanswered(&mut self) -> BTreeSet<ResourceName> {
         std::mem::take(&mut self.unanswered)

@@ -2,6 +2,7 @@
 //! tested where both are at hand.
 
 mod conversation;
+mod hosts;
 
 use mesh_api::resource::Resource;
 use mesh_api::workload::{Locality, Peer, Workload};
@@ -364,4 +365,21 @@ fn workloads_go_to_those_who_ask() {
     }));
     let outputs = session.on_message(forget).unwrap();
     assert_eq!(pushes(&outputs)[0].removed, [workload.name.to_string()]);
+}
+
+#[test]
+fn workloads_from_before_survive_a_state_that_did_not_know_of_them() {
+    let held = "workload/127.0.0.9".to_owned();
+    let mut holding = hello();
+    holding.names = vec![held.clone()];
+    holding.held = vec![proto::HeldResource {
+        name: held.clone(),
+        version: 3,
+    }];
+    let (mut session, _) = greeted(holding);
+    // Made before the workload was asked for.
+    assert_eq!(session.on_desired(desired([])), []);
+    // Made after, and it is gone.
+    let outputs = session.on_desired(desired([]));
+    assert_eq!(pushes(&outputs)[0].removed, [held]);
 }

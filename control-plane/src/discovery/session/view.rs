@@ -21,6 +21,8 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 pub(super) struct View {
     pub(super) held: BTreeMap<ResourceName, Held>,
+    /// Whether it holds things from an earlier stream that were never looked at.
+    pub(super) unlearned: bool,
     /// Names it holds that mean nothing to this server; it is told to drop them.
     pub(super) foreign: BTreeSet<String>,
 }
@@ -95,8 +97,8 @@ impl View {
 
     /// Takes a refused push back. What a `later` push changes again stays as that one leaves
     /// it, and becomes what it would be taken back to.
-    pub(super) fn undo(&mut self, refused: InFlight, mut later: Option<&mut InFlight>) {
-        for (name, before) in refused.before {
+    pub(super) fn undo(&mut self, refused: &mut InFlight, mut later: Option<&mut InFlight>) {
+        for (name, before) in std::mem::take(&mut refused.before) {
             let changed_again = later
                 .as_deref_mut()
                 .and_then(|later| later.before.get_mut(&name));

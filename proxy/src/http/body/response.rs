@@ -15,8 +15,7 @@ use super::BodyError;
 use crate::http::idle::InFlight;
 use crate::telemetry::{RequestRecord, ResponseFlag};
 use crate::upstream::Permit;
-use crate::upstream::limits::ActiveRequest;
-use crate::upstream::pool::{Busy, Http1Lease, Http2Stream};
+use crate::upstream::pool::{ActiveRequest, Busy, Http1Lease, Http2Stream};
 
 /// The body of a response to the client.
 pub struct ResponseBody {

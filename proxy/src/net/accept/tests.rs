@@ -26,9 +26,15 @@ async fn what_is_queued_at_the_stop_is_served() {
     stop.send(()).unwrap();
     let permits = ConnectionPermits::new(1000);
     let served = RefCell::new(Vec::new());
-    accept(listener, &permits, stopped, |arrival| served.borrow_mut().push(arrival)).await;
+    accept(listener, &permits, stopped, |arrival| {
+        served.borrow_mut().push(arrival);
+    })
+    .await;
     assert_eq!(served.borrow().len(), clients.len());
-    assert!(std::net::TcpStream::connect(address).is_err(), "the socket is closed");
+    assert!(
+        std::net::TcpStream::connect(address).is_err(),
+        "the socket is closed"
+    );
 }
 
 #[tokio::test]
@@ -41,7 +47,10 @@ async fn beyond_the_cap_connections_are_reset_and_places_come_back() {
             let (_stop, stopped) = oneshot::channel();
             let (copy, sink) = (permits.clone(), Rc::clone(&served));
             let task = tokio::task::spawn_local(async move {
-                accept(listener, &copy, stopped, |arrival| sink.borrow_mut().push(arrival)).await;
+                accept(listener, &copy, stopped, |arrival| {
+                    sink.borrow_mut().push(arrival);
+                })
+                .await;
             });
             let first = TcpStream::connect(address).await.unwrap();
             let _second = TcpStream::connect(address).await.unwrap();
@@ -64,7 +73,9 @@ async fn pauses_grow_and_end() {
     let (listener, _) = listen();
     let mut pauses = Pauses::default();
     let full = io::Error::from_raw_os_error(nix::errno::Errno::EMFILE as i32);
-    let waits: Vec<u128> = (0..9).map(|_| pauses.failed(&listener, &full).as_millis()).collect();
+    let waits: Vec<u128> = (0..9)
+        .map(|_| pauses.failed(&listener, &full).as_millis())
+        .collect();
     assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
     pauses.recovered();
     assert_eq!(pauses.failed(&listener, &full), SHORTEST_PAUSE);

@@ -39,20 +39,33 @@ pub(crate) fn client_hello(server_name: Option<&str>, record: usize) -> Vec<u8> 
 }
 
 fn complete(name: Option<&str>) -> ClientHello {
-    ClientHello::Complete { server_name: name.map(Box::from) }
+    ClientHello::Complete {
+        server_name: name.map(Box::from),
+    }
 }
 
 #[test]
 fn names_are_found_however_the_greeting_is_cut() {
     for record in [1, 3, 17, 16_000] {
         let wire = client_hello(Some("Backend.Shop.example"), record);
-        assert_eq!(parse(&wire), complete(Some("backend.shop.example")), "{record}");
+        assert_eq!(
+            parse(&wire),
+            complete(Some("backend.shop.example")),
+            "{record}"
+        );
         for end in 0..wire.len() {
-            assert_eq!(parse(&wire[..end]), ClientHello::Incomplete, "{record} {end}");
+            assert_eq!(
+                parse(&wire[..end]),
+                ClientHello::Incomplete,
+                "{record} {end}"
+            );
         }
     }
     assert_eq!(parse(&client_hello(None, 16_000)), complete(None));
-    assert_eq!(parse(&client_hello(Some("a.example."), 99)), complete(Some("a.example")));
+    assert_eq!(
+        parse(&client_hello(Some("a.example."), 99)),
+        complete(Some("a.example"))
+    );
 }
 
 #[test]
@@ -80,7 +93,10 @@ fn what_is_no_greeting_is_refused() {
         ("a session id beyond the end", damaged(5 + 4 + 34, 255)),
         ("a name with a blank", client_hello(Some("a b"), 16_000)),
         ("an empty name", client_hello(Some(""), 16_000)),
-        ("a name too long", client_hello(Some(&"a".repeat(254)), 16_000)),
+        (
+            "a name too long",
+            client_hello(Some(&"a".repeat(254)), 16_000),
+        ),
     ] {
         assert_eq!(parse(&bytes), ClientHello::Invalid, "{what}");
     }

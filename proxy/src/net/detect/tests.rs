@@ -56,7 +56,11 @@ fn too_few_bytes_are_undecided() {
     ];
     for (bytes, spoken) in table {
         let shown = String::from_utf8_lossy(bytes);
-        assert_eq!(classify(bytes), Verdict::MaybeThen(spoken.clone()), "{shown:?}");
+        assert_eq!(
+            classify(bytes),
+            Verdict::MaybeThen(spoken.clone()),
+            "{shown:?}"
+        );
     }
 }
 
@@ -95,13 +99,19 @@ proptest! {
 
 async fn pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
     (client, listener.accept().await.unwrap().0)
 }
 
 async fn patiently(server: &TcpStream) -> Start<Spoken> {
     let drain = DrainWatch::never();
-    let patience = Patience { first_byte: None, verdict: Duration::from_secs(10), drain: &drain };
+    let patience = Patience {
+        first_byte: None,
+        verdict: Duration::from_secs(10),
+        drain: &drain,
+    };
     read_start(server, patience).await.unwrap()
 }
 
@@ -141,13 +151,23 @@ async fn patience_ends() {
     let (mut client, server) = pair().await;
     let short = Duration::from_millis(30);
     let drain = DrainWatch::never();
-    let impatient = Patience { first_byte: Some(short), verdict: short, drain: &drain };
+    let impatient = Patience {
+        first_byte: Some(short),
+        verdict: short,
+        drain: &drain,
+    };
     let silent = read_start(&server, impatient).await.unwrap();
-    assert_eq!((silent.spoken, silent.timed_out), (Some(Spoken::Other), true));
+    assert_eq!(
+        (silent.spoken, silent.timed_out),
+        (Some(Spoken::Other), true)
+    );
 
     client.write_all(b"PRI").await.unwrap();
     let slow = read_http_start(&server, impatient).await.unwrap();
-    assert_eq!((slow.spoken, slow.timed_out), (Some(HttpVersion::Http1), true));
+    assert_eq!(
+        (slow.spoken, slow.timed_out),
+        (Some(HttpVersion::Http1), true)
+    );
     assert_eq!(&slow.bytes[..], b"PRI");
 }
 
@@ -175,7 +195,11 @@ async fn a_drain_ends_the_wait_for_silent_connections() {
     let watch = drain.watch();
     drain.trigger();
     let begun = Instant::now();
-    let patience = Patience { first_byte: None, verdict: DRAIN_GRACE, drain: &watch };
+    let patience = Patience {
+        first_byte: None,
+        verdict: DRAIN_GRACE,
+        drain: &watch,
+    };
     let start = read_start(&server, patience).await.unwrap();
     assert!(start.timed_out && start.bytes.is_empty());
     assert_eq!(begun.elapsed(), DRAIN_GRACE);

@@ -36,10 +36,16 @@ pub(super) fn of(state: &ClusterState, entry: &Entry, parts: &Parts) -> Affine {
             .and_then(|query| query.split('&').find_map(|pair| named(pair, name)))
             .map(|value| hash(value.as_bytes())),
         Affinity::Cookie { name, .. } => {
-            let found = parts.headers.get_all(header::COOKIE).iter().find_map(|line| {
-                let mut pairs = line.to_str().ok()?.split(';');
-                pairs.find_map(|pair| named(pair.trim(), name).map(|value| hash(value.as_bytes())))
-            });
+            let found = parts
+                .headers
+                .get_all(header::COOKIE)
+                .iter()
+                .find_map(|line| {
+                    let mut pairs = line.to_str().ok()?.split(';');
+                    pairs.find_map(|pair| {
+                        named(pair.trim(), name).map(|value| hash(value.as_bytes()))
+                    })
+                });
             match found {
                 Some(key) => Some(key),
                 None => return new_cookie(affinity),
@@ -72,7 +78,9 @@ fn new_cookie(affinity: &Affinity) -> Affine {
     } else {
         format!("; Max-Age={}", ttl.as_secs())
     };
-    let path = path.as_ref().map_or_else(String::new, |path| format!("; Path={path}"));
+    let path = path
+        .as_ref()
+        .map_or_else(String::new, |path| format!("; Path={path}"));
     let mut text = format!("{name}={value}{age}{path}");
     for attribute in attributes {
         text.push_str("; ");

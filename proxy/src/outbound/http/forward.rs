@@ -1,20 +1,22 @@
 //! Forwarding: destination, header edits, rewrite, mirrors, deadline, delivery, answer.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_api::name::ClusterName;
 use mesh_api::route::{Forward, HeaderEdits, RetryPolicy, Target as RouteTarget};
+use tokio::time::Instant;
 
+use super::homeward::Homeward;
 use super::{Entry, affinity};
 use crate::config::rules::{CopyFor, ForwardStep};
-use crate::config::{LocalCluster, RouteRule, WorkerConfig};
+use crate::config::{LocalCluster, LocalEndpoint, RouteRule, WorkerConfig};
 use crate::error::{ProxyError, RoutingFault, UpstreamFault};
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
 use crate::filter::{fault, mirror, rewrite};
@@ -22,7 +24,7 @@ use crate::http::body::{RequestBody, ResponseBody, Source};
 use crate::http::exchange::deadline::{self, Clock};
 use crate::http::exchange::{Exchange, Onward, for_wire, speaks_http2};
 use crate::http::intake::Intake;
-use crate::http::respond::LocalReply;
+use crate::telemetry::{Protocol, RequestSeries};
 use crate::upstream::attempt::{Sent, Target};
 use crate::upstream::balancer::Choice;
 use crate::upstream::replay::Replay;
@@ -34,16 +36,6 @@ pub(super) struct Passage<'a> {
     config: &'a Rc<WorkerConfig>,
     intake: Intake,
     upgrade: Option<OnUpgrade>,
-}
-
-/// What is done to the answer on its way back.
-struct Homeward<'a> {
-    rule: &'a RouteRule,
-    destination: Option<&'a HeaderEdits>,
-    destinations: usize,
-    request: Option<RequestFacts>,
-    origin: Option<HeaderValue>,
-    cookie: Option<HeaderValue>,
 }
 
 impl<'a> Passage<'a> {
@@ -86,9 +78,7 @@ impl<'a> Passage<'a> {
         else {
             return exchange.fail(&UpstreamFault::NoCluster.into());
         };
-        exchange
-            .record
-            .set_cluster(&cluster.state().cluster().name);
+        exchange.record.set_cluster(&cluster.state().cluster().name);
 
         let affine = affinity::of(cluster.state(), self.entry, &parts);
         let order = edits::in_order(&rule.rule().headers, &destination.headers, list.len());
@@ -104,12 +94,7 @@ impl<'a> Passage<'a> {
             cookie: affine.cookie,
         };
         self.edit_request(order, rule, &cluster, &mut parts);
-        let rewritten = rewrite::apply(
-            &forward.rewrite,
-            step,
-            &mut parts.uri,
-            &mut parts.headers,
-        );
+        let rewritten = rewrite::apply(&forward.rewrite, step, &mut parts.uri, &mut parts.headers);
         if let Err(fault) = rewritten {
             return exchange.fail(&fault.into());
         }
@@ -159,7 +144,9 @@ impl<'a> Passage<'a> {
         if order.iter().all(|edits| edits.request.is_empty()) {
             return;
         }
-        let reads = order.iter().any(|edits| edits::reads_request(&edits.request));
+        let reads = order
+            .iter()
+            .any(|edits| edits::reads_request(&edits.request));
         let request = reads.then(|| RequestFacts::of(parts));
         let downstream = &self.entry.client.downstream;
         let facts = Facts {
@@ -196,7 +183,11 @@ impl<'a> Passage<'a> {
         exchange
             .record
             .set_series(Rc::clone(cluster.unreached(grpc, &worker.telemetry)));
-        let asked = self.intake.scan.has_grpc_timeout().then(|| parts.headers.get("grpc-timeout"));
+        let asked = self
+            .intake
+            .scan
+            .has_grpc_timeout()
+            .then(|| parts.headers.get("grpc-timeout"));
         let limit = deadline::limit(terms.timeout, asked.flatten());
         let has_body = !hyper::body::Body::is_end_stream(&incoming);
         let clock = Clock::new(limit, exchange.record.started(), has_body);
@@ -235,14 +226,18 @@ impl<'a> Passage<'a> {
         };
         let log = AttemptLog::default();
         let request = Request::from_parts(parts, body);
+        let sent_at = Instant::now();
         let delivered = clock.within(deliver(&delivery, request, &log)).await;
         exchange.note(&log);
         if let Some(endpoint) = log.endpoint.borrow().as_deref() {
-            let series = cluster.series(endpoint, grpc, &worker.telemetry);
-            exchange.record.set_series(Rc::clone(series));
+            let series = self.series(cluster, endpoint, grpc);
+            exchange.record.set_series(series);
         }
         match delivered {
-            Some(Ok(sent)) => self.come_back(homeward, cluster, exchange, sent, clock),
+            Some(Ok(sent)) => {
+                let took = sent_at.elapsed();
+                self.come_back(homeward, cluster, exchange, sent, (clock, took))
+            }
             Some(Err(error)) => exchange.fail(&error),
             None => {
                 let events = &cluster.state().shared().events;
@@ -260,18 +255,49 @@ impl<'a> Passage<'a> {
         cluster: &LocalCluster,
         exchange: Exchange,
         sent: Sent,
-        clock: Clock,
+        (clock, took): (Clock, Duration),
     ) -> Response<ResponseBody> {
         let client = &self.entry.client;
         let onward = Onward {
             clock,
+            took,
             upgrade: self.upgrade.filter(|_| self.intake.upgrade.is_some()),
         };
         exchange.forward(sent, onward, &client.worker, |headers, remote| {
             if let Some(homeward) = homeward {
-                homeward.edit(self.entry, Some(cluster.state().name()), Some(remote), headers);
+                homeward.edit(
+                    self.entry,
+                    Some(cluster.state().name()),
+                    Some(remote),
+                    headers,
+                );
             }
         })
+    }
+
+    /// What the request is counted in, now that its endpoint is known.
+    fn series(
+        &self,
+        cluster: &LocalCluster,
+        endpoint: &LocalEndpoint,
+        grpc: bool,
+    ) -> Rc<RequestSeries> {
+        let telemetry = &self.entry.client.worker.telemetry;
+        // Where a connection was going anyway may be a workload of the mesh.
+        let peer = match (
+            cluster.is_original_destination(),
+            self.entry.client.original_destination,
+        ) {
+            (true, Some(address)) => self.config.active.peer(address.ip()),
+            (_, _) => None,
+        };
+        let Some(peer) = peer else {
+            return Rc::clone(cluster.series(endpoint, grpc, telemetry));
+        };
+        let protocol = if grpc { Protocol::Grpc } else { Protocol::Http };
+        let mut key = self.config.outbound_key(cluster.service(), protocol);
+        key.destination = Arc::clone(peer);
+        telemetry.series(&key)
     }
 
     /// Sends copies of the request to the route's mirrors.
@@ -317,63 +343,7 @@ impl<'a> Passage<'a> {
 struct Terms<'a> {
     retry: &'a RetryPolicy,
     copy: CopyFor,
-    timeout: Option<std::time::Duration>,
+    timeout: Option<Duration>,
     affinity: Option<u64>,
     mirrors: Option<(&'a Forward, &'a ForwardStep)>,
-}
-
-impl Homeward<'_> {
-    fn edit(
-        self,
-        entry: &Entry,
-        cluster: Option<&Arc<str>>,
-        upstream: Option<SocketAddr>,
-        headers: &mut HeaderMap,
-    ) {
-        let nothing = HeaderEdits::default();
-        let order = edits::in_order(
-            &self.rule.rule().headers,
-            self.destination.unwrap_or(&nothing),
-            self.destinations,
-        );
-        let facts = Facts {
-            remote: entry.client.downstream.remote,
-            local: entry.client.downstream.local,
-            http2: entry.client.is_http2(),
-            route: &self.rule.rule().name,
-            cluster,
-            upstream,
-            request: self.request.as_ref(),
-        };
-        for edits in order {
-            if !edits.response.is_empty() {
-                edits::apply(&edits.response, headers, &facts);
-            }
-        }
-        if let (Some(origin), Some(answers)) = (self.origin, &self.rule.cors) {
-            answers.allow(headers, origin);
-        }
-        if let Some(cookie) = self.cookie {
-            headers.append(header::SET_COOKIE, cookie);
-        }
-    }
-}
-
-/// Answers by the rule itself; its response edits hold for that, too.
-pub(super) fn answer(
-    exchange: Exchange,
-    rule: &RouteRule,
-    reply: LocalReply,
-    entry: &Entry,
-    origin: Option<HeaderValue>,
-) -> Response<ResponseBody> {
-    let homeward = Homeward {
-        rule,
-        destination: None,
-        destinations: 1,
-        request: None,
-        origin,
-        cookie: None,
-    };
-    exchange.answer_with(reply, |headers| homeward.edit(entry, None, None, headers))
 }

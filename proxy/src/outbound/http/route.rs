@@ -70,7 +70,11 @@ pub(super) fn find<'c>(
 
 /// How the client came, as the first proxy it met says.
 fn scheme(parts: &Parts) -> &'static str {
-    match parts.headers.get(FORWARDED_PROTO).map(HeaderValue::as_bytes) {
+    match parts
+        .headers
+        .get(FORWARDED_PROTO)
+        .map(HeaderValue::as_bytes)
+    {
         Some(b"https") => "https",
         Some(_) | None => "http",
     }

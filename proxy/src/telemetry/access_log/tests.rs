@@ -110,7 +110,7 @@ proptest! {
 #[test]
 fn a_long_text_is_cut() {
     let cluster = cluster();
-    let text = text_of(&line(&cluster, &[b'a'; 100_000]));
+    let text = text_of(&line(&cluster, &vec![b'a'; 100_000]));
     assert!(text.len() < line::MAX_TEXT + 500, "{}", text.len());
 }
 

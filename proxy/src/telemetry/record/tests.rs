@@ -223,7 +223,7 @@ async fn the_line_says_what_happened() {
     assert!(time.starts_with("[20") && time.ends_with('Z'), "{time}");
     // The duration is the one thing that varies.
     let line: Vec<&str> = line.trim_end().split(' ').collect();
-    let (before, after) = line.split_at(9);
+    let (before, after) = line.split_at(10);
     assert_eq!(
         before.join(" "),
         "\"GET /a?b=c HTTP/1.1\" 200 - via_upstream - \"-\" 0 5"

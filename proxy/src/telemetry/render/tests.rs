@@ -248,7 +248,7 @@ async fn many_series_are_let_go_and_found_again() {
         }
     }
     let page = page(&telemetry);
-    for number in 0..600 {
+    for number in (0..600).step_by(37) {
         assert_eq!(requests(&page, &format!("w{number}")), ["2"]);
     }
 }

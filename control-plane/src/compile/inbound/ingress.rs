@@ -1,0 +1,170 @@
+//! `Sidecar.ingress`: ports a workload says it has, and where its application listens.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use mesh_api::listener::{Bind, InboundTarget};
+use mesh_api::policy::PolicyRule;
+use mesh_api::units::Port;
+
+use super::{Inbound, Served};
+use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::compile::not_acted_on::{self, Feature};
+use crate::compile::scope::CaptureMode;
+use crate::crd::sidecar::IngressListener;
+use crate::meta::ObjectKey;
+use crate::model::protocol::Protocol;
+
+/// An entry and where it is written.
+struct EntryAt<'a> {
+    object: &'a ObjectKey,
+    field: String,
+    written: &'a IngressListener,
+    /// The workload's own address.
+    own: IpAddr,
+    port: Port,
+}
+
+impl Inbound<'_> {
+    /// One entry of `Sidecar.ingress`.
+    pub(super) fn ingress(&mut self, index: usize) {
+        let Some(sidecar) = self.sidecar else {
+            return;
+        };
+        let Some(written) = sidecar.spec.ingress.get(index) else {
+            return;
+        };
+        let field = format!("spec.ingress[{index}]");
+        let Some(port) = Port::new(written.port.number) else {
+            return;
+        };
+        // Asked to be encrypted, it must not be served as if it had not been.
+        let refused = written
+            .tls
+            .is_some()
+            .then(|| self.refuse_tls(&sidecar.key, &format!("{field}.tls")));
+        let Some(own) = self.scope.workload.addresses.first().copied() else {
+            return;
+        };
+        let at = EntryAt {
+            object: &sidecar.key,
+            field,
+            written,
+            own,
+            port,
+        };
+        let Some(bind) = self.bind(&at) else {
+            return;
+        };
+        let Some(target) = self.target(&at) else {
+            return;
+        };
+        if let (Bind::Socket(socket), InboundTarget::Address(address)) = (&bind, &target)
+            && socket == address
+        {
+            self.bad_address(
+                &at,
+                "defaultEndpoint",
+                &format!("{address} is where the proxy itself listens"),
+            );
+            return;
+        }
+        let service = self.service_at(port);
+        let protocol = written
+            .port
+            .protocol
+            .as_deref()
+            .and_then(|text| Protocol::declared(text, port.value()))
+            .or_else(|| service.map(|(_, service_port)| service_port.protocol))
+            .unwrap_or(Protocol::Detect);
+        let limits = self.limits(index, service);
+        self.add(Served {
+            port,
+            bind,
+            target,
+            protocol,
+            service,
+            limits,
+            refused,
+        });
+    }
+
+    fn refuse_tls(&mut self, object: &ObjectKey, field: &str) -> PolicyRule {
+        self.parts.report.push(
+            Diagnostic::new(
+                codes::NOT_ENFORCEABLE,
+                object,
+                field,
+                "TLS on inbound ports cannot be done yet; the port answers 503 to everything",
+            )
+            .hint("leave tls out"),
+        );
+        PolicyRule::Refuse {
+            reason: Arc::from(format!(
+                "{object} {field} asks for TLS, which cannot be done yet"
+            )),
+        }
+    }
+
+    fn bind(&mut self, at: &EntryAt<'_>) -> Option<Bind> {
+        let port = at.port;
+        let Some(text) = &at.written.bind else {
+            return Some(match self.scope.capture {
+                CaptureMode::OriginalDestination => Bind::OriginalDestination {
+                    address: None,
+                    port,
+                },
+                CaptureMode::Explicit => Bind::Socket(SocketAddr::new(at.own, port.value())),
+            });
+        };
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Some(Bind::Socket(SocketAddr::new(address, port.value())));
+        }
+        self.bad_address(at, "bind", &format!("{text:?} is not an IP address"));
+        None
+    }
+
+    /// Where the application listens.
+    fn target(&mut self, at: &EntryAt<'_>) -> Option<InboundTarget> {
+        let Some(text) = &at.written.default_endpoint else {
+            return Some(match self.scope.capture {
+                CaptureMode::OriginalDestination => InboundTarget::OriginalDestination,
+                CaptureMode::Explicit => {
+                    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                    InboundTarget::Address(SocketAddr::new(local, at.port.value()))
+                }
+            });
+        };
+        if text.starts_with("unix:") {
+            let field = format!("{}.defaultEndpoint", at.field);
+            not_acted_on::report(
+                &mut self.parts.report,
+                Feature::UnixSocket,
+                at.object,
+                &field,
+            );
+            return None;
+        }
+        match text.parse::<SocketAddr>() {
+            // The unspecified address stands for the workload's own.
+            Ok(address) if address.ip().is_unspecified() => Some(InboundTarget::Address(
+                SocketAddr::new(at.own, address.port()),
+            )),
+            Ok(address) if address.port() > 0 => Some(InboundTarget::Address(address)),
+            Ok(_) | Err(_) => {
+                let message = format!("{text:?} is not ADDRESS:PORT, such as 127.0.0.1:8080");
+                self.bad_address(at, "defaultEndpoint", &message);
+                None
+            }
+        }
+    }
+
+    fn bad_address(&mut self, at: &EntryAt<'_>, field: &str, message: &str) {
+        self.parts.report.push(Diagnostic::new(
+            codes::BAD_ADDRESS,
+            at.object,
+            format!("{}.{field}", at.field),
+            format!("{message}; the port is left out"),
+        ));
+    }
+}

@@ -1,0 +1,219 @@
+use super::*;
+
+use mesh_api::listener::{Bind, GatewayProtocol, ListenerKind};
+
+const EDGE: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: edge, namespace: istio-system, labels: {istio: ingressgateway}}
+status: {podIP: 10.0.0.9}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: istio-ingressgateway, namespace: istio-system}
+spec:
+  selector: {istio: ingressgateway}
+  ports:
+    - {name: http2, port: 80, targetPort: 8080}
+    - {name: https, port: 443, targetPort: 8443}
+---
+";
+
+fn gateway(name: &str, servers: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+{servers}
+---
+"
+    )
+}
+
+fn bound(name: &str, gateway: &str, rest: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: shop}}
+spec:
+  gateways: [{gateway}]
+{rest}
+---
+"
+    )
+}
+
+fn edge(yaml: &str) -> (Snapshot, Vec<String>) {
+    let world = world(&shop(&format!("{EDGE}{yaml}")));
+    let compiled = compiled(
+        &world,
+        "istio-system/edge",
+        ProxyRole::Gateway,
+        CaptureMode::Explicit,
+    );
+    let diagnostics = compiled.diagnostics().map(ToString::to_string).collect();
+    (snapshot(&compiled), diagnostics)
+}
+
+fn listener(snapshot: &Snapshot, name: &str) -> (Bind, GatewayProtocol) {
+    let entry = snapshot
+        .get(&format!("listener/{name}").parse().unwrap())
+        .unwrap_or_else(|| panic!("no {name}"));
+    let Resource::Listener(listener) = &entry.resource else {
+        panic!("{entry:?}");
+    };
+    let ListenerKind::Gateway(protocol) = &listener.kind else {
+        panic!("{listener:?}");
+    };
+    (listener.bind.clone(), protocol.clone())
+}
+
+const HTTP: &str = "    - {port: {number: 80, protocol: HTTP, name: http}, hosts: ['shop/*.example.com', 'other/*']}";
+
+#[test]
+fn a_server_listens_on_the_target_port_and_serves_what_is_bound() {
+    let yaml = format!(
+        "{}{}{}{}",
+        gateway("edge", HTTP),
+        bound(
+            "a",
+            "edge",
+            "  hosts: [a.example.com]
+  http: [{name: a, match: [{port: 80}], route: [{destination: {host: backend}}]}]"
+        ),
+        bound(
+            "wide",
+            "edge",
+            "  hosts: ['*']
+  http: [{name: wide, route: [{destination: {host: backend}}]}]"
+        ),
+        bound(
+            "stranger",
+            "edge",
+            "  hosts: [example.org]
+  http: [{name: stranger, route: [{destination: {host: backend}}]}]"
+        ),
+    );
+    let (snapshot, _) = edge(&yaml);
+    let (bind, protocol) = listener(&snapshot, "gateway/8080");
+    assert_eq!(bind, Bind::Socket("10.0.0.9:8080".parse().unwrap()));
+    assert!(matches!(protocol, GatewayProtocol::Http { .. }));
+    assert_eq!(
+        names(&virtual_host(&snapshot, "8080/a.example.com").rules),
+        ["a"]
+    );
+    assert_eq!(
+        names(&virtual_host(&snapshot, "8080/*.example.com").rules),
+        ["wide"]
+    );
+    let none = "routes/8080/example.org";
+    assert!(snapshot.get(&none.parse().unwrap()).is_none());
+}
+
+#[test]
+fn routes_of_several_objects_are_joined_in_order() {
+    let yaml = format!(
+        "{}{}{}",
+        gateway("edge", HTTP),
+        bound(
+            "a",
+            "shop/edge",
+            "  hosts: [a.example.com]
+  http: [{name: all, route: [{destination: {host: backend}}]}]"
+        ),
+        bound(
+            "b",
+            "./edge",
+            "  hosts: [a.example.com]
+  http: [{name: b, match: [{uri: {prefix: /b}}], route: [{destination: {host: store, port: {number: 80}}}]}]"
+        ),
+    );
+    let (snapshot, _) = edge(&yaml);
+    let host = virtual_host(&snapshot, "8080/a.example.com");
+    assert_eq!(names(&host.rules), ["b", "all"]);
+}
+
+#[test]
+fn redirects_streams_and_what_needs_certificates() {
+    let yaml = format!(
+        "{}{}{}",
+        gateway(
+            "edge",
+            "    - {port: {number: 80, protocol: HTTP, name: http}, hosts: ['*'], tls: {httpsRedirect: true}}
+    - {port: {number: 443, protocol: HTTPS, name: https}, hosts: [a.example.com], tls: {mode: SIMPLE, credentialName: cert}}
+    - {port: {number: 9000, protocol: TCP, name: tcp}, hosts: ['*']}
+    - {port: {number: 9443, protocol: TLS, name: tls}, hosts: ['*.example.com'], tls: {mode: PASSTHROUGH}}"
+        ),
+        bound(
+            "tcp",
+            "edge",
+            "  hosts: ['*']
+  tcp: [{match: [{port: 9000}], route: [{destination: {host: store, port: {number: 9000}}}]}]"
+        ),
+        bound(
+            "tls",
+            "edge",
+            "  hosts: [s.example.com]
+  tls: [{match: [{sniHosts: [s.example.com]}], route: [{destination: {host: store, port: {number: 9000}}}]}]"
+        ),
+    );
+    let (snapshot, diagnostics) = edge(&yaml);
+    let (_, http) = listener(&snapshot, "gateway/8080");
+    assert!(
+        matches!(&http, GatewayProtocol::Http { https_redirect, .. } if https_redirect.len() == 1)
+    );
+    let (_, https) = listener(&snapshot, "gateway/8443");
+    assert!(matches!(https, GatewayProtocol::Refuse { .. }), "{https:?}");
+    assert!(has(
+        &diagnostics,
+        &["MESH0401", "spec.servers[1].tls", "SIMPLE"]
+    ));
+    let (_, tcp) = listener(&snapshot, "gateway/9000");
+    assert!(
+        matches!(&tcp, GatewayProtocol::Tcp(routes) if routes.rules.len() == 1),
+        "{tcp:?}"
+    );
+    let (_, tls) = listener(&snapshot, "gateway/9443");
+    assert!(
+        matches!(&tls, GatewayProtocol::TlsPassthrough(routes) if routes.rules.len() == 1),
+        "{tls:?}"
+    );
+}
+
+#[test]
+fn one_port_is_used_in_one_way() {
+    let yaml = format!(
+        "{}{}",
+        gateway("a", HTTP),
+        gateway(
+            "b",
+            "    - {port: {number: 80, protocol: TCP, name: tcp}, hosts: ['*']}"
+        )
+    );
+    let (snapshot, diagnostics) = edge(&yaml);
+    let (_, protocol) = listener(&snapshot, "gateway/8080");
+    assert!(matches!(protocol, GatewayProtocol::Http { .. }));
+    assert!(has(&diagnostics, &["MESH0402", "shop/b", "shop/a"]));
+}
+
+#[test]
+fn a_gateway_that_must_check_requests_is_closed() {
+    let yaml = format!(
+        "{}
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: edge, namespace: istio-system}}
+spec: {{selector: {{matchLabels: {{istio: ingressgateway}}}}, rules: [{{}}]}}
+",
+        gateway("edge", HTTP)
+    );
+    let (snapshot, diagnostics) = edge(&yaml);
+    let (_, protocol) = listener(&snapshot, "gateway/8080");
+    assert!(matches!(protocol, GatewayProtocol::Refuse { .. }));
+    assert!(has(&diagnostics, &["MESH0601", "istio-system/edge"]));
+}

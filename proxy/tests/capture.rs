@@ -1,0 +1,320 @@
+//! Original-destination mode: connections the kernel redirects, in network namespaces.
+//!
+//! A workload with a proxy on one side of a cable, its peer on the other. The rules are those a
+//! pod gets: the application's connections go to 15001, what comes from outside to 15006, and
+//! the proxy's own (group 1337) are left alone.
+
+#![cfg(test)]
+
+#[path = "support/mesh.rs"]
+mod mesh;
+#[path = "support/namespaces.rs"]
+mod namespaces;
+#[path = "support/process.rs"]
+mod process;
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mesh_api::cluster::ConnectionLimits;
+use mesh_api::listener::{
+    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+    OutboundProtocol, UnmatchedTraffic,
+};
+use mesh_api::name::ListenerName;
+use mesh_api::proto::CaptureMode;
+use mesh_api::resource::Resource;
+use mesh_api::units::Port;
+
+use mesh::{cluster, listener, routes};
+use namespaces::{Namespaces, inside, missing, skipped};
+use process::{Process, pause};
+
+const RULES: &str = "
+table inet mesh {
+    chain output {
+        type nat hook output priority -100; policy accept;
+        meta skgid 1337 return
+        oifname lo return
+        meta l4proto tcp redirect to :15001
+    }
+    chain prerouting {
+        type nat hook prerouting priority -100; policy accept;
+        iifname lo return
+        tcp dport { 15020, 15021, 15090 } return
+        meta l4proto tcp redirect to :15006
+    }
+}
+";
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().unwrap()
+}
+
+fn captured(name: &str, address: Option<&str>, port: u16, kind: ListenerKind) -> Resource {
+    Resource::Listener(Arc::new(Listener {
+        name: ListenerName(name.into()),
+        bind: Bind::OriginalDestination {
+            address: address.map(|address| address.parse().unwrap()),
+            port: Port::new(port).unwrap(),
+        },
+        kind,
+    }))
+}
+
+fn configuration(unmatched: UnmatchedTraffic) -> Vec<Resource> {
+    let outbound = |host| ListenerKind::Outbound(OutboundProtocol::Tcp(routes(&[(host, 1)])));
+    let inbound = ListenerKind::Inbound(Box::new(InboundListener {
+        port: Port::new(9080).unwrap(),
+        protocol: InboundProtocol::Tcp,
+        target: InboundTarget::OriginalDestination,
+        service: None,
+        policy: None,
+        limits: ConnectionLimits::default(),
+    }));
+    let mut all = cluster(
+        "vip.test",
+        &[at("10.77.0.2:8080")],
+        ConnectionLimits::default(),
+    );
+    all.extend(cluster(
+        "any.test",
+        &[at("10.77.0.2:8082")],
+        ConnectionLimits::default(),
+    ));
+    for (name, ip) in [("v4", "0.0.0.0"), ("v6", "[::]")] {
+        let capture = ListenerKind::OutboundCapture { unmatched };
+        all.push(listener(
+            &format!("out-{name}"),
+            at(&format!("{ip}:15001")),
+            capture,
+        ));
+        let capture = ListenerKind::InboundCapture;
+        all.push(listener(
+            &format!("in-{name}"),
+            at(&format!("{ip}:15006")),
+            capture,
+        ));
+    }
+    all.push(captured(
+        "vip",
+        Some("10.96.0.10"),
+        80,
+        outbound("vip.test"),
+    ));
+    all.push(captured("any", None, 8081, outbound("any.test")));
+    // A port of the application that is also a port of a service it calls.
+    all.push(captured("same", None, 9080, outbound("any.test")));
+    all.push(captured("application", None, 9080, inbound));
+    all
+}
+
+/// Says its name and who called, then echoes.
+fn serve(namespace: &str, name: &'static str, address: &str) {
+    let address = at(address);
+    inside(namespace, move || {
+        let listener = TcpListener::bind(address).unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                std::thread::spawn(move || {
+                    let caller = stream.peer_addr().unwrap().ip();
+                    if write!(stream, "{name} called by {caller}: ").is_ok() {
+                        let mut reader = stream.try_clone().unwrap();
+                        drop(std::io::copy(&mut reader, &mut stream));
+                        drop(stream.shutdown(Shutdown::Write));
+                    }
+                });
+            }
+        });
+    });
+}
+
+/// What a client in a namespace hears when it says `question`.
+fn ask(namespace: &str, address: &str, question: &'static str) -> std::io::Result<String> {
+    let address = at(address);
+    inside(namespace, move || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        stream.write_all(question.as_bytes())?;
+        // A web server takes a closed side for a client that has lost interest.
+        if !question.starts_with("GET ") {
+            stream.shutdown(Shutdown::Write)?;
+        }
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    })
+}
+
+/// The proxy inside the workload's namespace, in its own group.
+fn start(namespaces: &Namespaces, unmatched: UnmatchedTraffic) -> Process {
+    let data = Process::data(CaptureMode::OriginalDestination, configuration(unmatched));
+    let launcher = [
+        "ip",
+        "netns",
+        "exec",
+        &namespaces.workload,
+        "setpriv",
+        "--regid",
+        "1337",
+        "--clear-groups",
+    ];
+    let proxy = Process::start(&launcher, "10.77.0.1", data, &["--mode", "capture"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // From the other side of the cable, as a probe would.
+    let ready = |namespace: &str| {
+        let probe = "GET /healthz/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        ask(namespace, "10.77.0.1:15021", probe).is_ok_and(|answer| answer.contains("200 OK"))
+    };
+    while !ready(&namespaces.peer) {
+        assert!(Instant::now() < deadline, "the proxy is not ready");
+        pause(50);
+    }
+    proxy
+}
+
+fn metrics(namespaces: &Namespaces) -> String {
+    let request = "GET /stats/prometheus HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    ask(&namespaces.peer, "10.77.0.1:15090", request).unwrap()
+}
+
+#[test]
+fn connections_go_where_they_were_going() {
+    if let Some(reason) = missing() {
+        return skipped("capture::connections_go_where_they_were_going", &reason);
+    }
+    let namespaces = Namespaces::new("go");
+    let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
+    namespaces.rules(RULES);
+    for (name, address) in [
+        ("vip", "10.77.0.2:8080"),
+        ("any", "10.77.0.2:8082"),
+        ("stranger", "10.77.0.2:7000"),
+        ("stranger6", "[fd77::2]:7000"),
+    ] {
+        serve(peer, name, address);
+    }
+    for (name, address) in [
+        ("declared", "10.77.0.1:9080"),
+        ("undeclared", "10.77.0.1:9999"),
+        ("declared6", "[fd77::1]:9080"),
+        ("undeclared6", "[fd77::1]:9999"),
+    ] {
+        serve(workload, name, address);
+    }
+    let proxy = start(&namespaces, UnmatchedTraffic::Passthrough);
+
+    for (from, to, expected) in [
+        // A service address, found exactly.
+        (workload, "10.96.0.10:80", "vip called by 10.77.0.1: hi"),
+        // A pod address, found by its port.
+        (workload, "10.77.0.2:8081", "any called by 10.77.0.1: hi"),
+        (workload, "10.77.0.2:9080", "any called by 10.77.0.1: hi"),
+        // What the mesh does not know.
+        (
+            workload,
+            "10.77.0.2:7000",
+            "stranger called by 10.77.0.1: hi",
+        ),
+        (
+            workload,
+            "[fd77::2]:7000",
+            "stranger6 called by fd77::1: hi",
+        ),
+        // Inbound, to a port of a service and to one of none.
+        (peer, "10.77.0.1:9080", "declared called by 127.0.0.6: hi"),
+        (peer, "10.77.0.1:9999", "undeclared called by 127.0.0.6: hi"),
+        (peer, "[fd77::1]:9080", "declared6 called by ::6: hi"),
+        (peer, "[fd77::1]:9999", "undeclared6 called by ::6: hi"),
+    ] {
+        let answer = ask(from, to, "hi");
+        assert_eq!(
+            answer.as_deref().unwrap_or("nothing"),
+            expected,
+            "{to}: {answer:?}"
+        );
+    }
+
+    nothing_leads_back(&namespaces, &proxy);
+    passthrough_is_counted(&namespaces);
+    // Admin pages are for the workload itself only.
+    assert!(ask(peer, "10.77.0.1:15000", "GET / HTTP/1.1\r\n\r\n").map_or(true, |a| a.is_empty()));
+    let own: IpAddr = "127.0.0.1".parse().unwrap();
+    let reached = inside(workload, move || {
+        TcpStream::connect(SocketAddr::new(own, 15000)).is_ok()
+    });
+    assert!(reached);
+}
+
+/// The proxy's own ports lead nowhere, from either side and redirected or not.
+fn nothing_leads_back(namespaces: &Namespaces, proxy: &Process) {
+    let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
+    let before = proxy.cpu();
+    for (from, to) in [
+        (peer, "10.77.0.1:15001"),
+        (peer, "10.77.0.1:15006"),
+        (peer, "[fd77::1]:15006"),
+        (workload, "10.77.0.1:15001"),
+        (workload, "10.77.0.1:15006"),
+        (workload, "127.0.0.1:15001"),
+        (workload, "127.0.0.1:15006"),
+    ] {
+        let answer = ask(from, to, "hi");
+        assert!(
+            answer.as_ref().map_or(true, String::is_empty),
+            "{to}: {answer:?}"
+        );
+    }
+    // An address nobody answers at.
+    assert!(ask(workload, "10.77.0.2:7999", "hi").map_or(true, |answer| answer.is_empty()));
+    assert!(
+        proxy.cpu().saturating_sub(before) < Duration::from_secs(1),
+        "something loops"
+    );
+}
+
+/// What is only passed through is counted under names of its own.
+fn passthrough_is_counted(namespaces: &Namespaces) {
+    let page = metrics(namespaces);
+    for (service, reporter) in [
+        ("PassthroughCluster", "source"),
+        ("InboundPassthroughCluster", "destination"),
+    ] {
+        let found = page.lines().any(|line| {
+            line.starts_with("istio_tcp_connections_opened_total")
+                && line.contains(&format!("destination_service_name=\"{service}\""))
+                && line.contains(&format!("reporter=\"{reporter}\""))
+        });
+        assert!(found, "{service} is not in:\n{page}");
+    }
+}
+
+#[test]
+fn what_is_not_in_the_registry_is_refused() {
+    if let Some(reason) = missing() {
+        return skipped("capture::what_is_not_in_the_registry_is_refused", &reason);
+    }
+    let namespaces = Namespaces::new("refuse");
+    let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
+    namespaces.rules(RULES);
+    serve(peer, "vip", "10.77.0.2:8080");
+    serve(peer, "stranger", "10.77.0.2:7000");
+    let _proxy = start(&namespaces, UnmatchedTraffic::Refuse);
+
+    assert_eq!(
+        ask(workload, "10.96.0.10:80", "hi").unwrap(),
+        "vip called by 10.77.0.1: hi"
+    );
+    let request = "GET / HTTP/1.1\r\nHost: stranger\r\n\r\n";
+    let answer = ask(workload, "10.77.0.2:7000", request).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    let answer = ask(workload, "10.77.0.2:7000", "not HTTP");
+    assert!(answer.as_ref().map_or(true, String::is_empty), "{answer:?}");
+    let page = metrics(&namespaces);
+    assert!(
+        page.contains("destination_service_name=\"BlackHoleCluster\""),
+        "{page}"
+    );
+}

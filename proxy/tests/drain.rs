@@ -1,0 +1,259 @@
+//! The end of a proxy: what is in flight finishes, clients are told, and it does end.
+
+#![cfg(test)]
+
+#[path = "support/mesh.rs"]
+mod mesh;
+#[path = "support/process.rs"]
+mod process;
+#[path = "support/servers.rs"]
+mod servers;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use mesh_api::cluster::ConnectionLimits;
+use mesh_api::listener::{
+    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+};
+use mesh_api::name::ListenerName;
+use mesh_api::proto::CaptureMode;
+use mesh_api::resource::Resource;
+use mesh_api::units::Port;
+use mesh_runtime::drain::Drained;
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use mesh::{TestProxy, free_address};
+use process::{Process, echo_on_threads, pause};
+use servers::echo;
+
+fn inbound(bind: SocketAddr, to: SocketAddr, protocol: InboundProtocol) -> Resource {
+    Resource::Listener(Arc::new(Listener {
+        name: ListenerName("inbound".into()),
+        bind: Bind::Socket(bind),
+        kind: ListenerKind::Inbound(Box::new(InboundListener {
+            port: Port::new(bind.port()).unwrap(),
+            protocol,
+            target: InboundTarget::Address(to),
+            service: None,
+            policy: None,
+            limits: ConnectionLimits::default(),
+        })),
+    }))
+}
+
+/// What became of a client that connected while the proxy ended.
+async fn client(address: SocketAddr) -> Result<bool, String> {
+    let mut stream = match TcpStream::connect(address).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Ok(false),
+        Err(error) => return Err(format!("connect: {error}")),
+    };
+    stream
+        .write_all(b"hello")
+        .await
+        .map_err(|error| format!("write: {error}"))?;
+    let mut answer = [0; 5];
+    stream
+        .read_exact(&mut answer)
+        .await
+        .map_err(|error| format!("read: {error}"))?;
+    Ok(true)
+}
+
+#[tokio::test]
+async fn whoever_gets_a_connection_gets_an_answer() {
+    let server = echo("").await;
+    for round in 0..10 {
+        let (mut proxy, address) = (TestProxy::start(), free_address());
+        proxy
+            .apply(vec![inbound(address, server.address, InboundProtocol::Tcp)])
+            .await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..8)
+            .map(|_| {
+                let stop = Arc::clone(&stop);
+                tokio::spawn(async move {
+                    let mut outcomes = Vec::new();
+                    while !stop.load(Ordering::SeqCst) {
+                        outcomes.push(client(address).await);
+                    }
+                    outcomes
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        proxy.drain.trigger();
+        proxy.stop_accepting().await;
+        assert_eq!(
+            proxy.drain.wait_idle(Duration::from_secs(5)).await,
+            Drained::Idle
+        );
+        stop.store(true, Ordering::SeqCst);
+        let mut answered = 0;
+        for client in clients {
+            for outcome in client.await.unwrap() {
+                answered += usize::from(outcome.unwrap_or_else(|lost| panic!("{round}: {lost}")));
+            }
+        }
+        assert!(answered > 0, "round {round}");
+    }
+}
+
+#[test]
+fn sigterm_stops_in_order() {
+    let server = echo_on_threads();
+    let address: SocketAddr = "127.77.1.1:9080".parse().unwrap();
+    let resources = vec![inbound(address, server, InboundProtocol::Tcp)];
+    let data = Process::data(CaptureMode::Explicit, resources);
+    let options = ["--min-drain", "1s", "--drain-timeout", "10s"];
+    let mut proxy = Process::start(&[], "127.77.1.1", data, &options);
+    proxy.wait_ready();
+    let mut flow = std::net::TcpStream::connect(address).unwrap();
+    let talk = |flow: &mut std::net::TcpStream| {
+        flow.write_all(b"x").unwrap();
+        flow.read_exact(&mut [0]).unwrap();
+    };
+    talk(&mut flow);
+
+    proxy.signal(Signal::SIGTERM);
+    pause(300);
+    // Not ready any more, but still there for those who do not know it yet.
+    assert_eq!(proxy.status(15021, "GET", "/healthz/ready"), Some(503));
+    let mut late = std::net::TcpStream::connect(address).unwrap();
+    talk(&mut late);
+    pause(1200);
+    let refused = std::net::TcpStream::connect(address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+    // What was begun goes on.
+    talk(&mut flow);
+    talk(&mut late);
+    assert!(proxy.child.try_wait().unwrap().is_none());
+    drop((flow, late));
+    assert!(proxy.ended(Duration::from_secs(3)).success());
+}
+
+#[test]
+fn a_second_signal_or_the_deadline_ends_it_all_the_same() {
+    let server = echo_on_threads();
+    let address: SocketAddr = "127.77.1.2:9080".parse().unwrap();
+    for (options, second) in [
+        (["--min-drain", "20s", "--drain-timeout", "20s"], true),
+        (["--min-drain", "0s", "--drain-timeout", "1s"], false),
+    ] {
+        let resources = vec![inbound(address, server, InboundProtocol::Tcp)];
+        let data = Process::data(CaptureMode::Explicit, resources);
+        let mut proxy = Process::start(&[], "127.77.1.2", data, &options);
+        proxy.wait_ready();
+        let _holds = std::net::TcpStream::connect(address).unwrap();
+        pause(50);
+        let begun = Instant::now();
+        proxy.signal(Signal::SIGTERM);
+        pause(200);
+        if second {
+            proxy.signal(Signal::SIGTERM);
+        }
+        assert!(proxy.ended(Duration::from_secs(5)).success());
+        assert!(
+            second || begun.elapsed() >= Duration::from_secs(1),
+            "{:?}",
+            begun.elapsed()
+        );
+    }
+}
+
+#[test]
+fn it_does_not_outlive_its_parent_and_obeys_the_admin_port() {
+    let data = Process::data(CaptureMode::Explicit, Vec::new());
+    let mut proxy = Process::start(&[], "127.77.1.3", data, &["--exit-on-stdin-close"]);
+    proxy.wait_ready();
+    drop(proxy.child.stdin.take());
+    assert!(proxy.ended(Duration::from_secs(3)).success());
+
+    let data = Process::data(CaptureMode::Explicit, Vec::new());
+    let mut proxy = Process::start(&[], "127.77.1.3", data, &["--min-drain", "0s"]);
+    proxy.wait_ready();
+    assert_eq!(proxy.status(15000, "POST", "/drain"), Some(200));
+    pause(100);
+    assert_eq!(proxy.status(15021, "GET", "/healthz/ready"), Some(503));
+    assert_eq!(proxy.status(15000, "GET", "/config_dump"), Some(200));
+    assert_eq!(proxy.status(15090, "GET", "/stats/prometheus"), Some(200));
+    assert_eq!(proxy.status(15000, "POST", "/quit"), Some(200));
+    assert!(proxy.ended(Duration::from_secs(3)).success());
+}
+
+#[test]
+fn a_taken_admin_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.77.1.4:15021").unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_proxy"))
+        .args([
+            "sidecar",
+            "--workload",
+            "test/proxy-1",
+            "--address",
+            "127.77.1.4",
+        ])
+        .args(["--control-plane", "http://127.0.0.1:1", "--data-dir"])
+        .arg(data.path())
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("127.77.1.4:15021"), "{error}");
+    assert!(
+        error.contains(&format!("process {}", std::process::id())),
+        "{error}"
+    );
+    drop(taken);
+}
+
+/// Nearly no files: connections beyond what they allow are refused, those there are served, the
+/// admin port answers, nothing spins, and it recovers.
+#[test]
+fn running_out_of_files_harms_nobody_who_is_there() {
+    let server = echo_on_threads();
+    let address: SocketAddr = "127.77.1.5:9080".parse().unwrap();
+    let resources = vec![inbound(address, server, InboundProtocol::Tcp)];
+    let data = Process::data(CaptureMode::Explicit, resources);
+    let launcher = ["sh", "-c", "ulimit -n 96 && exec \"$0\" \"$@\""];
+    let mut proxy = Process::start(&launcher, "127.77.1.5", data, &[]);
+    proxy.wait_ready();
+    let served = |stream: &mut std::net::TcpStream| {
+        stream
+            .set_read_timeout(Some(Duration::from_secs(2)))
+            .unwrap();
+        stream.write_all(b"x").is_ok() && stream.read_exact(&mut [0]).is_ok()
+    };
+    let mut clients: Vec<std::net::TcpStream> = (0..80)
+        .map(|_| std::net::TcpStream::connect(address).unwrap())
+        .collect();
+    let count = clients
+        .iter_mut()
+        .map(served)
+        .filter(|served| *served)
+        .count();
+    assert!((20..=40).contains(&count), "{count} of 80 are served");
+    let before = proxy.cpu();
+    pause(1000);
+    let used = proxy.cpu().saturating_sub(before);
+    assert!(
+        used < Duration::from_millis(300),
+        "{used:?} of CPU in a second of nothing"
+    );
+    assert_eq!(proxy.status(15000, "GET", "/ready"), Some(200));
+    let metrics = proxy.page(15090, "GET", "/stats/prometheus").unwrap();
+    assert!(
+        metrics.contains("proxy_connections_refused_total"),
+        "{metrics}"
+    );
+    drop(clients);
+    pause(300);
+    let mut again = std::net::TcpStream::connect(address).unwrap();
+    assert!(served(&mut again), "it recovers");
+}

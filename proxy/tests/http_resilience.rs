@@ -1,0 +1,447 @@
+//! What happens when upstreams fail, stall, reset or are full.
+
+#[cfg(test)]
+#[path = "support/http.rs"]
+mod http_support;
+#[cfg(test)]
+#[path = "support/mesh.rs"]
+mod mesh;
+#[cfg(test)]
+#[path = "support/servers.rs"]
+mod servers;
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Response};
+use http_support::{
+    Client, SHOP, Shop, Upstream, always, body, cluster, forward, get, plain, request,
+};
+use mesh::{TestProxy, free_address, settings};
+use mesh_api::cluster::{Cluster, ConnectionLimits};
+use mesh_api::route::{Backoff, Forward, RetryCondition, RetryPolicy};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn on(conditions: &[RetryCondition]) -> RetryPolicy {
+    RetryPolicy {
+        attempts: 2,
+        on: conditions.iter().copied().collect(),
+        backoff: Backoff {
+            base: Duration::from_millis(1),
+            max: Duration::from_millis(10),
+        },
+        ..RetryPolicy::off()
+    }
+}
+
+fn retrying(retry: RetryPolicy) -> Forward {
+    Forward {
+        retry,
+        ..forward(SHOP)
+    }
+}
+
+/// Answers `status` to the first `failures` requests, then 200 and how often it was tried.
+#[cfg(test)]
+async fn flaky(failures: usize, status: u16) -> Upstream {
+    Upstream::serve(move |request, number| async move {
+        let attempt = request.headers().get("x-envoy-attempt-count").cloned();
+        let all = http_body_util::BodyExt::collect(request.into_body())
+            .await
+            .unwrap()
+            .to_bytes();
+        if number <= failures {
+            return plain(status, "not yet");
+        }
+        let mut response = Response::new(body(all));
+        response.headers_mut().insert("attempt", attempt.unwrap());
+        response
+    })
+    .await
+}
+
+#[tokio::test]
+async fn statuses_are_tried_again_where_the_policy_says_so() {
+    let mut statuses = on(&[RetryCondition::RetriableStatusCodes]);
+    statuses.statuses = vec![418];
+    for (status, policy, answered) in [
+        (503, on(&[RetryCondition::GatewayError]), true),
+        (500, on(&[RetryCondition::ServerError]), true),
+        (409, on(&[RetryCondition::Retriable4xx]), true),
+        (418, statuses, true),
+        (500, on(&[RetryCondition::GatewayError]), false),
+        (503, RetryPolicy::mesh_default(), false),
+    ] {
+        let upstream = flaky(2, status).await;
+        let shop = Shop::new(&[upstream.address], retrying(policy)).await;
+        let mut client = Client::http1(shop.address).await;
+        let answer = client
+            .send(request("POST", SHOP, "/", "a body of some length"))
+            .await;
+        if answered {
+            assert_eq!(
+                (answer.status, answer.text()),
+                (200, "a body of some length")
+            );
+            assert_eq!(
+                (upstream.requests(), answer.header("attempt")),
+                (3, "3"),
+                "{status}"
+            );
+        } else {
+            assert_eq!((answer.status, upstream.requests()), (status, 1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_last_answer_goes_out_when_tries_are_used_up() {
+    let upstream = Upstream::status(503).await;
+    let policy = on(&[RetryCondition::GatewayError]);
+    let shop = Shop::new(&[upstream.address], retrying(policy)).await;
+    assert_eq!(shop.get("/").await.status, 503);
+    assert_eq!(upstream.requests(), 3);
+    shop.counted(503, "URX").await;
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_is_skipped_by_default() {
+    let upstream = Upstream::named("alive").await;
+    let addresses = [upstream.address, free_address()];
+    let shop = Shop::new(&addresses, retrying(RetryPolicy::mesh_default())).await;
+    for _ in 0..10 {
+        assert_eq!(shop.get("/").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn no_connection_is_503_uf() {
+    let shop = Shop::new(&[free_address()], retrying(RetryPolicy::off())).await;
+    let answer = shop.get("/").await;
+    assert_eq!(answer.status, 503);
+    assert!(
+        answer.text().contains("reset reason: connection failure"),
+        "{answer:?}"
+    );
+    shop.counted(503, "UF").await;
+    let shop = Shop::new(&[free_address()], retrying(RetryPolicy::mesh_default())).await;
+    assert_eq!(shop.get("/").await.status, 503);
+    shop.counted(503, "UF,URX").await;
+}
+
+/// Reads a request and closes without an answer.
+async fn closing() -> servers::Server {
+    servers::serve(|mut stream| async move {
+        let mut buffer = [0; 1024];
+        drop(stream.read(&mut buffer).await);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_lost_before_the_answer_is_not_tried_again_unless_asked_for() {
+    let server = closing().await;
+    let shop = Shop::new(&[server.address], retrying(RetryPolicy::mesh_default())).await;
+    assert_eq!(shop.get("/").await.status, 503);
+    assert_eq!(server.connections(), 1);
+    shop.counted(503, "UC").await;
+    let server = closing().await;
+    let shop = Shop::new(&[server.address], retrying(on(&[RetryCondition::Reset]))).await;
+    assert_eq!(shop.get("/").await.status, 503);
+    assert_eq!(server.connections(), 3);
+}
+
+/// Sleeps before its first `slow` answers.
+async fn sleepy(slow: usize) -> Upstream {
+    Upstream::serve(move |_, number| async move {
+        if number <= slow {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        plain(200, "awake")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn slow_tries_and_slow_requests_end_in_time() {
+    let upstream = sleepy(1).await;
+    let policy = RetryPolicy {
+        per_try_timeout: Some(Duration::from_millis(200)),
+        ..on(&[RetryCondition::GatewayError])
+    };
+    let shop = Shop::new(&[upstream.address], retrying(policy)).await;
+    assert_eq!(shop.get("/").await.text(), "awake");
+
+    let upstream = sleepy(9).await;
+    let slow = Forward {
+        timeout: Some(Duration::from_millis(300)),
+        ..forward(SHOP)
+    };
+    let shop = Shop::new(&[upstream.address], slow).await;
+    for body in ["", "with a body"] {
+        let started = Instant::now();
+        let mut client = Client::http1(shop.address).await;
+        let answer = client.send(request("POST", SHOP, "/", body)).await;
+        assert_eq!(
+            (answer.status, answer.text()),
+            (504, "upstream request timeout")
+        );
+        let took = started.elapsed();
+        assert!(
+            took >= Duration::from_millis(300) && took < Duration::from_secs(3),
+            "{took:?}"
+        );
+    }
+    shop.counted(504, "UT").await;
+}
+
+#[tokio::test]
+async fn grpc_statuses_in_the_head_are_tried_again_by_default() {
+    let upstream = Upstream::serve(|_, number| async move {
+        let mut response = plain(200, "");
+        let headers = response.headers_mut();
+        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        let status = if number == 1 { "14" } else { "0" };
+        headers.insert("grpc-status", HeaderValue::from_static(status));
+        response
+    })
+    .await;
+    let mut http2 = cluster(SHOP);
+    http2.protocol = mesh_api::cluster::UpstreamProtocol::Http2;
+    let rules = vec![always(retrying(RetryPolicy::mesh_default()))];
+    let shop = Shop::with(http2, &[upstream.address], rules).await;
+    let mut client = Client::http2(shop.address).await;
+    let mut call = request("POST", SHOP, "/pkg.Shop/List", "");
+    let grpc = HeaderValue::from_static("application/grpc");
+    call.headers_mut().insert("content-type", grpc);
+    let answer = client.send(call).await;
+    assert_eq!(
+        (answer.header("grpc-status"), upstream.requests()),
+        ("0", 2)
+    );
+    let labels = ["request_protocol=\"grpc\"", "grpc_response_status=\"0\""];
+    shop.proxy
+        .metric_reaches("istio_requests_total", &labels, 1.0)
+        .await;
+}
+
+fn limited(limits: ConnectionLimits) -> Cluster {
+    Cluster {
+        limits,
+        ..cluster(SHOP)
+    }
+}
+
+/// One worker, so that a limit of one is exact.
+async fn alone(limits: ConnectionLimits, upstream: &Upstream) -> Shop {
+    let mut settings = settings();
+    settings.concurrency = NonZeroUsize::MIN;
+    let proxy = TestProxy::with(settings);
+    let rules = vec![always(forward(SHOP))];
+    Shop::on(proxy, limited(limits), &[upstream.address], rules).await
+}
+
+/// Answers after `millis`.
+async fn slow(millis: u64) -> Upstream {
+    Upstream::serve(move |_, _| async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        plain(200, "done")
+    })
+    .await
+}
+
+#[tokio::test]
+async fn requests_over_the_limit_are_refused_at_once() {
+    let upstream = slow(500).await;
+    let limits = ConnectionLimits {
+        max_requests: Some(1),
+        ..ConnectionLimits::default()
+    };
+    let shop = alone(limits, &upstream).await;
+    let (address, mut first) = (shop.address, Client::http1(shop.address).await);
+    let running = tokio::spawn(async move { first.get(SHOP, "/").await.status });
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    let started = Instant::now();
+    let refused = Client::http1(address).await.get(SHOP, "/").await;
+    assert!(started.elapsed() < Duration::from_millis(300));
+    assert_eq!(
+        (refused.status, refused.header("x-envoy-overloaded")),
+        (503, "true")
+    );
+    assert_eq!(running.await.unwrap(), 200);
+    shop.counted(503, "UO").await;
+    assert_eq!(shop.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_waits_for_the_only_connection_and_the_next_is_refused() {
+    let upstream = slow(400).await;
+    let limits = ConnectionLimits {
+        max_connections: Some(1),
+        max_pending_requests: Some(1),
+        ..ConnectionLimits::default()
+    };
+    let shop = alone(limits, &upstream).await;
+    let mut statuses = Vec::new();
+    let mut running = Vec::new();
+    for _ in 0..3 {
+        let address = shop.address;
+        running.push(tokio::spawn(async move {
+            Client::http1(address).await.get(SHOP, "/").await.status
+        }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for one in running {
+        statuses.push(one.await.unwrap());
+    }
+    assert_eq!(statuses, [200, 200, 503]);
+    assert_eq!(upstream.connections(), 1);
+    shop.counted(503, "UO").await;
+}
+
+#[tokio::test]
+async fn connections_are_used_up_and_retries_are_limited() {
+    let upstream = slow(0).await;
+    let limits = ConnectionLimits {
+        max_requests_per_connection: Some(1),
+        ..ConnectionLimits::default()
+    };
+    let shop = alone(limits, &upstream).await;
+    let mut client = Client::http1(shop.address).await;
+    for _ in 0..5 {
+        assert_eq!(client.get(SHOP, "/").await.status, 200);
+    }
+    assert_eq!(upstream.connections(), 5);
+
+    let upstream = Upstream::status(503).await;
+    let limits = ConnectionLimits {
+        max_retries: Some(0),
+        ..ConnectionLimits::default()
+    };
+    let rules = vec![always(retrying(on(&[RetryCondition::GatewayError])))];
+    let shop = Shop::with(limited(limits), &[upstream.address], rules).await;
+    assert_eq!((shop.get("/").await.status, upstream.requests()), (503, 1));
+    shop.counted(503, "UO").await;
+}
+
+#[tokio::test]
+async fn a_response_that_breaks_off_never_looks_complete() {
+    let server = servers::serve(|mut stream| async move {
+        let mut buffer = [0; 1024];
+        if stream.read(&mut buffer).await.is_ok() {
+            let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+            drop(stream.write_all(head).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let shop = Shop::new(&[server.address], forward(SHOP)).await;
+    let answer = shop.get("/").await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.is_err(), "{answer:?}");
+    let answer = Client::http2(shop.address).await.get(SHOP, "/").await;
+    assert!(answer.body.is_err(), "{answer:?}");
+    shop.counted(200, "UC").await;
+}
+
+#[tokio::test]
+async fn the_timeout_holds_for_the_body_of_the_response_too() {
+    let server = servers::serve(|mut stream| async move {
+        let mut buffer = [0; 1024];
+        if stream.read(&mut buffer).await.is_ok() {
+            drop(
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc")
+                    .await,
+            );
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+    })
+    .await;
+    let slow = Forward {
+        timeout: Some(Duration::from_millis(300)),
+        ..forward(SHOP)
+    };
+    let shop = Shop::new(&[server.address], slow).await;
+    let started = Instant::now();
+    let answer = shop.get("/").await;
+    assert_eq!(answer.status, 200);
+    assert!(
+        answer.body.is_err() && started.elapsed() < Duration::from_secs(5),
+        "{answer:?}"
+    );
+    shop.counted(200, "UT").await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_counted_and_its_upstream_is_let_go() {
+    let upstream = sleepy(9).await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    let hasty = tokio::time::timeout(Duration::from_millis(200), client.open(get(SHOP, "/")));
+    assert!(hasty.await.is_err());
+    drop(client);
+    shop.counted(0, "DC").await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_closes_after_every_answer_costs_no_request() {
+    // Closes without saying so: the proxy finds out when it is about to use the connection.
+    let server = servers::serve(|mut stream| async move {
+        let mut buffer = [0; 1024];
+        if stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+            drop(
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                    .await,
+            );
+        }
+    })
+    .await;
+    let shop = Shop::new(&[server.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    for round in 0..50 {
+        let answer = client.get(SHOP, "/").await;
+        assert_eq!((answer.status, answer.text()), (200, "ok"), "round {round}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn draining_finishes_what_is_in_flight_and_closes_the_rest() {
+    let upstream = slow(300).await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let (mut busy, mut busy2) = (
+        Client::http1(shop.address).await,
+        Client::http2(shop.address).await,
+    );
+    let running = tokio::spawn(async move {
+        let answer = busy.get(SHOP, "/").await;
+        assert_eq!(answer.header("connection"), "close");
+        (answer.status, busy.try_send(get(SHOP, "/")).await.is_err())
+    });
+    let running2 = tokio::spawn(async move {
+        let answer = busy2.get(SHOP, "/").await;
+        (answer.status, busy2.try_send(get(SHOP, "/")).await.is_err())
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    shop.proxy.drain.trigger();
+    assert_eq!(running.await.unwrap(), (200, true));
+    assert_eq!(running2.await.unwrap(), (200, true));
+}
+
+#[tokio::test]
+async fn a_body_too_large_to_keep_goes_through_but_is_not_sent_twice() {
+    let upstream = flaky(1, 503).await;
+    let policy = on(&[RetryCondition::GatewayError]);
+    let shop = Shop::new(&[upstream.address], retrying(policy)).await;
+    let mut client = Client::http1(shop.address).await;
+    let answer = client
+        .send(request("POST", SHOP, "/", vec![b'x'; 2 << 20]))
+        .await;
+    assert_eq!((answer.status, upstream.requests()), (503, 1));
+    let again = client
+        .send(request("POST", SHOP, "/", vec![b'x'; 2 << 20]))
+        .await;
+    assert_eq!((again.status, again.text().len()), (200, 2 << 20));
+}
