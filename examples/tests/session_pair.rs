@@ -255,6 +255,27 @@ fn endpoints_that_passed_a_refused_push_are_not_sent_again() {
 }
 
 #[test]
+fn nothing_refers_to_endpoints_that_may_never_arrive() {
+    let mut town = Town::default();
+    town.toggle(0);
+    town.toggle(3);
+    town.spoil(0, Part::Endpoints);
+    let mut pair = Pair::new(town);
+    pair.open(true);
+    // New endpoints of a service that the first push introduces follow it; both are refused.
+    pair.town.spoil(3, Part::Endpoints);
+    pair.publish();
+    assert_eq!(pair.in_flight(), 2);
+    pair.settle();
+    assert_eq!(pair.refusals, 2);
+    pair.town.repair();
+    pair.publish();
+    pair.settle();
+    // Without being told to try again: only the endpoints themselves were withheld.
+    pair.assert_equal();
+}
+
+#[test]
 fn a_change_and_a_deletion_made_meanwhile_arrive_and_nothing_else() {
     let mut pair = Pair::new(Town::full());
     pair.open(true);

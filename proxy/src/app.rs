@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use mesh_api::proto;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::{Drain, Drained};
@@ -85,7 +85,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             tracing::warn!(%reason, remaining, "stopping at once: told a second time");
         }
     }
-    proxy.flush().await;
+    proxy.end().await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -204,7 +204,18 @@ impl Proxy {
         }
     }
 
-    async fn flush(&self) {
+    /// Ends the workers, so that connections cut short are counted and logged, too.
+    async fn end(self) {
+        // It holds ways to the workers, which keep them running.
+        self.control.abort();
+        drop(self.control.await);
+        let ends = self.workers.into_iter().map(|worker| {
+            drop(worker.commands);
+            worker.ended
+        });
+        if tokio::time::timeout(FLUSH, join_all(ends)).await.is_err() {
+            tracing::warn!("a worker did not end in time");
+        }
         if let Some(log) = self.telemetry.access_log()
             && !log.flush(FLUSH).await
         {

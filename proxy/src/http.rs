@@ -1,6 +1,7 @@
 //! HTTP as both spines use it: server connections, bodies, what a request must look like, and
 //! what the proxy answers by itself.
 
+pub mod arrival;
 pub mod body;
 pub mod exchange;
 pub mod executor;

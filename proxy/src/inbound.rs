@@ -70,7 +70,7 @@ pub async fn serve_captured(
     };
     connection.original_destination = Some(destination);
     match lookup::find(&worker, &worker.config().active, Way::Inbound, destination) {
-        Match::Listener(found) => serve(worker, connection, found).await,
+        Match::Listener(found) => Box::pin(serve(worker, connection, found)).await,
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
             let passing =

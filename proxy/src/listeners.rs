@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use mesh_api::error::Rejection;
-use mesh_api::listener::{Bind, Listener};
+use mesh_api::listener::{Bind, GatewayProtocol, Listener, ListenerKind};
 use mesh_api::name::ResourceName;
 use mesh_api::snapshot::Snapshot;
 use mesh_api::version::Version;
@@ -71,6 +71,7 @@ impl Applier {
             .copied()
             .collect();
 
+        self.announce_refusals(&snapshot);
         self.live.publish(Arc::new(next));
         self.bound = wanted.into_keys().collect();
         if !opened.is_empty() {
@@ -87,6 +88,18 @@ impl Applier {
             .await;
         }
         Ok(())
+    }
+
+    /// Says which gateway ports will refuse everything from now on, and why.
+    fn announce_refusals(&self, snapshot: &Snapshot) {
+        let before = self.snapshot();
+        for listener in snapshot.listeners() {
+            if let ListenerKind::Gateway(GatewayProtocol::Refuse { reason }) = &listener.kind
+                && before.listener(&listener.name) != Some(listener)
+            {
+                tracing::warn!(listener = %listener.name.0, "every connection is refused: {reason}");
+            }
+        }
     }
 
     /// Binds every address that is wanted and not bound yet, or none.

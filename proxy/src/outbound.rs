@@ -138,7 +138,7 @@ pub async fn serve_captured(
     connection.original_destination = Some(destination);
     let found = lookup::find(&worker, &worker.config().active, Way::Outbound, destination);
     match (found, unmatched) {
-        (Match::Listener(found), _) => serve(worker, connection, found).await,
+        (Match::Listener(found), _) => Box::pin(serve(worker, connection, found)).await,
         (Match::OwnSocket, _) => refuse(&connection, &listener, "it would come back here"),
         (Match::Unmatched, UnmatchedTraffic::Passthrough) => {
             Box::pin(tcp::pass_through(

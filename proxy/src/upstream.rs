@@ -11,6 +11,7 @@ pub mod balancer;
 pub mod connect;
 pub mod dns;
 pub mod endpoint;
+mod late_answer;
 pub mod limits;
 pub mod pool;
 pub mod replay;

@@ -121,6 +121,15 @@ fn sigterm_stops_in_order() {
     };
     talk(&mut flow);
 
+    let dump = proxy.page(15000, "GET", "/config_dump").unwrap();
+    assert!(dump.contains("\"listener/inbound\""), "{dump}");
+    assert!(
+        proxy
+            .page(15000, "GET", "/clusters")
+            .unwrap()
+            .contains("inbound|9080||::")
+    );
+
     proxy.signal(Signal::SIGTERM);
     pause(300);
     // Not ready any more, but still there for those who do not know it yet.
@@ -148,7 +157,13 @@ fn a_second_signal_or_the_deadline_ends_it_all_the_same() {
     ] {
         let resources = vec![inbound(address, server, InboundProtocol::Tcp)];
         let data = Process::data(CaptureMode::Explicit, resources);
-        let mut proxy = Process::start(&[], "127.77.1.2", data, &options);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let to_log = format!(
+            "exec \"$0\" \"$@\" --access-log text > {}",
+            log.path().display()
+        );
+        let launcher = ["sh", "-c", &to_log];
+        let mut proxy = Process::start(&launcher, "127.77.1.2", data, &options);
         proxy.wait_ready();
         let _holds = std::net::TcpStream::connect(address).unwrap();
         pause(50);
@@ -164,6 +179,9 @@ fn a_second_signal_or_the_deadline_ends_it_all_the_same() {
             "{:?}",
             begun.elapsed()
         );
+        // What was cut is logged, too.
+        let lines = std::fs::read_to_string(log.path()).unwrap();
+        assert!(lines.contains("inbound|9080||"), "{lines:?}");
     }
 }
 

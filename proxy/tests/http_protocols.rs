@@ -409,6 +409,7 @@ async fn heads_without_bodies_and_early_answers_keep_the_connection_in_step() {
     let early = other
         .try_send(request("POST", SHOP, "/early", vec![b'z'; 64 << 10]))
         .await;
-    assert_eq!(early.unwrap().status, 413);
+    let early = early.unwrap();
+    assert_eq!(early.status, 413, "{early:?}");
     assert_eq!(shop.get("/").await.text(), "hello");
 }

@@ -257,9 +257,11 @@ async fn detected_bytes_go_to_the_tcp_routes() {
     let hello = client_hello("a.example");
     assert_eq!(ask(address, &hello).await.unwrap(), hello.len().to_string());
     // HTTP does not reach the TCP routes.
-    let answer = ask(address, b"GET / HTTP/1.1\r\nHost: nowhere\r\n\r\n")
-        .await
-        .unwrap();
+    let mut client = TcpStream::connect(address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: nowhere\r\nConnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
     assert_eq!(server.connections(), 2);
 }

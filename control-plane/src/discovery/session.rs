@@ -325,7 +325,10 @@ impl Session {
             return;
         };
         self.subscription.close_over(&desired);
-        if self.unsettled && self.ordinary.is_none() && !self.refusals.stuck {
+        // After a refusal, endpoints that the refused push would have introduced may be on their
+        // way alone. What refers to them waits until it is clear that they arrived.
+        let sure = !self.endpoints.as_ref().is_some_and(InFlight::introduces);
+        if self.unsettled && sure && self.ordinary.is_none() && !self.refusals.stuck {
             let change = self.difference(&desired);
             self.unsettled = false;
             let alone = change.is_endpoints_only() && self.endpoints.is_none();

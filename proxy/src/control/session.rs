@@ -183,7 +183,13 @@ impl Session {
                 version: entry.version.0,
             })
             .collect();
-        let names = self.own.iter().chain(&self.wanted).copied().map(text).collect();
+        let names = self
+            .own
+            .iter()
+            .chain(&self.wanted)
+            .copied()
+            .map(text)
+            .collect();
         message(proxy_message::Message::Hello(proto::Hello {
             workload: workload.to_string(),
             role: (*role).into(),

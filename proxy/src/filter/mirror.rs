@@ -92,7 +92,7 @@ async fn deliver(
         resend_safe: false,
     };
     let series = Rc::clone(cluster.series(&endpoint, options.grpc, &worker.telemetry));
-    let (code, flags) = match attempt(&target, &endpoint, request).await {
+    let (code, flags) = match attempt(&target, &endpoint, &mut Some(request)).await {
         Ok(mut sent) => {
             // Read to the end, so that the connection can be used again.
             while let Some(Ok(_frame)) = sent.response.body_mut().frame().await {}

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::UpstreamProtocol;
 
-use super::body::{Progress, ResponseBody, Source, Tail};
+use super::body::{ResponseBody, Source, Tail};
 use super::headers::{SERVICE_TIME, strip_response};
 use super::idle::InFlight;
 use super::respond::{LocalReply, reply};
@@ -62,9 +62,9 @@ pub struct Exchange {
 
 /// How an answer of the upstream goes on to the client.
 #[derive(Debug)]
-pub struct Onward {
+pub struct Onward<'a> {
     /// When everything must be over.
-    pub clock: Clock,
+    pub clock: &'a Clock,
     /// How long the upstream took for the head of its answer.
     pub took: Duration,
     /// The client's end of an upgrade it asked for.
@@ -143,7 +143,7 @@ impl Exchange {
     pub fn forward(
         mut self,
         sent: Sent,
-        onward: Onward,
+        onward: Onward<'_>,
         worker: &Worker,
         edit: impl FnOnce(&mut HeaderMap, SocketAddr),
     ) -> Response<ResponseBody> {
@@ -213,13 +213,9 @@ impl Exchange {
         record.finish();
     }
 
-    /// The client's body, counted; `None` if there is none.
-    pub fn source(&mut self, incoming: Incoming, clock: &Clock) -> Option<Source> {
-        if hyper::body::Body::is_end_stream(&incoming) {
-            return None;
-        }
-        let progress: Option<Rc<Progress>> = clock.progress();
-        Some(Source::new(incoming, self.record.request_meter(), progress))
+    /// The client's body, counted; the clock is told of its end.
+    pub fn source(&mut self, incoming: Incoming, clock: &Clock) -> Source {
+        Source::new(incoming, self.record.request_meter(), clock.progress())
     }
 }
 

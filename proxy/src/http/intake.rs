@@ -17,15 +17,12 @@ use crate::error::RequestFault;
 pub struct Intake {
     /// The authority as the client sent it.
     pub authority: HeaderValue,
-    /// What its headers say.
-    pub scan: Scan,
-    /// What the client wants to speak instead of HTTP.
-    pub upgrade: Option<HeaderValue>,
 }
 
 /// Checks a request and brings it into the form in which it is routed and forwarded: path and
-/// query as target, one Host header, no header of this hop.
-pub fn admit(parts: &mut Parts, scan: Scan) -> Result<Intake, RequestFault> {
+/// query as target, one Host header, no header of this hop. Also says what the client wants to
+/// speak instead of HTTP, if anything.
+pub fn admit(parts: &mut Parts, scan: Scan) -> Result<(Intake, Option<HeaderValue>), RequestFault> {
     check_method(parts)?;
     check_framing(parts, scan)?;
     let authority = single_authority(parts, scan)?;
@@ -34,11 +31,8 @@ pub fn admit(parts: &mut Parts, scan: Scan) -> Result<Intake, RequestFault> {
     }
     path::normalize_target(&mut parts.uri, parts.method == Method::OPTIONS)?;
     let upgrade = strip_request(&mut parts.headers, scan);
-    Ok(Intake {
-        authority,
-        scan,
-        upgrade: upgrade.filter(|_| parts.version == Version::HTTP_11),
-    })
+    let upgrade = upgrade.filter(|_| parts.version == Version::HTTP_11);
+    Ok((Intake { authority }, upgrade))
 }
 
 fn check_method(parts: &Parts) -> Result<(), RequestFault> {
@@ -129,7 +123,7 @@ mod tests {
     fn admitted(request: Request<()>) -> Result<(Parts, Intake), RequestFault> {
         let (mut parts, ()) = request.into_parts();
         let scan = Scan::of(&parts.headers);
-        let intake = admit(&mut parts, scan)?;
+        let (intake, _upgrade) = admit(&mut parts, scan)?;
         Ok((parts, intake))
     }
 

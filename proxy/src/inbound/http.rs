@@ -11,7 +11,6 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use http::{HeaderName, Request, Response};
 use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 use mesh_api::listener::{InboundListener, Listener, ListenerKind};
 use mesh_api::route::{RetryCondition, RetryPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,12 +18,11 @@ use tokio::time::Instant;
 
 use crate::config::{LocalCluster, SeriesPair, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
-use crate::http::body::{RequestBody, ResponseBody};
-use crate::http::exchange::deadline::Clock;
-use crate::http::exchange::{Client, Exchange, Onward, for_wire, record_malformed, speaks_http2};
-use crate::http::headers::{FORWARDED_PROTO, Scan};
+use crate::http::arrival::{Arrival, Sends};
+use crate::http::body::ResponseBody;
+use crate::http::exchange::{Client, record_malformed, speaks_http2};
+use crate::http::headers::FORWARDED_PROTO;
 use crate::http::idle::InFlight;
-use crate::http::intake::{Intake, admit};
 use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
@@ -91,52 +89,93 @@ where
 /// **The spine.** Permit, application, answer.
 async fn handle(
     entry: Rc<Entry>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let config = client.worker.config();
-    let scan = Scan::of(request.headers());
-    let upgrade = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, incoming) = request.into_parts();
     // The newest settings of this port; those it was accepted with say nothing about now.
     let listener = config.active.listener(&entry.listener.name);
     let inbound = listener.and_then(|listener| inbound_of(listener));
-    let series = entry.series(&config, inbound, scan.is_grpc());
-    let mut exchange = Exchange::begin(client, series, &parts, scan.is_grpc(), in_flight);
-    let intake = match admit(&mut parts, scan) {
-        Ok(intake) => intake,
-        Err(fault) => return exchange.fail(&fault.into()),
-    };
+    let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
+        entry.series(&config, inbound, grpc)
+    });
+    if let Err(fault) = arrival.admit() {
+        return arrival.fail(&fault.into());
+    }
     let Some(inbound) = inbound else {
-        return exchange.fail(&RoutingFault::ListenerGone.into());
+        return arrival.fail(&RoutingFault::ListenerGone.into());
     };
     let permit = match authorize(&config.active, inbound.policy.as_ref()) {
         Ok(permit) => permit,
-        Err(fault) => return exchange.fail(&fault.into()),
+        Err(fault) => return arrival.fail(&fault.into()),
     };
-    trace::ensure_request_id(&mut parts.headers, RequestIds::Keep);
-    if !scan.has_forwarded_proto() {
-        let http = HeaderValue::from_static("http");
-        parts.headers.insert(FORWARDED_PROTO, http);
-    }
-    parts.headers.remove(CLIENT_CERTIFICATE);
-    exchange.record.set_forwarded(&parts.headers);
+    prepare(&mut arrival);
     let cluster = config
         .active
         .inbound_cluster(&entry.listener.name)
         .and_then(|state| config.cluster_of(state, &client.worker.upstreams));
     let Some(cluster) = cluster else {
-        return exchange.fail(&UpstreamFault::NoCluster.into());
+        return arrival.fail(&UpstreamFault::NoCluster.into());
     };
-    exchange.record.set_cluster(&cluster.state().cluster().name);
-    let visit = Visit {
-        entry: &entry,
-        cluster: &cluster,
-        intake,
-        upgrade,
+    forward(permit, &entry, &cluster, arrival).await
+}
+
+/// Headers that every request gets.
+fn prepare(arrival: &mut Arrival) {
+    let headers = &mut arrival.parts.headers;
+    trace::ensure_request_id(headers, RequestIds::Keep);
+    if !arrival.scan.has_forwarded_proto() {
+        headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    }
+    headers.remove(CLIENT_CERTIFICATE);
+    arrival.exchange.record.set_forwarded(headers);
+}
+
+/// Forwards to the application; nobody without a permit can call this.
+async fn forward(
+    permit: Permit,
+    entry: &Entry,
+    cluster: &Rc<LocalCluster>,
+    mut arrival: Box<Arrival>,
+) -> Response<ResponseBody> {
+    permit.spend();
+    let client = &entry.client;
+    let settings = cluster.state().cluster();
+    arrival.exchange.record.set_cluster(&settings.name);
+    let http2 = speaks_http2(settings.protocol, client);
+    let clock = arrival.clock(None);
+    let mut slot = match arrival.request(http2, Sends::Once) {
+        Ok(request) => Some(request),
+        Err(fault) => return arrival.fail(&fault.into()),
     };
-    visit.forward(permit, exchange, parts, incoming).await
+    let delivery = Delivery {
+        target: Target {
+            worker: &client.worker,
+            cluster,
+            http2,
+            resend_safe: true,
+        },
+        choice: Choice {
+            original_destination: client.original_destination,
+            affinity: None,
+        },
+        policy: &entry.retry,
+        keep: false,
+        grpc: arrival.exchange.grpc,
+        count: false,
+    };
+    let log = AttemptLog::default();
+    let sent_at = Instant::now();
+    let delivered = deliver(&delivery, &mut slot, &log).await;
+    arrival.exchange.note(&log);
+    match delivered {
+        Ok(sent) => {
+            let timing = (&clock, sent_at.elapsed());
+            arrival.forward(sent, timing, &client.worker, |_headers, _remote| {})
+        }
+        Err(error) => arrival.fail(&error),
+    }
 }
 
 fn inbound_of(listener: &Listener) -> Option<&InboundListener> {
@@ -146,75 +185,6 @@ fn inbound_of(listener: &Listener) -> Option<&InboundListener> {
         | ListenerKind::OutboundCapture { .. }
         | ListenerKind::InboundCapture
         | ListenerKind::Gateway(_) => None,
-    }
-}
-
-/// A request that may go to the application.
-struct Visit<'a> {
-    entry: &'a Entry,
-    cluster: &'a Rc<LocalCluster>,
-    intake: Intake,
-    upgrade: Option<OnUpgrade>,
-}
-
-impl Visit<'_> {
-    /// Forwards to the application; nobody without a permit can call this.
-    async fn forward(
-        self,
-        permit: Permit,
-        mut exchange: Exchange,
-        mut parts: http::request::Parts,
-        incoming: Incoming,
-    ) -> Response<ResponseBody> {
-        permit.spend();
-        let client = &self.entry.client;
-        let http2 = speaks_http2(self.cluster.state().cluster().protocol, client);
-        let clock = Clock::Off;
-        let body = match exchange.source(incoming, &clock) {
-            None => RequestBody::Empty,
-            Some(source) => RequestBody::Stream(Box::new(source)),
-        };
-        if let Some(protocol) = self.intake.upgrade.as_ref().filter(|_| !http2) {
-            let connection = HeaderValue::from_static("upgrade");
-            parts.headers.insert(http::header::CONNECTION, connection);
-            parts
-                .headers
-                .insert(http::header::UPGRADE, protocol.clone());
-        }
-        if let Err(fault) = for_wire(&mut parts, http2) {
-            return exchange.fail(&fault.into());
-        }
-        let delivery = Delivery {
-            target: Target {
-                worker: &client.worker,
-                cluster: self.cluster,
-                http2,
-                resend_safe: true,
-            },
-            choice: Choice {
-                original_destination: client.original_destination,
-                affinity: None,
-            },
-            policy: &self.entry.retry,
-            keep: false,
-            grpc: exchange.grpc,
-            count: false,
-        };
-        let log = AttemptLog::default();
-        let sent_at = Instant::now();
-        let delivered = deliver(&delivery, Request::from_parts(parts, body), &log).await;
-        exchange.note(&log);
-        match delivered {
-            Ok(sent) => {
-                let onward = Onward {
-                    clock,
-                    took: sent_at.elapsed(),
-                    upgrade: self.upgrade.filter(|_| self.intake.upgrade.is_some()),
-                };
-                exchange.forward(sent, onward, &client.worker, |_headers, _remote| {})
-            }
-            Err(error) => exchange.fail(&error),
-        }
     }
 }
 

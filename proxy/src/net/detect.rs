@@ -140,7 +140,8 @@ pub struct Patience<'d> {
 pub struct Start<T> {
     /// Bytes taken from the socket, to be read again by whoever serves it.
     pub bytes: Bytes,
-    /// What they are; `None` if the client closed before sending any.
+    /// What they are; `None` if there are none and will be none: the client closed, or the
+    /// process drains.
     pub spoken: Option<T>,
     /// Whether patience ran out before the verdict.
     pub timed_out: bool,
@@ -179,65 +180,53 @@ async fn read_until<T>(
     silent: T,
     mut step: impl FnMut(&[u8]) -> Step<T>,
 ) -> io::Result<Start<T>> {
-    if !wait_for_first(stream, patience).await? {
-        return Ok(Start {
-            bytes: Bytes::new(),
-            spoken: Some(silent),
-            timed_out: true,
-        });
-    }
-    let mut buffer = BytesMut::with_capacity(FIRST_READ);
-    let mut so_far = None;
+    let start = |bytes: BytesMut, spoken, timed_out| Start {
+        bytes: bytes.freeze(),
+        spoken,
+        timed_out,
+    };
+    let mut buffer = match first_bytes(stream, patience).await? {
+        First::Bytes(buffer) => buffer,
+        First::Closed => return Ok(start(BytesMut::new(), None, false)),
+        First::TooLong => return Ok(start(BytesMut::new(), Some(silent), true)),
+        First::Draining => return Ok(start(BytesMut::new(), None, true)),
+    };
     let deadline = Instant::now() + patience.verdict;
     loop {
+        let so_far = match step(&buffer) {
+            Step::Decided(spoken) => return Ok(start(buffer, Some(spoken), false)),
+            Step::More(spoken) => spoken,
+        };
+        if buffer.len() >= MOST_BYTES {
+            return Ok(start(buffer, Some(so_far), false));
+        }
         if buffer.len() == buffer.capacity() {
             buffer.reserve(buffer.len());
         }
-        match stream.try_read_buf(&mut buffer) {
-            Ok(0) => {
-                // The client will send no more: what there is decides.
-                return Ok(Start {
-                    bytes: buffer.freeze(),
-                    spoken: so_far,
-                    timed_out: false,
-                });
+        match timeout_at(deadline, read_more(stream, &mut buffer)).await {
+            // The client will send no more: what there is decides.
+            Ok(Ok(0)) => return Ok(start(buffer, Some(so_far), false)),
+            Ok(read) => {
+                read?;
             }
-            Ok(_) => match step(&buffer) {
-                Step::Decided(spoken) => {
-                    return Ok(Start {
-                        bytes: buffer.freeze(),
-                        spoken: Some(spoken),
-                        timed_out: false,
-                    });
-                }
-                Step::More(spoken) => so_far = Some(spoken),
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error),
-        }
-        if buffer.len() >= MOST_BYTES {
-            return Ok(Start {
-                bytes: buffer.freeze(),
-                spoken: so_far,
-                timed_out: false,
-            });
-        }
-        match timeout_at(deadline, stream.readable()).await {
-            Ok(ready) => ready?,
-            Err(_elapsed) => {
-                let spoken = Some(so_far.unwrap_or(silent));
-                return Ok(Start {
-                    bytes: buffer.freeze(),
-                    spoken,
-                    timed_out: true,
-                });
-            }
+            Err(_elapsed) => return Ok(start(buffer, Some(so_far), true)),
         }
     }
 }
 
-/// Whether there was something to read in time.
-async fn wait_for_first(stream: &TcpStream, patience: Patience<'_>) -> io::Result<bool> {
+/// How waiting for the first bytes ended.
+enum First {
+    /// Here they are.
+    Bytes(BytesMut),
+    /// The client closed without any.
+    Closed,
+    /// It took too long.
+    TooLong,
+    /// The process drains, and there are still none.
+    Draining,
+}
+
+async fn first_bytes(stream: &TcpStream, patience: Patience<'_>) -> io::Result<First> {
     let too_long = async {
         match patience.first_byte {
             None => std::future::pending().await,
@@ -248,11 +237,34 @@ async fn wait_for_first(stream: &TcpStream, patience: Patience<'_>) -> io::Resul
         patience.drain.triggered().await;
         tokio::time::sleep(DRAIN_GRACE).await;
     };
+    let reading = async {
+        loop {
+            stream.readable().await?;
+            let mut buffer = BytesMut::with_capacity(FIRST_READ);
+            match stream.try_read_buf(&mut buffer) {
+                Ok(0) => return Ok(First::Closed),
+                Ok(_) => return Ok(First::Bytes(buffer)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
     tokio::select! {
         biased;
-        ready = stream.readable() => ready.map(|()| true),
-        () = too_long => Ok(false),
-        () = draining => Ok(false),
+        first = reading => first,
+        () = too_long => Ok(First::TooLong),
+        () = draining => Ok(First::Draining),
+    }
+}
+
+/// Appends what comes next; 0 at the end.
+async fn read_more(stream: &TcpStream, buffer: &mut BytesMut) -> io::Result<usize> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read_buf(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
     }
 }
 

@@ -19,18 +19,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::{ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
+use crate::http::arrival::Arrival;
 use crate::http::body::ResponseBody;
-use crate::http::exchange::{Client, Exchange, record_malformed};
-use crate::http::headers::Scan;
+use crate::http::exchange::{Client, record_malformed};
 use crate::http::idle::InFlight;
-use crate::http::intake::admit;
 use crate::http::respond::LocalReply;
 use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::{Downstream, ResponseFlag};
 use crate::worker::Worker;
-use forward::Passage;
-use route::{Found, Lookup};
+use route::Lookup;
 
 /// What all requests of one outbound or gateway connection share.
 #[derive(Debug)]
@@ -97,85 +95,78 @@ pub async fn serve<IO>(
 /// it ends with.
 async fn handle(
     entry: Rc<Entry>,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let config = client.worker.config();
-    let scan = Scan::of(request.headers());
-    let upgrade = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
-    let (mut parts, incoming) = request.into_parts();
-    let series = config.unrouted(scan.is_grpc(), &client.worker.telemetry);
-    let mut exchange =
-        Exchange::begin(client, Rc::clone(series), &parts, scan.is_grpc(), in_flight);
-
-    let intake = match admit(&mut parts, scan) {
+    let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
+        Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
+    });
+    let intake = match arrival.admit() {
         Ok(intake) => intake,
-        Err(fault) => return exchange.fail(&fault.into()),
+        Err(fault) => return arrival.fail(&fault.into()),
     };
-    prepare::headers(&entry, &mut parts.headers, scan);
-    exchange.record.set_forwarded(&parts.headers);
-    let origin = route::origin(&entry, &intake, &parts);
+    prepare::headers(&entry, &mut arrival);
     if route::goes_to_https(&entry, &intake) {
-        return exchange.answer(redirect::to_https(origin));
+        let elsewhere = redirect::to_https(route::origin(&entry, &intake, &arrival.parts));
+        return arrival.answer(elsewhere, |_headers| {});
     }
 
-    let found = match route::find(&entry, &config, &intake, &parts) {
-        Lookup::Rule(found) => found,
+    let (routes, rule) = match route::find(&entry, &config, &intake, &arrival.parts) {
+        Lookup::Rule(routes, rule) => (routes, rule),
         Lookup::Passthrough => {
-            let passage = Passage::new(&entry, &config, intake, upgrade);
-            return passage.through(exchange, parts, incoming).await;
+            return Box::pin(forward::through(&entry, &config, arrival)).await;
         }
         Lookup::Nothing(fault, service) => {
-            route::blame(&mut exchange, &entry, &config, service);
-            return exchange.fail(&fault.into());
+            route::blame(&mut arrival, &entry, &config, service);
+            return arrival.fail(&fault.into());
         }
     };
-    let Found { routes, rule } = found;
-    exchange.record.set_route(&rule.rule().name);
+    arrival.exchange.record.set_route(&rule.rule().name);
 
-    let allowed = match route::cross_origin(rule, &parts, scan) {
+    let allowed = match route::cross_origin(rule, &arrival) {
         Ok(allowed) => allowed,
         Err(reply) => {
-            route::blame(&mut exchange, &entry, &config, routes.service());
-            return exchange.answer(*reply);
+            route::blame(&mut arrival, &entry, &config, routes.service());
+            return arrival.answer(*reply, |_headers| {});
         }
     };
     if let Some(fault) = &rule.rule().fault
-        && let Some(reply) = inject(fault, &mut exchange).await
+        && let Some(reply) = Box::pin(inject(fault, &mut arrival)).await
     {
-        route::blame(&mut exchange, &entry, &config, routes.service());
-        return exchange.answer(reply);
+        route::blame(&mut arrival, &entry, &config, routes.service());
+        return arrival.answer(reply, |_headers| {});
     }
 
     let reply = match &rule.rule().action {
         RouteAction::Forward(forward) => {
-            let passage = Passage::new(&entry, &config, intake, upgrade);
-            return passage
-                .forward(rule, forward, allowed, exchange, (parts, incoming))
-                .await;
+            return forward::by_rule(&entry, &config, (rule, forward), allowed, arrival).await;
         }
-        RouteAction::Redirect(redirect) => redirect::reply(redirect, origin),
+        RouteAction::Redirect(redirect) => {
+            redirect::reply(redirect, route::origin(&entry, &intake, &arrival.parts))
+        }
         RouteAction::Respond(respond) => LocalReply::new(respond.status, respond.body.clone()),
         RouteAction::Fail(failure) => {
-            route::blame(&mut exchange, &entry, &config, routes.service());
+            route::blame(&mut arrival, &entry, &config, routes.service());
             let refused = RoutingFault::Refused(failure.clone());
-            return exchange.fail(&ProxyError::Routing(refused));
+            return arrival.fail(&ProxyError::Routing(refused));
         }
     };
-    exchange.record.set_details("direct_response");
-    route::blame(&mut exchange, &entry, &config, routes.service());
-    homeward::answer(exchange, rule, reply, &entry, allowed)
+    arrival.exchange.record.set_details("direct_response");
+    route::blame(&mut arrival, &entry, &config, routes.service());
+    homeward::answer(arrival, rule, reply, &entry, allowed)
 }
 
 /// Delays the request, and answers it, if its rule says so.
-async fn inject(fault: &mesh_api::route::Fault, exchange: &mut Exchange) -> Option<LocalReply> {
+async fn inject(fault: &mesh_api::route::Fault, arrival: &mut Arrival) -> Option<LocalReply> {
     if let Some(delay) = fault::delay(fault) {
-        exchange.record.flag(ResponseFlag::DelayInjected);
+        arrival.exchange.record.flag(ResponseFlag::DelayInjected);
         tokio::time::sleep(delay).await;
     }
     let reply = fault::abort(fault)?;
-    exchange.record.flag(ResponseFlag::FaultInjected);
-    exchange.record.set_details("fault_filter_abort");
+    let record = &mut arrival.exchange.record;
+    record.flag(ResponseFlag::FaultInjected);
+    record.set_details("fault_filter_abort");
     Some(reply)
 }

@@ -59,50 +59,47 @@ pub struct Sent {
 pub struct Failed {
     /// Why.
     pub error: ProxyError,
-    /// The request, if nothing of it was sent.
-    pub unsent: Option<Request<RequestBody>>,
     /// The connection it was sent over, if there was one.
     pub over: Option<(SocketAddr, Option<SocketAddr>)>,
 }
 
 impl Failed {
-    fn before(error: impl Into<ProxyError>, request: Request<RequestBody>) -> Box<Self> {
-        Box::new(Self {
+    pub(crate) fn before(error: impl Into<ProxyError>) -> Self {
+        Self {
             error: error.into(),
-            unsent: Some(request),
             over: None,
-        })
+        }
     }
 }
 
-/// Sends the request to `endpoint` and waits for the head of the answer.
+/// Sends the request in `slot` to `endpoint` and waits for the head of the answer. The request
+/// is back in the slot afterwards if, and only if, nothing of it was sent.
+///
+/// The slot, rather than the request itself, is handed down so that the future of a request does
+/// not hold room for it at every level.
 pub async fn attempt(
     target: &Target<'_>,
     endpoint: &LocalEndpoint,
-    mut request: Request<RequestBody>,
-) -> Result<Sent, Box<Failed>> {
+    slot: &mut Option<Request<RequestBody>>,
+) -> Result<Sent, Failed> {
     let state = target.cluster.state();
-    let permit = match state.shared().request(&state.cluster().limits) {
-        Ok(permit) => permit,
-        Err(limit) => return Err(Failed::before(UpstreamFault::Overflow(limit), request)),
-    };
+    let permit = state
+        .shared()
+        .request(&state.cluster().limits)
+        .map_err(|limit| Failed::before(UpstreamFault::Overflow(limit)))?;
     let busy = endpoint.pool().busy();
     let active = target.cluster.pools().activate(target.worker.id);
     let mut stale = 0;
     loop {
-        let connection = match acquire(target, endpoint).await {
-            Ok(connection) => connection,
-            Err(fault) => return Err(Failed::before(fault, request)),
-        };
+        let connection = acquire(target, endpoint).await.map_err(Failed::before)?;
         let reused = is_reused(&connection);
-        let spare = if target.resend_safe {
-            spare(&connection, &request)
-        } else {
-            None
-        };
-        match send(connection, request).await {
+        let spare = target
+            .resend_safe
+            .then(|| spare(&connection, slot.as_ref()));
+        let over = addresses(&connection);
+        match send(connection, slot).await {
             Ok((response, connection)) => {
-                let (remote, local) = addresses(&connection);
+                let (remote, local) = over;
                 return Ok(Sent {
                     response,
                     lease: UpstreamLease {
@@ -115,19 +112,18 @@ pub async fn attempt(
                     local,
                 });
             }
-            Err(mut failed) => {
-                let again = failed.unsent.take().filter(|_| reused);
-                let closed = matches!(
-                    failed.error,
-                    ProxyError::Upstream(UpstreamFault::Closed { .. })
-                );
+            Err(error) => {
                 stale += 1;
-                match again.or_else(|| spare.filter(|_| closed)) {
-                    Some(unsent) if stale < MAX_STALE => request = unsent,
-                    unsent => {
-                        failed.unsent = unsent;
-                        return Err(failed);
-                    }
+                let over = Some(over);
+                if !reused || stale >= MAX_STALE {
+                    return Err(Failed { error, over });
+                }
+                let closed = matches!(error, ProxyError::Upstream(UpstreamFault::Closed { .. }));
+                if slot.is_none() && closed {
+                    *slot = spare.flatten();
+                }
+                if slot.is_none() {
+                    return Err(Failed { error, over });
                 }
             }
         }
@@ -138,9 +134,9 @@ pub async fn attempt(
 /// may be closing.
 fn spare(
     connection: &LeasedConnection,
-    request: &Request<RequestBody>,
+    request: Option<&Request<RequestBody>>,
 ) -> Option<Request<RequestBody>> {
-    let LeasedConnection::Http1(lease) = connection else {
+    let (LeasedConnection::Http1(lease), Some(request)) = (connection, request) else {
         return None;
     };
     let may_close = lease.idle_for.is_some_and(|idle| idle > STALE_AFTER);
@@ -205,7 +201,8 @@ async fn acquire(
         }
         let alone = dial.pool.is_unconnected();
         match shared.connection(limits, alone, &mut counted) {
-            Ok(permit) => return open(&dial, target.http2, permit).await,
+            // Rare, and large: in a box of its own.
+            Ok(permit) => return Box::pin(open(&dial, target.http2, permit)).await,
             Err(Limit::Connections | Limit::Pending | Limit::Requests | Limit::Retries) => {
                 dial.pools.freed().await;
                 if let Some(ready) = take(&dial, target.http2) {
@@ -260,27 +257,29 @@ async fn open(
 /// Sends over one connection.
 async fn send(
     connection: LeasedConnection,
-    request: Request<RequestBody>,
-) -> Result<(Response<Incoming>, LeasedConnection), Box<Failed>> {
-    let over = addresses(&connection);
+    slot: &mut Option<Request<RequestBody>>,
+) -> Result<(Response<Incoming>, LeasedConnection), ProxyError> {
+    let Some(request) = slot.take() else {
+        return Err(UpstreamFault::Closed { unsent: false }.into());
+    };
     match connection {
         LeasedConnection::Http1(mut lease) => {
-            let sent = lease.connection.sender.try_send_request(request).await;
-            match sent {
+            let sending = lease.connection.sender.try_send_request(request);
+            match sending.await {
                 Ok(response) => Ok((response, LeasedConnection::Http1(lease))),
-                Err(error) => Err(failed(error, over)),
+                Err(error) => Err(failed(error, slot)),
             }
         }
         LeasedConnection::Http2(stream) => {
-            let sent = stream.sender().try_send_request(request).await;
-            match sent {
+            let sending = stream.sender().try_send_request(request);
+            match sending.await {
                 Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
                 Err(error) => {
-                    let failed = failed(error, over);
-                    if !is_reset(&failed.error) {
+                    let error = failed(error, slot);
+                    if !is_reset(&error) {
                         stream.condemn();
                     }
-                    Err(failed)
+                    Err(error)
                 }
             }
         }
@@ -294,16 +293,13 @@ fn is_reset(error: &ProxyError) -> bool {
     )
 }
 
+/// Puts the request back if it comes back, and says what went wrong.
 fn failed(
     mut error: TrySendError<Request<RequestBody>>,
-    over: (SocketAddr, Option<SocketAddr>),
-) -> Box<Failed> {
-    let unsent = error.take_message();
-    Box::new(Failed {
-        error: classify(&error.into_error(), unsent.is_some()),
-        unsent,
-        over: Some(over),
-    })
+    slot: &mut Option<Request<RequestBody>>,
+) -> ProxyError {
+    *slot = error.take_message();
+    classify(&error.into_error(), slot.is_some())
 }
 
 /// What a failure of hyper's client means.

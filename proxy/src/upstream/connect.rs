@@ -11,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::late_answer::LateAnswer;
 use super::pool::{ClusterPools, EndpointPool, Http1Connection, Http2Connection, OpenConnection};
 use super::{EndpointState, Permit, Upstreams};
 use crate::error::{ConnectFault, UpstreamFault};
@@ -109,7 +110,7 @@ impl Dial<'_> {
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
-            .handshake(TokioIo::new(stream))
+            .handshake(LateAnswer::new(TokioIo::new(stream)))
             .await
             .map_err(|_cause| ConnectFault::Handshake)?;
         tokio::task::spawn_local(async move {

@@ -208,3 +208,45 @@ impl ClusterShared {
         self.retries.load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(limit: Option<u32>) -> ConnectionLimits {
+        ConnectionLimits {
+            max_connections: limit,
+            max_pending_requests: limit,
+            max_requests: limit,
+            ..ConnectionLimits::default()
+        }
+    }
+
+    #[test]
+    fn permits_are_counted_and_given_back() {
+        let shared = Arc::new(ClusterShared::default());
+        let two = limits(Some(2));
+        let first = shared.request(&two).unwrap();
+        let _second = shared.request(&two).unwrap();
+        assert_eq!(shared.request(&two).unwrap_err(), Limit::Requests);
+        assert_eq!(shared.events.request_overflow.load(Ordering::Relaxed), 1);
+        drop(first);
+        assert!(shared.request(&two).unwrap().is_some());
+        assert!(shared.pending(&limits(None)).unwrap().is_none());
+        assert_eq!(shared.waiting(), 0);
+    }
+
+    #[test]
+    fn a_worker_without_a_connection_may_always_open_one() {
+        let shared = Arc::new(ClusterShared::default());
+        let one = limits(Some(1));
+        let _first = shared.connection(&one, false, &mut false).unwrap();
+        let mut counted = false;
+        for _ in 0..3 {
+            assert!(shared.connection(&one, false, &mut counted).is_err());
+        }
+        assert_eq!(shared.events.connection_overflow.load(Ordering::Relaxed), 1);
+        let _alone = shared.connection(&one, true, &mut counted).unwrap();
+        assert_eq!(shared.connections(), 2);
+    }
+}

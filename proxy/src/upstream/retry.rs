@@ -80,19 +80,15 @@ impl Kept {
     }
 }
 
-/// Delivers a request: one try, and more if the policy says so.
+/// Delivers the request in `slot`: one try, and more if the policy says so.
 pub async fn deliver(
     delivery: &Delivery<'_>,
-    mut request: Request<RequestBody>,
+    slot: &mut Option<Request<RequestBody>>,
     log: &AttemptLog,
 ) -> Result<Sent, ProxyError> {
     let policy = delivery.policy;
-    let kept = if delivery.keep {
-        Kept::of(&request)
-    } else {
-        None
-    };
-    let mut tried: SmallVec<[Rc<LocalEndpoint>; 4]> = SmallVec::new();
+    let kept = slot.as_ref().filter(|_| delivery.keep).and_then(Kept::of);
+    let mut tried: SmallVec<[Rc<LocalEndpoint>; 2]> = SmallVec::new();
     let mut permit: Option<Permit> = None;
     for retry in 0_u32.. {
         let avoid = if policy.ignore_previous_hosts {
@@ -102,84 +98,75 @@ pub async fn deliver(
         };
         let endpoint = balancer::pick(delivery.target.cluster, delivery.choice, avoid)?;
         *log.endpoint.borrow_mut() = Some(Rc::clone(&endpoint));
-        if delivery.count {
-            request
-                .headers_mut()
-                .insert(ATTEMPT_COUNT, attempt_number(retry + 1));
+        if let Some(request) = slot.as_mut().filter(|_| delivery.count) {
+            let number = attempt_number(retry + 1);
+            request.headers_mut().insert(ATTEMPT_COUNT, number);
         }
-        let result = one_try(delivery, &endpoint, request).await;
+        let result = one_try(delivery, &endpoint, slot).await;
         log.over.set(match &result {
             Ok(sent) => Some((sent.remote, sent.local)),
             Err(failed) => failed.over,
         });
-        if !wants_retry(delivery, &result) {
-            return result.map_err(|failed| failed.error);
-        }
-        if retry >= policy.attempts {
-            log.flag.set(Some(ResponseFlag::RetriesExhausted));
-            return result.map_err(|failed| failed.error);
-        }
         // The former retry is over when the next one is decided on.
         drop(permit.take());
-        let (next, given_up) = match next_request(kept.as_ref(), result) {
-            Ok(next) => next,
-            Err(result) => return result.map_err(|failed| failed.error),
-        };
-        let state = delivery.target.cluster.state();
-        match state.shared().retry(state.cluster()) {
-            Ok(granted) => permit = Some(granted),
-            Err(_limit) => {
-                log.flag.set(Some(ResponseFlag::Overflow));
-                return given_up.map_err(|failed| failed.error);
-            }
+        match next_try(delivery, retry, slot, kept.as_ref(), log, &result) {
+            None => return result.map_err(|failed| failed.error),
+            Some(granted) => permit = Some(granted),
         }
         // Closes the stream of an answer that nobody will read.
-        drop(given_up);
+        drop(result);
         tried.push(endpoint);
-        request = next;
         wait(policy, retry + 1).await;
     }
     Err(UpstreamFault::NoEndpoint.into())
 }
 
-type Try = Result<Sent, Box<Failed>>;
+type Try = Result<Sent, Failed>;
 
-/// The request for the next try and the result that it replaces, or the result if there is no
-/// second try of this request.
-#[expect(
-    clippy::result_large_err,
-    reason = "the answer of a try is passed on as it is"
-)]
-fn next_request(kept: Option<&Kept>, mut result: Try) -> Result<(Request<RequestBody>, Try), Try> {
-    let unsent = match &mut result {
-        Ok(_) => None,
-        Err(failed) => failed.unsent.take(),
-    };
-    match unsent.or_else(|| kept.and_then(Kept::again)) {
-        Some(next) => Ok((next, result)),
-        None => Err(result),
+/// The right to try again, with the request for it in the slot; `None` if this result is the
+/// last word.
+fn next_try(
+    delivery: &Delivery<'_>,
+    retry: u32,
+    slot: &mut Option<Request<RequestBody>>,
+    kept: Option<&Kept>,
+    log: &AttemptLog,
+    result: &Try,
+) -> Option<Permit> {
+    if !wants_retry(delivery, result) {
+        return None;
     }
+    if retry >= delivery.policy.attempts {
+        log.flag.set(Some(ResponseFlag::RetriesExhausted));
+        return None;
+    }
+    if slot.is_none() {
+        *slot = Some(kept?.again()?);
+    }
+    let state = delivery.target.cluster.state();
+    let granted = state.shared().retry(state.cluster()).ok();
+    if granted.is_none() {
+        log.flag.set(Some(ResponseFlag::Overflow));
+    }
+    granted
 }
 
 async fn one_try(
     delivery: &Delivery<'_>,
     endpoint: &LocalEndpoint,
-    request: Request<RequestBody>,
+    slot: &mut Option<Request<RequestBody>>,
 ) -> Try {
-    let sending = attempt(&delivery.target, endpoint, request);
     let Some(limit) = delivery.policy.per_try_timeout else {
-        return sending.await;
+        return attempt(&delivery.target, endpoint, slot).await;
     };
+    // Rare enough for a box of its own.
+    let sending = Box::pin(attempt(&delivery.target, endpoint, slot));
     match tokio::time::timeout(limit, sending).await {
         Ok(result) => result,
         Err(_elapsed) => {
             let events = &delivery.target.cluster.state().shared().events;
             events.timeouts.fetch_add(1, Ordering::Relaxed);
-            Err(Box::new(Failed {
-                error: UpstreamFault::TryTimeout.into(),
-                unsent: None,
-                over: None,
-            }))
+            Err(Failed::before(UpstreamFault::TryTimeout))
         }
     }
 }

@@ -60,3 +60,61 @@ const fn mix(value: u64) -> u64 {
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     value ^ (value >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use mesh_api::endpoint::{Endpoint, EndpointAddress, Health};
+    use mesh_api::workload::{Labels, Locality, Peer};
+
+    use super::*;
+
+    fn endpoint(port: u16, weight: u32) -> Arc<EndpointState> {
+        Arc::new(EndpointState::new(Arc::new(Endpoint {
+            address: EndpointAddress::Socket(SocketAddr::from(([127, 0, 0, 1], port))),
+            labels: Labels::default(),
+            weight,
+            health: Health::Healthy,
+            locality: Locality::default(),
+            network: "".into(),
+            mesh_tls: false,
+            peer: Peer::default(),
+        })))
+    }
+
+    #[test]
+    fn keys_stay_where_they_are_when_an_endpoint_leaves() {
+        let all: Vec<(u32, Arc<EndpointState>)> =
+            (0_u32..).zip((1..=5).map(|port| endpoint(port, 1))).collect();
+        let ring = |skip: Option<u32>| {
+            let kept = all.iter().filter(|(place, _)| Some(*place) != skip);
+            Ring::new(kept.map(|(place, endpoint)| (*place, endpoint)), 1024)
+        };
+        let (whole, less) = (ring(None), ring(Some(2)));
+        let mut shares = [0_u32; 5];
+        for number in 0_u32..5_000 {
+            let key = hash(&number.to_be_bytes());
+            let place = whole.from(key).next().unwrap();
+            shares[place as usize] += 1;
+            if place != 2 {
+                assert_eq!(less.from(key).next(), Some(place));
+            }
+            // The rest of the walk meets the others.
+            let met: std::collections::BTreeSet<u32> = whole.from(key).collect();
+            assert_eq!(met.len(), 5);
+        }
+        assert!(shares.iter().all(|share| (600..1_500).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn weights_are_shares_of_the_ring_and_an_empty_ring_has_nobody() {
+        let heavy = [(0, endpoint(1, 3)), (1, endpoint(2, 1))];
+        let ring = Ring::new(heavy.iter().map(|(place, one)| (*place, one)), 4096);
+        let hits = (0_u32..4_000).filter(|number| {
+            ring.from(hash(&number.to_be_bytes())).next() == Some(0)
+        });
+        assert!((2_700..3_300).contains(&hits.count()));
+        assert_eq!(Ring::new(std::iter::empty(), 1024).from(7).next(), None);
+    }
+}

@@ -198,13 +198,14 @@ mod tests {
     /// speaks on does not carry the HTTP server it may never need.
     #[test]
     fn connections_that_say_nothing_are_small() {
-        for (what, size, limit) in [
-            ("a task", size(serve), 1280),
-            ("outbound", size(outbound::serve), 1024),
-            ("inbound", size(inbound::serve), 1024),
-            ("gateway", size(gateway::serve), 1024),
-        ] {
-            assert!(size <= limit, "{what}: {size} bytes, more than {limit}");
+        let sizes = [
+            ("a task", size(serve), 1664),
+            ("outbound", size(outbound::serve), 1536),
+            ("inbound", size(inbound::serve), 1280),
+            ("gateway", size(gateway::serve), 1280),
+        ];
+        for (what, size, limit) in sizes {
+            assert!(size <= limit, "{what}: {size} bytes of {limit}; {sizes:?}");
         }
     }
 }

@@ -44,6 +44,11 @@ impl InFlight {
         self.set.get(name).copied()
     }
 
+    /// Whether the proxy may lack something altogether if it refuses this push.
+    pub(super) fn introduces(&self) -> bool {
+        self.before.values().any(Option::is_none)
+    }
+
     /// Everything the push carried.
     pub(super) fn all_carried(&self) -> impl Iterator<Item = (&ResourceName, Version)> {
         self.set.iter().map(|(name, version)| (name, *version))

@@ -31,6 +31,7 @@ const END_HEADERS: u8 = 4;
 pub(super) fn attacks(random: &mut Random) -> Vec<Attack> {
     let mut attacks = garbage(random);
     attacks.extend(illegal());
+    attacks.extend(misplaced());
     attacks.extend(bad_headers());
     attacks.extend(floods());
     attacks
@@ -112,8 +113,16 @@ fn illegal() -> Vec<Attack> {
         ),
         close(
             "a window of zero",
-            &[settings.clone(), frame(WINDOW_UPDATE, 0, 0, &[0; 4])],
+            &[settings, frame(WINDOW_UPDATE, 0, 0, &[0; 4])],
         ),
+    ]
+}
+
+/// Frames of requests that must not be where they are.
+fn misplaced() -> Vec<Attack> {
+    let close = |name, frames: &[Vec<u8>]| attack(name, Expect::Close, frames);
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    vec![
         close(
             "PUSH_PROMISE from a client",
             &[

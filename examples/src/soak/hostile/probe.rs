@@ -183,8 +183,7 @@ async fn answer(
             Ok(Ok(count)) => {
                 seen.extend_from_slice(buffer.get(..count).unwrap_or_default());
                 let settled = match (expect, reading(&seen)) {
-                    (_, None) => false,
-                    (Expect::Close, Some(Outcome::Streamed)) => false,
+                    (_, None) | (Expect::Close, Some(Outcome::Streamed)) => false,
                     // Only the end of the connection, or a second answer, settles it.
                     (Expect::LastAnswer, Some(answered)) => !answered.is_single(),
                     (_, Some(_)) => true,

@@ -146,7 +146,7 @@ impl Proxy {
         let readiness = Readiness::new();
         let gate = readiness.gate("config");
         let settings = ClientSettings {
-            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            address: Ipv4Addr::LOCALHOST.into(),
             control_plane: format!("http://{address}"),
             identity: Identity {
                 workload: "shop/backend".parse().unwrap(),
@@ -303,7 +303,7 @@ async fn an_address_that_is_none_is_an_error() {
     let (recorder, _applied) = mpsc::unbounded_channel();
     let (_want, wanted) = mpsc::channel(1);
     let settings = ClientSettings {
-        address: std::net::Ipv4Addr::LOCALHOST.into(),
+        address: Ipv4Addr::LOCALHOST.into(),
         control_plane: "not a url".to_owned(),
         identity: Identity {
             workload: "shop/backend".parse().unwrap(),

@@ -41,18 +41,21 @@ impl Clock {
     }
 
     /// The result of `work`, or `None` if the deadline passes first.
-    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    ///
+    /// Takes the work by reference: it is large, and would otherwise be in this future again.
+    pub async fn within<T>(&self, work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         match self {
             Self::Off => Some(work.await),
             Self::At(deadline) => tokio::time::timeout_at(*deadline, work).await.ok(),
             Self::After(progress, limit) => {
+                let late = async {
+                    let received = progress.received().await;
+                    tokio::time::sleep_until(received + *limit).await;
+                };
                 tokio::select! {
                     biased;
                     done = work => Some(done),
-                    () = async {
-                        let received = progress.received().await;
-                        tokio::time::sleep_until(received + *limit).await;
-                    } => None,
+                    () = late => None,
                 }
             }
         }

@@ -10,8 +10,8 @@ use mesh_api::route::HeaderEdits;
 use super::Entry;
 use crate::config::RouteRule;
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
+use crate::http::arrival::Arrival;
 use crate::http::body::ResponseBody;
-use crate::http::exchange::Exchange;
 use crate::http::respond::LocalReply;
 
 /// What is done to the answer on its way back.
@@ -64,7 +64,7 @@ impl Homeward<'_> {
 
 /// Answers by the rule itself; its response edits hold for that, too.
 pub(super) fn answer(
-    exchange: Exchange,
+    arrival: Box<Arrival>,
     rule: &RouteRule,
     reply: LocalReply,
     entry: &Entry,
@@ -78,5 +78,5 @@ pub(super) fn answer(
         origin,
         cookie: None,
     };
-    exchange.answer_with(reply, |headers| homeward.edit(entry, None, None, headers))
+    arrival.answer(reply, |headers| homeward.edit(entry, None, None, headers))
 }

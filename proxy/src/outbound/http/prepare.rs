@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use http::header::{HeaderMap, HeaderValue};
 
 use super::Entry;
-use crate::http::headers::{
-    EXTERNAL_ADDRESS, FORWARDED_FOR, FORWARDED_PROTO, Scan, strip_internal,
-};
+use crate::http::arrival::Arrival;
+use crate::http::headers::{EXTERNAL_ADDRESS, FORWARDED_FOR, FORWARDED_PROTO, strip_internal};
 use crate::telemetry::trace::{self, RequestIds};
 
 /// A sidecar believes its application; a gateway believes nobody.
-pub(super) fn headers(entry: &Entry, headers: &mut HeaderMap, scan: Scan) {
+pub(super) fn headers(entry: &Entry, arrival: &mut Arrival) {
+    let (headers, scan) = (&mut arrival.parts.headers, arrival.scan);
     if entry.gateway {
         if scan.has_internal() {
             strip_internal(headers);
@@ -28,6 +28,7 @@ pub(super) fn headers(entry: &Entry, headers: &mut HeaderMap, scan: Scan) {
     if scan.has_trace() {
         trace::propagate(headers);
     }
+    arrival.exchange.record.set_forwarded(headers);
 }
 
 /// Adds the client to those the request says it came by.

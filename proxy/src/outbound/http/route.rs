@@ -14,22 +14,16 @@ use crate::config::{HostRoutes, RouteRule, WorkerConfig};
 use crate::error::RoutingFault;
 use crate::filter::cors::Verdict;
 use crate::filter::redirect::Origin;
-use crate::http::exchange::Exchange;
-use crate::http::headers::{FORWARDED_PROTO, Scan};
+use crate::http::arrival::Arrival;
+use crate::http::headers::FORWARDED_PROTO;
 use crate::http::intake::Intake;
 use crate::http::respond::LocalReply;
 use crate::telemetry::{Protocol, Service};
 
-/// A rule and the virtual host it is in.
-pub(super) struct Found<'c> {
-    pub(super) routes: &'c Arc<HostRoutes>,
-    pub(super) rule: &'c RouteRule,
-}
-
 /// What was found for a request.
 pub(super) enum Lookup<'c> {
-    /// A rule.
-    Rule(Found<'c>),
+    /// A rule, and the virtual host it is in.
+    Rule(&'c Arc<HostRoutes>, &'c RouteRule),
     /// Nothing; the mesh lets it go where it was going.
     Passthrough,
     /// Nothing, and why; perhaps the service that was meant.
@@ -63,7 +57,7 @@ pub(super) fn find<'c>(
         headers: &parts.headers,
     };
     match routes.find(&view) {
-        Some(rule) => Lookup::Rule(Found { routes, rule }),
+        Some(rule) => Lookup::Rule(routes, rule),
         None => Lookup::Nothing(RoutingFault::NoRule, routes.service()),
     }
 }
@@ -102,36 +96,35 @@ pub(super) fn goes_to_https(entry: &Entry, intake: &Intake) -> bool {
 
 /// Counts a request that reaches no endpoint for the service it meant.
 pub(super) fn blame(
-    exchange: &mut Exchange,
+    arrival: &mut Arrival,
     entry: &Entry,
     config: &Rc<WorkerConfig>,
     service: Option<&Arc<ServiceIdentity>>,
 ) {
     let Some(service) = service else { return };
-    let protocol = if exchange.grpc {
+    let protocol = if arrival.exchange.grpc {
         Protocol::Grpc
     } else {
         Protocol::Http
     };
     let key = config.outbound_key(Service::Known(Arc::clone(service)), protocol);
     let series = entry.client.worker.telemetry.series(&key);
-    exchange.record.set_series(series);
+    arrival.exchange.record.set_series(series);
 }
 
 /// What the rule's cross-origin policy says: the origin that may read the response, or the
 /// answer to a preflight.
 pub(super) fn cross_origin(
     rule: &RouteRule,
-    parts: &Parts,
-    scan: Scan,
+    arrival: &Arrival,
 ) -> Result<Option<HeaderValue>, Box<LocalReply>> {
     let (Some(answers), Some(cors)) = (&rule.cors, &rule.rule().cors) else {
         return Ok(None);
     };
-    if !scan.has_origin() {
+    if !arrival.scan.has_origin() {
         return Ok(None);
     }
-    match answers.judge(cors, &parts.method, &parts.headers) {
+    match answers.judge(cors, &arrival.parts.method, &arrival.parts.headers) {
         Verdict::Pass => Ok(None),
         Verdict::Allow(origin) => Ok(Some(origin)),
         Verdict::Answer(reply) => Err(reply),

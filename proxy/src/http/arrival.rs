@@ -1,0 +1,158 @@
+//! A request from its arrival until it is handed to the upstream.
+//!
+//! It is kept in one box that the phases pass on: a request's head is large, and a future that
+//! held it at every level of its calls would be many times as large.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+
+use super::body::{RequestBody, ResponseBody, Source};
+use super::exchange::deadline::Clock;
+use super::exchange::{Client, Exchange, Onward, for_wire};
+use super::headers::Scan;
+use super::idle::InFlight;
+use super::intake::{self, Intake};
+use super::respond::LocalReply;
+use crate::error::{ProxyError, RequestFault};
+use crate::telemetry::RequestSeries;
+use crate::upstream::attempt::Sent;
+use crate::upstream::replay::Replay;
+use crate::worker::Worker;
+
+/// A request that has arrived.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What is recorded about it.
+    pub exchange: Exchange,
+    /// Its head.
+    pub parts: Parts,
+    /// What its headers say.
+    pub scan: Scan,
+    body: Option<Source>,
+    incoming: Option<Incoming>,
+    upgrade: Option<OnUpgrade>,
+    protocol: Option<HeaderValue>,
+}
+
+/// How often a request may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sends {
+    /// Once, unless it comes back unsent.
+    Once,
+    /// Perhaps again: its body is kept.
+    Again,
+}
+
+impl Arrival {
+    /// Takes a request as it arrived; `series` counts it until a better one is known, and is
+    /// told whether the request is gRPC.
+    pub fn begin(
+        client: &Client,
+        mut request: Request<Incoming>,
+        in_flight: InFlight,
+        series: impl FnOnce(bool) -> Rc<RequestSeries>,
+    ) -> Box<Self> {
+        let scan = Scan::of(request.headers());
+        let upgrade = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
+        let (parts, incoming) = request.into_parts();
+        let grpc = scan.is_grpc();
+        Box::new(Self {
+            exchange: Exchange::begin(client, series(grpc), &parts, grpc, in_flight),
+            parts,
+            scan,
+            body: None,
+            incoming: Some(incoming),
+            upgrade,
+            protocol: None,
+        })
+    }
+
+    /// Checks the request and brings its head into the form that is routed and forwarded.
+    pub fn admit(&mut self) -> Result<Intake, RequestFault> {
+        let (intake, protocol) = intake::admit(&mut self.parts, self.scan)?;
+        self.protocol = protocol;
+        Ok(intake)
+    }
+
+    /// Answers for an error.
+    pub fn fail(self: Box<Self>, error: &ProxyError) -> Response<ResponseBody> {
+        self.exchange.fail(error)
+    }
+
+    /// Answers without the upstream; `edit` has the last word about the headers.
+    pub fn answer(
+        self: Box<Self>,
+        reply: LocalReply,
+        edit: impl FnOnce(&mut HeaderMap),
+    ) -> Response<ResponseBody> {
+        self.exchange.answer_with(reply, edit)
+    }
+
+    /// The request's clock; it starts to run when the body, if there is one, was received.
+    pub fn clock(&mut self, limit: Option<Duration>) -> Clock {
+        let incoming = self.incoming.take();
+        let with_body = incoming.filter(|body| !hyper::body::Body::is_end_stream(body));
+        let started = self.exchange.record.started();
+        let clock = Clock::new(limit, started, with_body.is_some());
+        self.body = with_body.map(|incoming| self.exchange.source(incoming, &clock));
+        clock
+    }
+
+    /// The client's body, if there is one; once the clock was asked for.
+    pub fn source(&mut self) -> Option<&mut Source> {
+        self.body.as_mut()
+    }
+
+    /// The request as the upstream gets it. The head stays behind empty.
+    pub fn request(
+        &mut self,
+        http2: bool,
+        sends: Sends,
+    ) -> Result<Request<RequestBody>, RequestFault> {
+        if let Some(protocol) = self.protocol.as_ref().filter(|_| !http2) {
+            let connection = HeaderValue::from_static("upgrade");
+            let headers = &mut self.parts.headers;
+            headers.insert(header::CONNECTION, connection);
+            headers.insert(header::UPGRADE, protocol.clone());
+        }
+        for_wire(&mut self.parts, http2)?;
+        let mut request = Request::new(match self.body.take() {
+            None => RequestBody::Empty,
+            Some(source) if sends == Sends::Again => RequestBody::Replay(Replay::new(source)),
+            Some(source) => RequestBody::Stream(Box::new(source)),
+        });
+        *request.method_mut() = std::mem::take(&mut self.parts.method);
+        *request.uri_mut() = std::mem::take(&mut self.parts.uri);
+        *request.headers_mut() = std::mem::take(&mut self.parts.headers);
+        *request.version_mut() = self.parts.version;
+        Ok(request)
+    }
+
+    /// Passes the upstream's answer on; `edit` has the last word about the headers.
+    pub fn forward(
+        self: Box<Self>,
+        sent: Sent,
+        (clock, took): (&Clock, Duration),
+        worker: &Worker,
+        edit: impl FnOnce(&mut HeaderMap, std::net::SocketAddr),
+    ) -> Response<ResponseBody> {
+        let Self {
+            exchange,
+            upgrade,
+            protocol,
+            ..
+        } = *self;
+        let onward = Onward {
+            clock,
+            took,
+            upgrade: upgrade.filter(|_| protocol.is_some()),
+        };
+        exchange.forward(sent, onward, worker, edit)
+    }
+}
