@@ -8,16 +8,16 @@
 //! - [`meta`]: what every object has: a key and an age
 //! - [`model`]: [`model::World`], everything the mesh was told, indexed
 
-pub mod analyze;
-pub mod compile;
-pub mod crd;
-pub mod meta;
-pub mod model;
 pub mod admin;
+pub mod analyze;
 pub mod app;
 pub mod args;
+pub mod compile;
+pub mod crd;
 pub mod discovery;
+pub mod meta;
 pub mod metrics;
+pub mod model;
 pub mod push;
 pub mod source;
 

@@ -49,6 +49,8 @@ pub enum Command {
         session: SessionId,
         /// Who it is.
         who: ProxyIdentity,
+        /// The workloads it wants beside its configuration.
+        workloads: BTreeSet<WorkloadName>,
         /// Where its newest desired state goes.
         slot: watch::Sender<Desired>,
     },
@@ -169,11 +171,16 @@ impl PushLoop {
 
     fn take_command(&mut self, command: Command) {
         match command {
-            Command::Connected { session, who, slot } => {
+            Command::Connected {
+                session,
+                who,
+                workloads,
+                slot,
+            } => {
                 let proxy = Proxy {
                     who,
                     slot,
-                    wanted: BTreeSet::new(),
+                    wanted: workloads,
                 };
                 self.proxies.insert(session, proxy);
                 self.push_to(session, Instant::now(), "connect");

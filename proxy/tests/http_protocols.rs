@@ -10,6 +10,9 @@ mod mesh;
 #[cfg(test)]
 #[path = "support/servers.rs"]
 mod servers;
+#[cfg(test)]
+#[path = "support/shop.rs"]
+mod shop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use http_support::{
-    Client, SHOP, Shop, Upstream, always, cluster, endpoints, fetch, forward, get, inbound, plain,
-    raw, request, routes,
-};
+use http_support::{Client, Upstream, fetch, get, plain, request};
 use mesh::{TestProxy, free_address, listener};
 use mesh_api::cluster::UpstreamProtocol;
 use mesh_api::listener::{GatewayProtocol, ListenerKind};
@@ -30,10 +30,9 @@ use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::resource::Resource;
 use mesh_api::route::Domain;
 use mesh_api::units::Port;
+use shop::{SHOP, Shop, always, cluster, endpoints, forward, inbound, routes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-
-const QUIET: Duration = Duration::from_millis(500);
 
 async fn shop_speaking(protocol: UpstreamProtocol, upstream: &Upstream) -> Shop {
     let mut cluster = cluster(SHOP);
@@ -200,90 +199,6 @@ async fn an_upgrade_tunnels_after_the_upstream_agreed_and_not_before() {
     stream.read_to_string(&mut rest).await.unwrap();
     assert_eq!(rest, "more");
     shop.counted(101, "-").await;
-}
-
-#[tokio::test]
-async fn ambiguous_and_forbidden_requests_never_reach_the_upstream() {
-    let upstream = Upstream::named("one").await;
-    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
-    for (sent, status) in [
-        ("GET / HTTP/1.1\r\n\r\n", "400"),
-        (
-            "GET / HTTP/1.1\r\nhost: shop.test\r\nhost: shop.test\r\n\r\n",
-            "400",
-        ),
-        ("GET / HTTP/1.1\r\nhost: a@shop.test\r\n\r\n", "400"),
-        ("GET / HTTP/1.0\r\nhost: shop.test\r\n\r\n", "426"),
-        ("TRACE / HTTP/1.1\r\nhost: shop.test\r\n\r\n", "405"),
-        (
-            "CONNECT shop.test:80 HTTP/1.1\r\nhost: shop.test:80\r\n\r\n",
-            "404",
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: shop.test\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab",
-            "400",
-        ),
-        (
-            "POST / HTTP/1.1\r\nhost: shop.test\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-            "400",
-        ),
-        ("NOT HTTP\r\n\r\n", "400"),
-    ] {
-        let answer = raw(shop.address, sent.as_bytes(), QUIET).await;
-        let code = answer.split(' ').nth(1).unwrap_or_default();
-        assert_eq!(code, status, "{sent:?}: {answer}");
-    }
-    let many = format!(
-        "GET / HTTP/1.1\r\nhost: shop.test\r\n{}\r\n",
-        "x-a: b\r\n".repeat(101)
-    );
-    assert!(
-        raw(shop.address, many.as_bytes(), QUIET)
-            .await
-            .contains(" 431 ")
-    );
-    let large = format!(
-        "GET / HTTP/1.1\r\nhost: shop.test\r\nx: {}\r\n\r\n",
-        "y".repeat(70_000)
-    );
-    assert!(
-        raw(shop.address, large.as_bytes(), QUIET)
-            .await
-            .contains(" 431 ")
-    );
-    assert_eq!(upstream.requests(), 0);
-    shop.counted(400, "DPE").await;
-    shop.counted(431, "DPE").await;
-    // Both lengths: read as chunked, and sent on with one length only.
-    let both = "POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 50\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n0\r\n\r\n";
-    let answer = raw(shop.address, both.as_bytes(), QUIET).await;
-    assert!(!answer.contains("saw-content-length: 50"), "{answer}");
-}
-
-#[tokio::test]
-async fn any_bytes_are_survived() {
-    let upstream = Upstream::named("one").await;
-    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
-    let mut seed = 0x1234_5678_u64;
-    let mut random = move || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        seed.to_be_bytes()[1]
-    };
-    for round in 0..60 {
-        let mut bytes: Vec<u8> = (0..400).map(|_| random()).collect();
-        if round % 3 == 1 {
-            bytes.splice(0..0, *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        }
-        if round % 3 == 2 {
-            bytes.splice(0..0, *b"GET / HTTP/1.1\r\nhost: shop.test\r\n");
-        }
-        drop(raw(shop.address, &bytes, Duration::from_millis(30)).await);
-    }
-    assert_eq!(shop.get("/").await.text(), "one");
 }
 
 #[tokio::test]

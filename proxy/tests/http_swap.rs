@@ -6,16 +6,20 @@ mod http_support;
 #[cfg(test)]
 #[path = "support/mesh.rs"]
 mod mesh;
+#[cfg(test)]
+#[path = "support/shop.rs"]
+mod shop;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
-use http_support::{Client, SHOP, Shop, Upstream, always, labelled, routes, subset, weighted};
+use http_support::{Client, Upstream};
 use mesh_api::resource::Resource;
 use mesh_api::route::filter::HeaderEdit;
 use mesh_api::route::{HeaderEdits, HeaderOps, HeaderText};
+use shop::{SHOP, Shop, always, labelled, routes, subset, weighted};
 
 #[cfg(test)]
 fn set(name: &'static str, value: &str) -> HeaderOps {
@@ -46,7 +50,7 @@ fn version(number: usize, v1: &Upstream, v2: &Upstream) -> Vec<Resource> {
 #[tokio::test]
 async fn every_response_agrees_with_exactly_one_version() {
     let (v1, v2) = (Upstream::named("v1").await, Upstream::named("v2").await);
-    let mut shop = Shop::with(http_support::cluster(SHOP), &[], Vec::new()).await;
+    let mut shop = Shop::with(shop::cluster(SHOP), &[], Vec::new()).await;
     shop.apply(version(0, &v1, &v2)).await;
     let stop = Arc::new(AtomicBool::new(false));
     let served = Arc::new(AtomicUsize::new(0));

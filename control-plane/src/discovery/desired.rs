@@ -17,8 +17,11 @@ impl DesiredState {
     /// The state that holds these resources.
     pub fn new(resources: impl IntoIterator<Item = (ResourceName, Encoded)>) -> Self {
         let resources: BTreeMap<_, _> = resources.into_iter().collect();
-        let version =
-            SnapshotVersion::of(resources.iter().map(|(name, encoded)| (name, encoded.version)));
+        let version = SnapshotVersion::of(
+            resources
+                .iter()
+                .map(|(name, encoded)| (name, encoded.version)),
+        );
         Self { resources, version }
     }
 
@@ -31,7 +34,9 @@ impl DesiredState {
         let mut changed = newer
             .into_iter()
             .filter(|(name, encoded)| {
-                self.resources.get(name).is_none_or(|old| old.version != encoded.version)
+                self.resources
+                    .get(name)
+                    .is_none_or(|old| old.version != encoded.version)
             })
             .peekable();
         changed.peek()?;

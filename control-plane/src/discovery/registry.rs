@@ -123,7 +123,11 @@ impl Registry {
     /// A proxy introduced itself.
     pub fn connect(&self, who: ProxyIdentity, now: Instant) -> SessionId {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let connected = Connected { who, since: now, status: SessionStatus::default() };
+        let connected = Connected {
+            who,
+            since: now,
+            status: SessionStatus::default(),
+        };
         let mut sessions = self.sessions.lock();
         sessions.insert(session, connected);
         publish_count(&sessions);
@@ -147,8 +151,10 @@ impl Registry {
     /// Every connected proxy, ordered by name.
     pub fn report(&self, now: Instant) -> Vec<ProxyReport> {
         let sessions = self.sessions.lock();
-        let mut reports: Vec<ProxyReport> =
-            sessions.values().map(|connected| connected.report(now)).collect();
+        let mut reports: Vec<ProxyReport> = sessions
+            .values()
+            .map(|connected| connected.report(now))
+            .collect();
         reports.sort_by(|a, b| a.proxy.cmp(&b.proxy));
         reports
     }
@@ -157,7 +163,9 @@ impl Registry {
     /// `Some(None)` if it has no configuration yet.
     pub fn desired_of(&self, workload: &WorkloadId) -> Option<Option<Arc<DesiredState>>> {
         let sessions = self.sessions.lock();
-        let newest = sessions.values().rfind(|connected| connected.who.workload == *workload)?;
+        let newest = sessions
+            .values()
+            .rfind(|connected| connected.who.workload == *workload)?;
         Some(newest.status.desired.clone())
     }
 }
@@ -180,7 +188,10 @@ impl Connected {
             connected_seconds: now.saturating_duration_since(self.since).as_secs(),
             state: status.state(),
             waiting: status.waiting.clone(),
-            desired_version: status.desired.as_ref().map(|state| state.version().to_string()),
+            desired_version: status
+                .desired
+                .as_ref()
+                .map(|state| state.version().to_string()),
             pushes: status.pushes,
             resources_sent: status.resources_sent,
             removals_sent: status.removals_sent,

@@ -1,11 +1,12 @@
 //! One proxy's stream, from Hello to its end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::error::Rejection;
+use mesh_api::name::WorkloadName;
 use mesh_api::proto::{ProxyMessage, ServerMessage, server_message};
 use mesh_api::version::SnapshotVersion;
 use tokio::sync::{mpsc, watch};
@@ -21,7 +22,7 @@ use crate::push::{Command, Desired};
 /// A stream that has not said Hello by then is closed.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How often a proxy is offered again what it refused: its reason may be gone.
-const RETRY_REFUSED: Duration = Duration::from_secs(30);
+const RETRY_REFUSED: Duration = Duration::from_mins(1);
 /// States whose acknowledgement is still awaited, remembered for the convergence metric.
 const AWAITED: usize = 8;
 
@@ -136,13 +137,26 @@ impl ProxyStream {
     }
 
     async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), Ended> {
+        // What Hello asks for belongs to the first desired state already.
+        let asked_for = outputs.iter().find_map(|output| match output {
+            Output::WantedWorkloads(workloads) => Some(workloads.clone()),
+            Output::Send(_) | Output::Hello(_) | Output::Acked { .. } | Output::Refused(_) => None,
+        });
+        let mut introduced = false;
         for output in outputs {
             match output {
                 Output::Send(message) => self.send(message).await?,
-                Output::Hello(introduction) => self.introduce(introduction).await?,
+                Output::Hello(introduction) => {
+                    introduced = true;
+                    let workloads = asked_for.clone().unwrap_or_default();
+                    self.introduce(introduction, workloads).await?;
+                }
                 Output::WantedWorkloads(workloads) => {
-                    if let Some(known) = &self.known {
-                        let command = Command::Wanted { session: known.id, workloads };
+                    if let Some(known) = self.known.as_ref().filter(|_| !introduced) {
+                        let command = Command::Wanted {
+                            session: known.id,
+                            workloads,
+                        };
                         self.commands.send(command).await.or(Err(Ended))?;
                     }
                 }
@@ -176,8 +190,17 @@ impl ProxyStream {
         self.outgoing.send(Ok(message)).await.or(Err(Ended))
     }
 
-    async fn introduce(&mut self, introduction: Introduction) -> Result<(), Ended> {
-        let Introduction { workload, role, capture, software } = introduction;
+    async fn introduce(
+        &mut self,
+        introduction: Introduction,
+        workloads: BTreeSet<WorkloadName>,
+    ) -> Result<(), Ended> {
+        let Introduction {
+            workload,
+            role,
+            capture,
+            software,
+        } = introduction;
         let name: Arc<str> = workload.to_string().into();
         let who = ProxyIdentity {
             workload,
@@ -196,7 +219,12 @@ impl ProxyStream {
         let (slot, desired) = watch::channel(Desired::Starting);
         tracing::info!(proxy = &*name, address = ?self.address, ?role, "proxy connected");
         self.known = Some(Known { id, name, desired });
-        let command = Command::Connected { session: id, who, slot };
+        let command = Command::Connected {
+            session: id,
+            who,
+            workloads,
+            slot,
+        };
         self.commands.send(command).await.or(Err(Ended))
     }
 
@@ -248,7 +276,9 @@ impl ProxyStream {
     }
 
     fn name(&self) -> &str {
-        self.known.as_ref().map_or("(not introduced)", |known| &known.name)
+        self.known
+            .as_ref()
+            .map_or("(not introduced)", |known| &known.name)
     }
 
     fn report(&self, change: impl FnOnce(&mut registry::SessionStatus)) {
@@ -260,7 +290,9 @@ impl ProxyStream {
 
 /// The newest desired state, once there is one that has not been seen.
 async fn newest(known: &mut Option<Known>) -> Desired {
-    let Some(known) = known else { return std::future::pending().await };
+    let Some(known) = known else {
+        return std::future::pending().await;
+    };
     match known.desired.changed().await {
         Ok(()) => known.desired.borrow_and_update().clone(),
         // The push loop has ended; the process is about to.
@@ -278,4 +310,3 @@ impl From<&Rejection> for Refused {
         }
     }
 }
-

@@ -144,7 +144,10 @@ fn what_did_not_change_is_kept_and_counts_survive() {
     assert!(Arc::ptr_eq(&of(&first, None), &of(&same, None)));
     // Only the cluster that has the changed endpoint is built again.
     assert!(!Arc::ptr_eq(&of(&same, None), &of(&changed, None)));
-    assert!(Arc::ptr_eq(&of(&same, Some("v1")), &of(&changed, Some("v1"))));
+    assert!(Arc::ptr_eq(
+        &of(&same, Some("v1")),
+        &of(&changed, Some("v1"))
+    ));
     let (before, after) = (of(&same, None), of(&changed, None));
     assert!(Arc::ptr_eq(before.shared(), after.shared()));
     assert_eq!(before.id(), after.id());
@@ -244,7 +247,11 @@ fn an_authority_without_a_port_finds_its_only_table() {
     let by_port = RouteSelection::ByAuthorityPort;
     assert!(config.virtual_host(&by_port, "one.test", None).is_some());
     assert!(config.virtual_host(&by_port, "two.test", None).is_none());
-    assert!(config.virtual_host(&by_port, "one.test", Some(80)).is_none());
+    assert!(
+        config
+            .virtual_host(&by_port, "one.test", Some(80))
+            .is_none()
+    );
 }
 
 #[test]

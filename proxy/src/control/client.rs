@@ -26,7 +26,8 @@ use super::status::{ControlStatus, Source};
 use super::{Apply, ClientSettings};
 
 /// The first and the longest step of the back-off between attempts.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(5));
+/// The longest is short, because a control plane that is back should be noticed within 2 s.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
 /// How long opening a connection, and then a stream, may take.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// A silent connection is asked this often whether it is alive, and has as long to answer: one
@@ -35,7 +36,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A control plane that does not read for this long is as good as gone.
 const SEND_LIMIT: Duration = Duration::from_secs(15);
 /// A stream that lived this long was a success, even if nothing was said on it.
-const SETTLED: Duration = Duration::from_secs(1);
+const SETTLED: Duration = Duration::from_millis(250);
 /// How long a starting proxy waits for the control plane before it takes the last good
 /// configuration.
 const FALLBACK_AFTER: Duration = Duration::from_secs(1);

@@ -154,13 +154,31 @@ impl ClusterShared {
         })
     }
 
-    /// The right to try again: `maxRetries`, and always the budget.
-    pub fn retry(self: &Arc<Self>, cluster: &Cluster) -> Result<Permit, Limit> {
-        let share = u64::from(self.active()) * u64::from(cluster.retry_budget.percent.value());
-        let budget = u32::try_from(share / 1_000_000)
-            .unwrap_or(u32::MAX)
-            .max(cluster.retry_budget.min_concurrency);
-        // Whichever is smaller; the budget is always on.
+    /// The right to try again: `maxRetries`, and for what may have reached an application always
+    /// the budget.
+    ///
+    /// A retry of what provably was not sent gives no application more to do than its clients
+    /// ask for, so it needs no budget and no count: else one dead endpoint of two, which fails at once and so
+    /// looks idle to the balancer, would exhaust it, and most requests would fail in sight of a
+    /// healthy endpoint.
+    pub fn retry(
+        self: &Arc<Self>,
+        cluster: &Cluster,
+        unsent: bool,
+    ) -> Result<Option<Permit>, Limit> {
+        if unsent && cluster.limits.max_retries.is_none() {
+            self.events.retries.fetch_add(1, Ordering::Relaxed);
+            return Ok(None);
+        }
+        let budget = if unsent {
+            u32::MAX
+        } else {
+            let percent = u64::from(cluster.retry_budget.percent.value());
+            u32::try_from(u64::from(self.active()) * percent / 1_000_000)
+                .unwrap_or(u32::MAX)
+                .max(cluster.retry_budget.min_concurrency)
+        };
+        // Whichever is smaller.
         let limit = cluster
             .limits
             .max_retries
@@ -170,7 +188,7 @@ impl ClusterShared {
             return Err(Limit::Retries);
         };
         self.events.retries.fetch_add(1, Ordering::Relaxed);
-        Ok(permit)
+        Ok(Some(permit))
     }
 
     /// Counts a request of this worker as active.

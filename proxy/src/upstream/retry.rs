@@ -110,8 +110,8 @@ pub async fn deliver(
         // The former retry is over when the next one is decided on.
         drop(permit.take());
         match next_try(delivery, retry, slot, kept.as_ref(), log, &result) {
-            None => return result.map_err(|failed| failed.error),
-            Some(granted) => permit = Some(granted),
+            Next::Stop => return result.map_err(|failed| failed.error),
+            Next::Again(granted) => permit = granted,
         }
         // Closes the stream of an answer that nobody will read.
         drop(result);
@@ -123,8 +123,15 @@ pub async fn deliver(
 
 type Try = Result<Sent, Failed>;
 
-/// The right to try again, with the request for it in the slot; `None` if this result is the
-/// last word.
+/// What follows a try.
+enum Next {
+    /// Its result is the last word.
+    Stop,
+    /// Another one, with the request for it in the slot.
+    Again(Option<Permit>),
+}
+
+/// Whether there is another try.
 fn next_try(
     delivery: &Delivery<'_>,
     retry: u32,
@@ -132,23 +139,36 @@ fn next_try(
     kept: Option<&Kept>,
     log: &AttemptLog,
     result: &Try,
-) -> Option<Permit> {
+) -> Next {
     if !wants_retry(delivery, result) {
-        return None;
+        return Next::Stop;
     }
     if retry >= delivery.policy.attempts {
         log.flag.set(Some(ResponseFlag::RetriesExhausted));
-        return None;
+        return Next::Stop;
     }
     if slot.is_none() {
-        *slot = Some(kept?.again()?);
+        let Some(again) = kept.and_then(Kept::again) else {
+            return Next::Stop;
+        };
+        *slot = Some(again);
     }
     let state = delivery.target.cluster.state();
-    let granted = state.shared().retry(state.cluster()).ok();
-    if granted.is_none() {
+    let Ok(permit) = state.shared().retry(state.cluster(), is_unsent(result)) else {
         log.flag.set(Some(ResponseFlag::Overflow));
-    }
-    granted
+        return Next::Stop;
+    };
+    Next::Again(permit)
+}
+
+/// Whether no application can have seen the request.
+fn is_unsent(result: &Try) -> bool {
+    result
+        .as_ref()
+        .is_err_and(|failed| match failed.error.retry_class() {
+            RetryClass::ConnectFailure | RetryClass::Unsent | RetryClass::RefusedStream => true,
+            RetryClass::Never | RetryClass::Reset => false,
+        })
 }
 
 async fn one_try(

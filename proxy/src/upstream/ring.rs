@@ -26,9 +26,16 @@ impl Ring {
         let weight = |endpoint: &EndpointState| u64::from(endpoint.endpoint().weight.max(1));
         let total: u64 = endpoints.iter().map(|(_, one)| weight(one)).sum();
         let size = minimum.clamp(1, MAX_ENTRIES);
+        // A power of two per unit of weight: it seldom changes when an endpoint comes or goes, so
+        // that those that stay keep their points.
+        let per_unit = size.div_ceil(total.max(1)).next_power_of_two();
         let mut points = Vec::new();
         for (place, endpoint) in endpoints {
-            let share = (size * weight(endpoint)).div_ceil(total.max(1)).max(1);
+            let share = if total <= size {
+                weight(endpoint) * per_unit
+            } else {
+                (size * weight(endpoint)).div_ceil(total.max(1)).max(1)
+            };
             let seed = hash(endpoint.text().as_bytes());
             points.extend((0..share).map(|copy| (mix(seed ^ mix(copy)), place)));
         }
@@ -85,8 +92,9 @@ mod tests {
 
     #[test]
     fn keys_stay_where_they_are_when_an_endpoint_leaves() {
-        let all: Vec<(u32, Arc<EndpointState>)> =
-            (0_u32..).zip((1..=5).map(|port| endpoint(port, 1))).collect();
+        let all: Vec<(u32, Arc<EndpointState>)> = (0_u32..)
+            .zip((1..=5).map(|port| endpoint(port, 1)))
+            .collect();
         let ring = |skip: Option<u32>| {
             let kept = all.iter().filter(|(place, _)| Some(*place) != skip);
             Ring::new(kept.map(|(place, endpoint)| (*place, endpoint)), 1024)
@@ -104,16 +112,18 @@ mod tests {
             let met: std::collections::BTreeSet<u32> = whole.from(key).collect();
             assert_eq!(met.len(), 5);
         }
-        assert!(shares.iter().all(|share| (600..1_500).contains(share)), "{shares:?}");
+        assert!(
+            shares.iter().all(|share| (600..1_500).contains(share)),
+            "{shares:?}"
+        );
     }
 
     #[test]
     fn weights_are_shares_of_the_ring_and_an_empty_ring_has_nobody() {
         let heavy = [(0, endpoint(1, 3)), (1, endpoint(2, 1))];
         let ring = Ring::new(heavy.iter().map(|(place, one)| (*place, one)), 4096);
-        let hits = (0_u32..4_000).filter(|number| {
-            ring.from(hash(&number.to_be_bytes())).next() == Some(0)
-        });
+        let hits = (0_u32..4_000)
+            .filter(|number| ring.from(hash(&number.to_be_bytes())).next() == Some(0));
         assert!((2_700..3_300).contains(&hits.count()));
         assert_eq!(Ring::new(std::iter::empty(), 1024).from(7).next(), None);
     }
