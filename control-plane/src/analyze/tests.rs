@@ -1,3 +1,5 @@
+//! What is found about a world no proxy is connected to.
+
 use super::*;
 use crate::testing::world;
 

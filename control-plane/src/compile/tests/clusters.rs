@@ -1,3 +1,5 @@
+//! DestinationRules: joined, overlaid, selected, and what becomes of their settings.
+
 use super::*;
 
 use std::time::Duration;

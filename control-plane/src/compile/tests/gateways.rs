@@ -1,3 +1,5 @@
+//! Gateways: which ports, which hosts, which virtual services.
+
 use super::*;
 
 use mesh_api::listener::{Bind, GatewayProtocol, ListenerKind};

@@ -1,3 +1,5 @@
+//! Hosts: short names, wildcards, aliases, and who answers for what.
+
 use super::*;
 
 use mesh_api::listener::{Bind, ListenerKind, OutboundProtocol};

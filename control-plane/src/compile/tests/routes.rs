@@ -1,3 +1,5 @@
+//! Routes: merging, matches, retries, weights, and references that do not resolve.
+
 use super::*;
 
 use mesh_api::route::{RetryPolicy, UriRewrite};

@@ -1,3 +1,5 @@
+//! What asks for protection is refused, never left open.
+
 use super::*;
 
 use mesh_api::listener::{InboundTarget, ListenerKind};

@@ -54,7 +54,7 @@ impl Router {
 
     /// Answers GET (and HEAD) at every path that begins with `path`.
     #[must_use]
-    pub fn get_under<F, R>(self, path: &str, help: &'static str, respond: F) -> Self
+    pub fn subtree<F, R>(self, path: &str, help: &'static str, respond: F) -> Self
     where
         F: Fn(AdminRequest) -> R + Send + Sync + 'static,
         R: Future<Output = AdminResponse> + Send + 'static,
@@ -74,7 +74,7 @@ impl Router {
 
     /// Answers POST at every path that begins with `path`.
     #[must_use]
-    pub fn post_under<F, R>(self, path: &str, help: &'static str, respond: F) -> Self
+    pub fn post_subtree<F, R>(self, path: &str, help: &'static str, respond: F) -> Self
     where
         F: Fn(AdminRequest) -> R + Send + Sync + 'static,
         R: Future<Output = AdminResponse> + Send + 'static,

@@ -20,7 +20,7 @@ fn router() -> Router {
                 }
             },
         )
-        .get_under(
+        .subtree(
             "/debug/",
             "anything else",
             |request: AdminRequest| async move { AdminResponse::text(request.path()) },
