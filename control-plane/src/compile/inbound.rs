@@ -276,7 +276,7 @@ impl<'a> Inbound<'a> {
                     object: &sidecar.key,
                     field,
                 };
-                return limits(&mut self.parts.report, Some(&block));
+                return limits(Some(&block));
             }
         }
         match service {
@@ -297,7 +297,7 @@ impl<'a> Inbound<'a> {
         let mut unheard = Report::default();
         let rule = join(&RuleIndex::of(self.world), &client, service, &mut unheard);
         let policy = rule.policy(port.number, None);
-        limits(&mut unheard, policy.connection_pool.as_ref())
+        limits(policy.connection_pool.as_ref())
     }
 
     fn report_no_ingress(&mut self) {

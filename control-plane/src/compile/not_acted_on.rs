@@ -12,8 +12,8 @@ pub(crate) enum Feature {
     OutlierErrorCodes,
     /// `consecutiveErrors`, deprecated
     ConsecutiveErrors,
-    /// `loadBalancer.consistentHash`
-    ConsistentHash,
+    /// `loadBalancer.consistentHash.maglev`
+    Maglev,
     /// `loadBalancer.warmup`
     Warmup,
     /// `loadBalancer.localityLbSetting`
@@ -24,8 +24,6 @@ pub(crate) enum Feature {
     Tunnel,
     /// `proxyProtocol`
     ProxyProtocol,
-    /// `connectionPool.tcp.maxConnectionDuration`
-    MaxConnectionDuration,
     /// `retryBudget.budgetInterval`
     BudgetInterval,
     /// `retries.retryRemoteLocalities`
@@ -57,14 +55,10 @@ impl Feature {
             }
             Self::OutlierErrorCodes => "every 5xx counts as an error",
             Self::ConsecutiveErrors => "it is deprecated; use consecutive5xxErrors",
-            Self::ConsistentHash => {
-                "endpoints are chosen by least request, without regard to the hash"
-            }
+            Self::Maglev => "endpoints are chosen by a hash ring with that many entries",
             Self::Warmup => "new endpoints get their full share at once",
             Self::Locality | Self::ZoneAware => "all endpoints are used alike, near or far",
-            Self::Tunnel => "connections go to the endpoint without a tunnel",
-            Self::ProxyProtocol => "no PROXY protocol header is sent",
-            Self::MaxConnectionDuration => "connections may live longer",
+            Self::Tunnel | Self::ProxyProtocol => "requests to its endpoints are answered 503",
             Self::BudgetInterval => "only requests in flight are counted",
             Self::RetryRemoteLocalities => "retries go to any endpoint",
             Self::DynamicDns => "wildcard hosts are refused; list the hosts you need",

@@ -27,13 +27,10 @@ pub(super) fn balancer(cx: &mut Context<'_>, block: Option<&Written<'_>>) -> Loa
     let warmup = warmup(cx, block);
     if let Some(hash) = &block.value.consistent_hash {
         if let Some(hash) = consistent_hash(hash) {
-            let field = format!("{}.consistentHash", block.field);
-            not_acted_on::report(
-                &mut cx.report,
-                Feature::ConsistentHash,
-                block.object,
-                &field,
-            );
+            if matches!(hash.algorithm, HashAlgorithm::Maglev { .. }) {
+                let field = format!("{}.consistentHash.maglev", block.field);
+                not_acted_on::report(&mut cx.report, Feature::Maglev, block.object, &field);
+            }
             return LoadBalancer::ConsistentHash(hash);
         }
         cx.report(

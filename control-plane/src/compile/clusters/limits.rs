@@ -6,15 +6,10 @@ use mesh_api::cluster::{ConnectionLimits, Http2Keepalive, TcpKeepalive};
 
 use super::unless_zero;
 use crate::compile::destination_rules::Block;
-use crate::compile::diagnostics::Report;
-use crate::compile::not_acted_on::{self, Feature};
 use crate::crd::destination_rule::ConnectionPoolSettings;
 
 /// The limits a `connectionPool` block sets; without one the defaults.
-pub(crate) fn limits(
-    report: &mut Report,
-    block: Option<&Block<'_, ConnectionPoolSettings>>,
-) -> ConnectionLimits {
+pub(crate) fn limits(block: Option<&Block<'_, ConnectionPoolSettings>>) -> ConnectionLimits {
     let mut limits = ConnectionLimits::default();
     let Some(block) = block else {
         return limits;
@@ -29,10 +24,6 @@ pub(crate) fn limits(
             time: keepalive.time.map(Duration::from),
             interval: keepalive.interval.map(Duration::from),
         });
-        if tcp.max_connection_duration.is_some() {
-            let field = format!("{}.tcp.maxConnectionDuration", block.field);
-            not_acted_on::report(report, Feature::MaxConnectionDuration, block.object, &field);
-        }
         limits.max_connection_duration = tcp.max_connection_duration.map(Duration::from);
         if let Some(idle) = tcp.idle_timeout {
             limits.tcp_idle_timeout = unless_zero(idle);
