@@ -1,6 +1,6 @@
 //! The API users write: one file per kind, one Rust type per kind, strict decoding and validation.
 //!
-//! Nothing downstream meets raw YAML or an unchecked field: [`decode`] turns one document into an
+//! Nothing downstream meets raw YAML or an unchecked field: [`decode()`] turns one document into an
 //! [`Object`], or into a full list of what is wrong with it.
 
 pub(crate) mod absent;

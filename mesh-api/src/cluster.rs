@@ -168,11 +168,19 @@ pub struct RetryBudget {
     pub min_concurrency: u32,
 }
 
+impl RetryBudget {
+    /// The floor where a user sets a budget without one (Istio's `minRetryConcurrency`).
+    pub const WRITTEN_FLOOR: u32 = 3;
+    /// The floor where no budget is set. Istio has no budget then, so retries the user asked for
+    /// must not fail for want of one at low load; a storm is bounded by the share.
+    pub const DEFAULT_FLOOR: u32 = 64;
+}
+
 impl Default for RetryBudget {
     fn default() -> Self {
         Self {
             percent: PartsPerMillion::from_percent(20.0),
-            min_concurrency: 3,
+            min_concurrency: Self::DEFAULT_FLOOR,
         }
     }
 }

@@ -230,7 +230,7 @@ fn retry_budget(cx: &mut Context<'_>, policy: &Policy<'_>) -> RetryBudget {
         min_concurrency: block
             .value
             .min_retry_concurrency
-            .unwrap_or(default.min_concurrency),
+            .unwrap_or(RetryBudget::WRITTEN_FLOOR),
     }
 }
 

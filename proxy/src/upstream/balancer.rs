@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 
 use mesh_api::cluster::{ClusterEndpoints, LoadBalancer};
 
@@ -14,6 +15,9 @@ use crate::error::UpstreamFault;
 
 /// How often another endpoint is looked for when one was already tried; then it is accepted.
 const REPICKS: usize = 5;
+
+/// How many active requests an endpoint counts for that could not be reached last time.
+const UNREACHABLE: u64 = 1 << 32;
 
 /// What of a request or connection may decide on its endpoint.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +59,10 @@ pub fn pick(
                 }
                 found = spread(cluster)?;
             }
+            // The draw may favour one endpoint again and again: one that fails at once looks idle.
+            if was_tried(found, avoid) {
+                found = untried(cluster, avoid).unwrap_or(found);
+            }
             Ok(Rc::clone(found))
         }
     }
@@ -62,6 +70,16 @@ pub fn pick(
 
 fn was_tried(endpoint: &Rc<LocalEndpoint>, avoid: &[Rc<LocalEndpoint>]) -> bool {
     avoid.iter().any(|tried| Rc::ptr_eq(tried, endpoint))
+}
+
+fn untried<'c>(
+    cluster: &'c LocalCluster,
+    avoid: &[Rc<LocalEndpoint>],
+) -> Option<&'c Rc<LocalEndpoint>> {
+    let places = cluster.state().candidates().places.iter();
+    places
+        .filter_map(|place| cluster.endpoints().get(usize::try_from(*place).ok()?))
+        .find(|endpoint| !was_tried(endpoint, avoid))
 }
 
 fn original(cluster: &LocalCluster, choice: Choice) -> Result<Rc<LocalEndpoint>, UpstreamFault> {
@@ -130,7 +148,18 @@ fn least_busy(cluster: &LocalCluster) -> Option<&Rc<LocalEndpoint>> {
         cluster.endpoints().get(first)?,
         cluster.endpoints().get(second)?,
     );
-    let load = |endpoint: &LocalEndpoint| u64::from(endpoint.pool().active()) + 1;
+    // One that could not be reached last time looks idle, because everything on it ends at once.
+    // It gets a sixteenth of its turns, until a connection to it opens again.
+    let probing = draw & 0xf000_0000 == 0;
+    let load = |endpoint: &LocalEndpoint| {
+        let unreachable = !probing
+            && endpoint
+                .state()
+                .shared()
+                .unreachable
+                .load(Ordering::Relaxed);
+        u64::from(endpoint.pool().active()) + 1 + if unreachable { UNREACHABLE } else { 0 }
+    };
     let weight = |endpoint: &LocalEndpoint| u64::from(endpoint.state().endpoint().weight.max(1));
     // first/weight <= second/weight, without division.
     let first_is_freer = if candidates.sums.is_empty() {

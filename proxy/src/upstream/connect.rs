@@ -61,8 +61,9 @@ impl Dial<'_> {
             Ok(dialed) => dialed,
             Err(_elapsed) => Err(ConnectFault::Timeout),
         };
+        let shared = self.endpoint.shared();
+        shared.unreachable.store(dialed.is_err(), Ordering::Relaxed);
         if dialed.is_err() {
-            let shared = self.endpoint.shared();
             shared.connect_failures.fetch_add(1, Ordering::Relaxed);
         }
         dialed

@@ -5,7 +5,7 @@
 //! kept in one padded cell per worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use mesh_api::cluster::{Cluster, ConnectionLimits};
 
@@ -54,6 +54,8 @@ pub struct EndpointShared {
     pub connections: AtomicU32,
     /// Connections that could not be opened.
     pub connect_failures: AtomicU64,
+    /// Whether the last attempt to open one failed.
+    pub unreachable: AtomicBool,
 }
 
 /// On a cache line of its own, so that workers do not fight over it.
