@@ -9,6 +9,7 @@
 //!   them together; differences between snapshots
 //! - [`proto`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how large
 //!   things on it may be
+//! - [`mesh_config`]: the settings of a mesh and of its proxies, as users write them
 //! - [`error`]: why a resource was refused
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub mod endpoint;
 pub mod error;
 pub mod limits;
 pub mod listener;
+pub mod mesh_config;
 pub mod name;
 pub mod policy;
 pub mod proto;

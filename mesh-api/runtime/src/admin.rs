@@ -20,7 +20,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::drain::DrainWatch;
@@ -88,6 +89,17 @@ impl AdminServer {
         })
     }
 
+    /// Serves a socket that listens already, and does not block.
+    pub fn on(listener: std::net::TcpListener, limits: AdminLimits) -> io::Result<Self> {
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            address,
+            limits,
+        })
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -133,15 +145,17 @@ impl AdminServer {
     }
 }
 
-struct Connection {
-    stream: TcpStream,
-    peer: SocketAddr,
-    router: Arc<Router>,
-    limits: AdminLimits,
+/// One accepted connection, with or without TLS around it.
+pub(crate) struct Connection<S> {
+    pub(crate) stream: S,
+    pub(crate) peer: SocketAddr,
+    pub(crate) router: Arc<Router>,
+    pub(crate) limits: AdminLimits,
 }
 
-impl Connection {
-    async fn run(self, drain: DrainWatch) {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Serves it to its end, or until the drain has let its last request finish.
+    pub(crate) async fn run(self, drain: DrainWatch) {
         let Self {
             stream,
             peer,

@@ -1,6 +1,7 @@
 //! The listener over real sockets: routes, limits and drain.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::*;
 use crate::drain::{Drain, Drained};

@@ -1,0 +1,113 @@
+//! The listener over real sockets: trust, limits, a new certificate and the drain.
+
+use std::time::SystemTime;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::admin::{AdminRequest, AdminResponse};
+use crate::drain::{Drain, Drained};
+use crate::pki::{Authority, ROOT_VALID};
+use crate::tls::client_config;
+
+const NAME: &str = "webhook.test";
+
+fn root() -> Authority {
+    Authority::create("test", ROOT_VALID, SystemTime::now()).unwrap()
+}
+
+fn issue(root: &Authority) -> crate::pki::Issued {
+    let hour = Duration::from_hours(1);
+    root.issue_server(&[NAME], hour, SystemTime::now()).unwrap()
+}
+
+async fn start(
+    root: &Authority,
+    limits: HttpsLimits,
+) -> (SocketAddr, Arc<SwappableCertificate>, Drain) {
+    let certificate = SwappableCertificate::new(&issue(root)).unwrap();
+    let any = ([127, 0, 0, 1], 0).into();
+    let server = HttpsServer::bind(any, Arc::clone(&certificate), limits)
+        .await
+        .unwrap();
+    let router = Router::new("test").post("/echo", "", |request: AdminRequest| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        AdminResponse::text(format!("{} bytes", request.body().len()))
+    });
+    let address = server.address();
+    let drain = Drain::new();
+    tokio::spawn(server.serve(router, drain.watch()));
+    (address, certificate, drain)
+}
+
+async fn post(address: SocketAddr, root: &Authority, bytes: usize) -> std::io::Result<String> {
+    let config = client_config(root.certificate_pem(), &[]).unwrap();
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut stream = TlsConnector::from(config).connect(name, stream).await?;
+    let head = format!(
+        "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    // Too large a body is answered before it has been sent.
+    let sent = stream.write_all(&vec![b'x'; bytes]).await;
+    let mut answer = Vec::new();
+    let reading = stream.read_to_end(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(5), reading)
+        .await
+        .unwrap();
+    if answer.is_empty() {
+        sent?;
+        read?;
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn large_bodies_pass_and_too_large_ones_are_answered() {
+    let root = root();
+    let mut limits = HttpsLimits::default();
+    limits.requests.body_bytes = 3 * 1024 * 1024;
+    let (address, _certificate, _drain) = start(&root, limits).await;
+    let large = post(address, &root, 3 * 1024 * 1024).await.unwrap();
+    assert!(large.ends_with("3145728 bytes"), "{large}");
+    let too_large = post(address, &root, 3 * 1024 * 1024 + 1).await.unwrap();
+    assert!(too_large.starts_with("HTTP/1.1 413"), "{too_large}");
+}
+
+#[tokio::test]
+async fn requests_run_while_the_certificate_is_exchanged() {
+    let (old, new) = (root(), root());
+    let (address, certificate, _drain) = start(&old, HttpsLimits::default()).await;
+    let open = {
+        let old = Authority::from_pem(old.certificate_pem(), old.key_pem().clone()).unwrap();
+        tokio::spawn(async move { post(address, &old, 1).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    certificate.replace(&issue(&new)).unwrap();
+    assert!(post(address, &new, 2).await.unwrap().ends_with("2 bytes"));
+    assert!(open.await.unwrap().unwrap().ends_with("1 bytes"));
+    post(address, &old, 1).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_come_is_cut_off_and_a_drain_lets_requests_finish() {
+    let root = root();
+    let limits = HttpsLimits {
+        handshake: Duration::from_millis(100),
+        ..HttpsLimits::default()
+    };
+    let (address, _certificate, drain) = start(&root, limits).await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut nothing = [0];
+    let read = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut nothing));
+    assert_eq!(read.await.unwrap().unwrap_or(0), 0);
+    let asking = tokio::spawn(async move { post(address, &root, 4).await });
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    drain.trigger();
+    assert!(asking.await.unwrap().unwrap().ends_with("4 bytes"));
+    assert_eq!(drain.wait_idle(Duration::from_secs(5)).await, Drained::Idle);
+    assert!(TcpStream::connect(address).await.is_err());
+}
