@@ -1,91 +1,116 @@
 //! Wires the parts together: what starts in which order, and how it stops.
+//!
+//! [`folder`] and [`kubernetes`] differ in where objects come from and who may connect; the
+//! [`Core`] between is the same.
 
+mod crds;
+pub mod folder;
+pub mod kubernetes;
+mod webhook;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use mesh_runtime::admin::{AdminLimits, AdminServer};
+use anyhow::Context;
 use mesh_runtime::build_info::BuildInfo;
-use mesh_runtime::drain::Drain;
+use mesh_runtime::drain::{Drain, Drained};
 use mesh_runtime::prometheus::Prometheus;
-use mesh_runtime::readiness::Readiness;
-use mesh_runtime::shutdown::Shutdown;
+use mesh_runtime::readiness::{Gate, Readiness};
 use tokio::sync::mpsc;
 
-use crate::args::Serve;
+pub use crds::write as write_crds;
+
+use crate::args::Common;
 use crate::discovery::registry::Registry;
-use crate::discovery::{self, Discovery};
+use crate::metrics;
 use crate::model::{MeshSettings, World};
 use crate::push::board::Board;
-use crate::push::{PushLoop, Timing};
-use crate::source::folder;
-use crate::{admin, metrics};
+use crate::push::{Command, PushLoop, Timing};
+use crate::source::Batch;
 
 /// How long streams may take to end at shutdown.
 const STOP_WITHIN: Duration = Duration::from_secs(2);
 /// Commands sessions may be ahead of the push loop.
 const COMMANDS: usize = 1024;
 
-/// Runs `control-plane serve` until it is told to stop.
-pub async fn serve(settings: Serve) -> anyhow::Result<()> {
-    let problems = settings.problems();
-    if !problems.is_empty() {
-        bail!("{}", problems.join("\n  "));
+/// What serves proxies, wherever objects come from.
+struct Core {
+    prometheus: Prometheus,
+    drain: Drain,
+    readiness: Readiness,
+    config_read: Gate,
+    registry: Arc<Registry>,
+    board: Arc<Board>,
+}
+
+impl Core {
+    fn start(common: &Common) -> anyhow::Result<Self> {
+        mesh_runtime::logging::init(common.log_format, &common.log_level)?;
+        let prometheus = Prometheus::install(metrics::BUCKETS)?;
+        metrics::describe();
+        let build = BuildInfo::of("pilot");
+        tracing::info!("starting {build}");
+        prometheus.add_section(Arc::new(build));
+        prometheus.add_section(Arc::new(mesh_runtime::process::ProcessSection));
+        let readiness = Readiness::new();
+        Ok(Self {
+            prometheus,
+            drain: Drain::new(),
+            config_read: readiness.gate("configuration read"),
+            readiness,
+            registry: Arc::default(),
+            board: Arc::default(),
+        })
     }
-    mesh_runtime::logging::init(settings.log_format, &settings.log_level)?;
-    let prometheus = Prometheus::install(metrics::BUCKETS)?;
-    metrics::describe();
-    let build = BuildInfo::of("pilot");
-    tracing::info!("starting {build}");
-    prometheus.add_section(Arc::new(build));
-    prometheus.add_section(Arc::new(mesh_runtime::process::ProcessSection));
 
-    let drain = Drain::new();
-    let readiness = Readiness::new();
-    let config_read = readiness.gate("configuration read");
-    let registry = Arc::new(Registry::default());
-    let board = Arc::new(Board::default());
-
-    let admin = AdminServer::bind(settings.admin, AdminLimits::default())
-        .await
-        .with_context(|| format!("--admin {}", settings.admin))?;
-    let stream = discovery::bind(settings.listen)
-        .await
-        .with_context(|| format!("--listen {}", settings.listen))?;
-
-    let (commands_in, commands) = mpsc::channel(COMMANDS);
-    // Ends when it goes out of scope.
-    let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default())
-        .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;
-    let world = World::new(MeshSettings {
-        cluster_domain: settings.domain.into(),
-        root_namespace: settings.root_namespace.into(),
-        ..MeshSettings::default()
-    });
-    let push_loop = PushLoop::new(world, Timing::default(), Arc::clone(&board));
-    tokio::spawn(push_loop.run(batches, commands, move || config_read.open()));
-    tokio::spawn(Arc::clone(&board).examiner());
-    tokio::spawn(prometheus.clone().upkeep());
-    let routes = admin::router(&registry, &board, &readiness, &prometheus);
-    tokio::spawn(admin.serve(routes, drain.watch()));
-    tracing::info!(
-        stream = %settings.listen, admin = %settings.admin, folder = %settings.config_dir.display(),
-        "serving"
-    );
-
-    let service = Discovery::new(registry, commands_in);
-    let mut shutdown = Shutdown::listen(settings.exit_on_stdin_close)?;
-    let serving = discovery::serve(stream, service, drain.watch());
-    let mut serving = std::pin::pin!(serving);
-    tokio::select! {
-        served = &mut serving => return served.context("the configuration stream ended"),
-        reason = shutdown.recv() => tracing::info!(?reason, "stopping"),
+    /// Starts the push loop and what examines its worlds; sessions ask it through the sender.
+    fn push(
+        &self,
+        settings: MeshSettings,
+        batches: mpsc::Receiver<Batch>,
+    ) -> mpsc::Sender<Command> {
+        let (commands_in, commands) = mpsc::channel(COMMANDS);
+        let world = World::new(settings);
+        let push_loop = PushLoop::new(world, Timing::default(), Arc::clone(&self.board));
+        let config_read = self.config_read.clone();
+        tokio::spawn(push_loop.run(batches, commands, move || config_read.open()));
+        tokio::spawn(Arc::clone(&self.board).examiner());
+        tokio::spawn(self.prometheus.clone().upkeep());
+        commands_in
     }
-    drain.trigger();
-    if tokio::time::timeout(STOP_WITHIN, serving).await.is_err() {
-        tracing::info!(
-            "streams were still open after {STOP_WITHIN:?}; proxies reconnect elsewhere"
-        );
+
+    /// Lets what is in progress finish, for a moment.
+    async fn stop(&self) {
+        self.drain.trigger();
+        if let Drained::DeadlinePassed { remaining } = self.drain.wait_idle(STOP_WITHIN).await {
+            tracing::info!(
+                remaining,
+                "still open after {STOP_WITHIN:?}; whoever was connected comes again"
+            );
+        }
     }
-    Ok(())
+}
+
+/// The address to listen on: all of IPv4 where all of IPv6 is meant but the machine has none.
+fn usable(address: SocketAddr) -> io::Result<SocketAddr> {
+    if address.is_ipv4() || !address.ip().is_unspecified() {
+        return Ok(address);
+    }
+    match std::net::TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)) {
+        Ok(_) => Ok(address),
+        Err(_no_ipv6) => {
+            // Say at once what the address to fall back on cannot do either.
+            std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            Ok(SocketAddr::new(
+                Ipv4Addr::UNSPECIFIED.into(),
+                address.port(),
+            ))
+        }
+    }
+}
+
+fn listening(flag: &str, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    usable(address).with_context(|| format!("{flag} {address}"))
 }

@@ -28,6 +28,22 @@ pub enum Command {
     /// Example: control-plane serve --config-dir ./mesh
     #[command(verbatim_doc_comment)]
     Serve(Box<Serve>),
+    /// Serve the proxies of a Kubernetes cluster.
+    ///
+    /// Reads Services, EndpointSlices, Pods, Namespaces, Nodes and the mesh's own resources from
+    /// the API server, and MeshConfig from ConfigMap `istio`. Proxies connect over TLS and prove
+    /// with a service-account token which pod they belong to. It also keeps the root certificate,
+    /// validates objects at admission and writes their status.
+    ///
+    /// Example, in a pod: control-plane kubernetes
+    /// Example, at a desk: control-plane kubernetes --kubeconfig ~/.kube/config
+    #[command(verbatim_doc_comment)]
+    Kubernetes(Box<Kubernetes>),
+    /// Write the CustomResourceDefinitions of every kind the mesh reads.
+    ///
+    /// Example: control-plane crds --output deploy/crds
+    #[command(verbatim_doc_comment)]
+    Crds(Crds),
 }
 
 /// Settings of `serve`.
@@ -42,11 +58,24 @@ pub struct Serve {
     /// Where /ready, /metrics and /debug are served; loopback too.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15014")]
     pub admin: SocketAddr,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub common: Common,
+}
+
+/// Settings every way of serving shares.
+#[derive(Debug, Args)]
+pub struct Common {
     /// The domain that ends every service's full name.
     #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
     pub domain: String,
     /// The namespace whose policies are mesh-wide.
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
+    #[arg(
+        long,
+        value_name = "NAMESPACE",
+        env = "POD_NAMESPACE",
+        default_value = "istio-system"
+    )]
     pub root_namespace: String,
     /// The log's format.
     #[arg(long, value_name = "text|json", default_value_t)]
@@ -57,6 +86,74 @@ pub struct Serve {
     /// End when standard input closes, so that no process outlives the one that started it.
     #[arg(long)]
     pub exit_on_stdin_close: bool,
+}
+
+/// Settings of `kubernetes`.
+#[derive(Debug, Args)]
+pub struct Kubernetes {
+    /// A kubeconfig file, to run outside the cluster [default: the pod's service account].
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig file [default: its current one].
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Name of this replica, unique among them: the pod's name.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "istiod")]
+    pub pod_name: String,
+    /// Name of this cluster in telemetry.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "CLUSTER_ID",
+        default_value = "Kubernetes"
+    )]
+    pub cluster_id: String,
+    /// Where proxies connect, over TLS.
+    #[arg(long, value_name = "IP:PORT", default_value = "[::]:15012")]
+    pub listen: SocketAddr,
+    /// Where /metrics, /version and /ready are served to anyone, and /debug to this machine.
+    #[arg(
+        long,
+        alias = "monitoringAddr",
+        value_name = "IP:PORT",
+        default_value = "[::]:15014"
+    )]
+    pub monitoring: SocketAddr,
+    /// Where /ready is served for probes.
+    #[arg(long, value_name = "IP:PORT", default_value = "[::]:8080")]
+    pub probes: SocketAddr,
+    /// Where the API server asks whether an object is valid, over TLS.
+    #[arg(long, value_name = "IP:PORT", default_value = "[::]:15017")]
+    pub webhook: SocketAddr,
+    /// The validating webhook configuration whose trust and failure policy to keep right.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "istio-validator-istio-system"
+    )]
+    pub webhook_configuration: String,
+    #[command(flatten)]
+    #[doc(hidden)]
+    pub common: Common,
+}
+
+/// Settings of `crds`.
+#[derive(Debug, Args)]
+pub struct Crds {
+    /// The folder the files are written to, one per kind. Without it, all go to standard output.
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Change nothing; fail if a file in the folder differs.
+    #[arg(long, requires = "output")]
+    pub check: bool,
+}
+
+impl Common {
+    fn problems(&self) -> Option<String> {
+        let domain = &self.domain;
+        let bad = domain.is_empty() || domain.starts_with('.') || domain.ends_with('.');
+        bad.then(|| format!("--domain \"{domain}\" must be a name like cluster.local"))
+    }
 }
 
 impl Serve {
@@ -78,12 +175,57 @@ impl Serve {
                 self.config_dir.display()
             ));
         }
-        if self.domain.is_empty() || self.domain.starts_with('.') || self.domain.ends_with('.') {
-            problems.push(format!(
-                "--domain \"{}\" must be a name like cluster.local",
-                self.domain
-            ));
+        problems.extend(self.common.problems());
+        problems
+    }
+}
+
+impl Kubernetes {
+    /// What is wrong with the settings taken together, all at once.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::from_iter(self.common.problems());
+        let listeners = [
+            ("--listen", self.listen),
+            ("--monitoring", self.monitoring),
+            ("--probes", self.probes),
+            ("--webhook", self.webhook),
+        ];
+        for (index, (flag, address)) in listeners.iter().enumerate() {
+            let taken = listeners.iter().take(index).find(|(_, one)| one == address);
+            if let Some((other, _)) = taken.filter(|_| address.port() != 0) {
+                problems.push(format!("{flag} and {other} are both {address}"));
+            }
         }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn kubernetes(arguments: &[&str]) -> Kubernetes {
+        let line = ["control-plane", "kubernetes"].iter().chain(arguments);
+        match Arguments::parse_from(line).command {
+            Command::Kubernetes(settings) => *settings,
+            other @ (Command::Serve(_) | Command::Crds(_)) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn two_listeners_on_one_address_are_named() {
+        let settings = kubernetes(&["--probes", "[::]:15014"]);
+        assert_eq!(
+            settings.problems(),
+            ["--probes and --monitoring are both [::]:15014"]
+        );
+        assert!(kubernetes(&[]).problems().is_empty());
     }
 }

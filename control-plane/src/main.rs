@@ -7,7 +7,7 @@ use control_plane::app;
 use control_plane::args::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let Command::Serve(settings) = Arguments::parse().command;
+    let command = Arguments::parse().command;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -15,7 +15,12 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
     };
-    match runtime.block_on(app::serve(*settings)) {
+    let ended = match command {
+        Command::Serve(settings) => runtime.block_on(app::folder::serve(*settings)),
+        Command::Kubernetes(settings) => runtime.block_on(app::kubernetes::serve(*settings)),
+        Command::Crds(settings) => app::write_crds(&settings),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),
     }

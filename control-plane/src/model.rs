@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use mesh_api::name::EndpointsName;
-use mesh_api::workload::WorkloadId;
+use mesh_api::workload::{Locality, WorkloadId};
 
 use crate::crd::authorization_policy::AuthorizationPolicySpec;
 use crate::crd::destination_rule::DestinationRuleSpec;
@@ -26,6 +26,7 @@ use crate::meta::ObjectKey;
 pub mod apply;
 pub mod catalog;
 pub mod change;
+pub mod configure;
 pub mod endpoints;
 pub mod host;
 pub mod protocol;
@@ -46,7 +47,11 @@ pub use workload::WorkloadInfo;
 #[derive(Clone, Debug, Default)]
 pub struct World {
     settings: Arc<MeshSettings>,
+    /// The settings as they were at start, before any configuration of the mesh.
+    started_with: Arc<MeshSettings>,
     generation: u64,
+    /// Where the nodes of the cluster stand, by name.
+    nodes: Arc<BTreeMap<String, Locality>>,
     services: Arc<service::index::ServiceIndex>,
     slices: Arc<slices::SliceIndex>,
     workloads: Arc<workload::WorkloadIndex>,
@@ -58,6 +63,8 @@ pub struct World {
     pub(crate) request_authentications: Arc<Catalog<RequestAuthenticationSpec>>,
     pub(crate) authorization_policies: Arc<Catalog<AuthorizationPolicySpec>>,
     pub(crate) telemetries: Arc<Catalog<TelemetrySpec>>,
+    /// Objects of kinds that nothing acts on.
+    pub(crate) not_acted_on: BTreeSet<ObjectKey>,
     /// Policies no version of which could ever be read.
     pub(crate) unreadable_policies: BTreeSet<ObjectKey>,
     /// Virtual services in the last form of which everything they refer to was there.
@@ -78,8 +85,10 @@ pub struct Effective<'w> {
 impl World {
     /// A mesh without any object.
     pub fn new(settings: MeshSettings) -> Self {
+        let settings = Arc::new(settings);
         Self {
-            settings: Arc::new(settings),
+            started_with: Arc::clone(&settings),
+            settings,
             ..Self::default()
         }
     }
@@ -87,6 +96,11 @@ impl World {
     /// The settings of the mesh.
     pub fn settings(&self) -> &MeshSettings {
         &self.settings
+    }
+
+    /// Where a node stands, if that is known.
+    pub fn node(&self, name: &str) -> Option<&Locality> {
+        self.nodes.get(name)
     }
 
     /// How many batches of changes made a difference so far.

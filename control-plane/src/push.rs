@@ -7,6 +7,8 @@
 
 pub mod board;
 pub mod debounce;
+pub mod objects;
+mod slot;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,26 +21,13 @@ use tokio::time::Instant;
 use crate::compile::{self, Compiler, ProxyScope};
 use crate::discovery::desired::DesiredState;
 use crate::discovery::registry::{ProxyIdentity, SessionId};
-use crate::model::{Affected, Change, World};
-use crate::source::Batch;
-use board::Board;
+use crate::model::{Affected, Change, WorkloadInfo, World};
+use crate::source::{self, Batch};
+use board::{Board, Input};
 use debounce::Debounce;
-
-/// What a proxy should have, as its session sees it.
-#[derive(Clone, Debug)]
-pub enum Desired {
-    /// The sources have not been read yet.
-    Starting,
-    /// The proxy cannot be served yet.
-    Waiting(Arc<str>),
-    /// This configuration.
-    State {
-        /// The resources.
-        state: Arc<DesiredState>,
-        /// When the change that led to it was seen.
-        changed: Instant,
-    },
-}
+use objects::Objects;
+pub use slot::Desired;
+use slot::offer;
 
 /// What sessions tell the loop.
 #[derive(Debug)]
@@ -95,6 +84,9 @@ pub struct PushLoop {
     board: Arc<Board>,
     proxies: BTreeMap<SessionId, Proxy>,
     started: bool,
+    /// The generation of the world after the last change that was more than endpoints.
+    revision: u64,
+    objects: Objects,
 }
 
 #[derive(Debug)]
@@ -114,6 +106,8 @@ impl PushLoop {
             board,
             proxies: BTreeMap::new(),
             started: false,
+            revision: 0,
+            objects: Objects::default(),
         }
     }
 
@@ -150,19 +144,39 @@ impl PushLoop {
 
     fn take_batch(&mut self, batch: Batch) {
         let now = Instant::now();
-        metrics::counter!("pilot_k8s_cfg_events").increment(batch.changes.len() as u64);
+        count(&batch.changes);
         self.board.replace_reports(batch.reports);
-        let affected = self
-            .world
-            .apply(batch.changes.into_iter().map(Change::from));
+        let mesh_objects: Vec<source::Change> = batch
+            .changes
+            .iter()
+            .filter(|change| change.kind().is_mesh_resource())
+            .cloned()
+            .collect();
+        // The settings first: objects are read in their light.
+        let mut affected = match &batch.mesh {
+            Some(reading) => self.world.configure(&reading.config, &reading.not_acted_on),
+            None => Affected::default(),
+        };
+        affected.merge(
+            self.world
+                .apply(batch.changes.into_iter().map(Change::from)),
+        );
         self.compiler.invalidate(&self.world, &affected);
+        let more_than_endpoints = !affected.is_empty() && !affected.endpoints_only();
+        if more_than_endpoints {
+            self.revision = self.world.generation();
+        }
+        let objects_changed = self.objects.note(mesh_objects, self.revision);
         let first = batch.initial_complete && !self.started;
         self.started |= batch.initial_complete;
         if !self.started {
             return;
         }
-        if first || !affected.endpoints_only() {
+        if first || more_than_endpoints {
             self.debounce.note(now);
+        } else if objects_changed {
+            // Nothing to push, but somebody waits to hear what became of the newer form.
+            self.examine();
         }
         if !first && !affected.is_empty() {
             self.push_endpoints(&affected, now);
@@ -207,8 +221,17 @@ impl PushLoop {
         for session in sessions {
             self.push_to(session, changed, "config");
         }
-        self.board.examine(self.world.clone());
+        self.examine();
+        crate::metrics::inputs(&self.world);
         metrics::histogram!("pilot_xds_push_time").record(began.elapsed().as_secs_f64());
+    }
+
+    fn examine(&self) {
+        self.board.examine(Input {
+            world: self.world.clone(),
+            objects: self.objects.clone(),
+            revision: self.revision,
+        });
     }
 
     /// Compiles for one proxy and leaves the result in its slot, unless nothing changed.
@@ -222,6 +245,9 @@ impl PushLoop {
         let who = &proxy.who;
         let desired = match ProxyScope::new(&self.world, &who.workload, who.role, who.mode) {
             None => Desired::Waiting(unknown_workload(&who.workload)),
+            Some(scope) if is_another(&scope.workload, who) => {
+                Desired::Refused(another_pod(who, &scope.workload))
+            }
             Some(scope) => {
                 let compiled = self.compiler.compile(&self.world, &scope);
                 let wanted = workloads(&self.world, &proxy.wanted);
@@ -234,6 +260,7 @@ impl PushLoop {
                 Desired::State {
                     state: Arc::new(state),
                     changed,
+                    revision: self.revision,
                 }
             }
         };
@@ -257,7 +284,10 @@ impl PushLoop {
                 .copied()
                 .collect();
             let current = proxy.slot.borrow().clone();
-            let Desired::State { state, .. } = current else {
+            let Desired::State {
+                state, revision, ..
+            } = current
+            else {
                 continue;
             };
             let overlay = sets
@@ -271,10 +301,29 @@ impl PushLoop {
                     Desired::State {
                         state: Arc::new(state),
                         changed,
+                        revision,
                     },
                     "endpoints",
                 );
             }
+        }
+    }
+}
+
+/// Counts changes, under the names istiod has for them.
+fn count(changes: &[source::Change]) {
+    for change in changes {
+        let event = match change {
+            source::Change::Applied(_) => "update",
+            source::Change::Removed(_) => "delete",
+            source::Change::Refused(_) => "refuse",
+        };
+        let kind = change.kind();
+        let labels = [("type", kind.as_str()), ("event", event)];
+        if kind.is_mesh_resource() {
+            metrics::counter!("pilot_k8s_cfg_events", &labels).increment(1);
+        } else {
+            metrics::counter!("pilot_k8s_reg_events", &labels).increment(1);
         }
     }
 }
@@ -296,23 +345,21 @@ fn unknown_workload(workload: &mesh_api::workload::WorkloadId) -> Arc<str> {
     .into()
 }
 
-/// Leaves `desired` in the slot and wakes the session, unless it says what is already there.
-fn offer(slot: &watch::Sender<Desired>, desired: Desired, kind: &'static str) {
-    slot.send_if_modified(|current| {
-        let same = match (&*current, &desired) {
-            (Desired::State { state: old, .. }, Desired::State { state: new, .. }) => {
-                old.version() == new.version()
-            }
-            (Desired::Waiting(old), Desired::Waiting(new)) => old == new,
-            (Desired::Starting, Desired::Starting) => true,
-            (Desired::Starting | Desired::Waiting(_) | Desired::State { .. }, _) => false,
-        };
-        if !same {
-            metrics::counter!("pilot_xds_pushes", "type" => kind).increment(1);
-            *current = desired;
-        }
-        !same
-    });
+/// Whether the name has passed to another pod than the one that proved who it is.
+fn is_another(known: &WorkloadInfo, who: &ProxyIdentity) -> bool {
+    who.uid.is_some() && who.uid != known.uid
+}
+
+fn another_pod(who: &ProxyIdentity, known: &WorkloadInfo) -> Arc<str> {
+    let uid = |uid: &Option<Arc<str>>| uid.as_deref().unwrap_or("(none)").to_owned();
+    format!(
+        "the token was issued to pod {} with UID {}, but the pod of that name has UID {} now; a \
+         pod that was replaced gets no configuration, and one just created tries again",
+        who.workload,
+        uid(&who.uid),
+        uid(&known.uid),
+    )
+    .into()
 }
 
 async fn until(due: Option<Instant>) {

@@ -5,11 +5,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use mesh_api::mesh_config::MeshConfig;
+
 use crate::crd::problem::{Problem, Severity};
 use crate::crd::{Kind, Object};
 use crate::meta::ObjectKey;
 
 pub mod folder;
+pub mod kubernetes;
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,21 +50,35 @@ pub struct Batch {
     /// For each place that was read again, everything there is to say about it now. It replaces
     /// what was said about that place before; an empty list takes it back.
     pub reports: Vec<PlaceReports>,
+    /// Other settings of the mesh.
+    pub mesh: Option<Arc<MeshReading>>,
     /// Set once, on the first batch: with it the initial state is complete.
     pub initial_complete: bool,
+}
+
+/// The settings of the mesh, as they were read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MeshReading {
+    /// The settings.
+    pub config: MeshConfig,
+    /// Those that were written and that nobody acts on.
+    pub not_acted_on: Vec<String>,
 }
 
 impl Batch {
     /// Whether the batch says nothing.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.reports.is_empty() && !self.initial_complete
+        self.changes.is_empty()
+            && self.reports.is_empty()
+            && self.mesh.is_none()
+            && !self.initial_complete
     }
 }
 
 /// Everything there is to say about one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlaceReports {
-    /// The place: a file, relative to the folder.
+    /// The place: a file, relative to the folder; in a cluster something unique.
     pub place: Arc<str>,
     /// What there is to say.
     pub reports: Vec<Report>,
@@ -70,7 +87,7 @@ pub struct PlaceReports {
 /// Where a document stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The file, relative to the folder.
+    /// The file, relative to the folder; `kubernetes` in a cluster.
     pub place: Arc<str>,
     /// The document within it; absent when all of the file is meant.
     pub position: Option<Position>,

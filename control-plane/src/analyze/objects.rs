@@ -17,6 +17,7 @@ use crate::model::workload::{pairs, selects};
 
 /// Checks every object.
 pub(super) fn check(world: &World, report: &mut Report) {
+    settings(world, report);
     duplicate_services(world, report);
     rules_without_service(world, report);
     gateways_without_workload(world, report);
@@ -24,6 +25,24 @@ pub(super) fn check(world: &World, report: &mut Report) {
     rival_sidecars(world, report);
     for telemetry in world.telemetries.iter() {
         not_acted_on::report(report, Feature::Telemetry, &telemetry.key, "spec");
+    }
+    for key in &world.not_acted_on {
+        if let Some(feature) = Feature::of_kind(key.kind) {
+            not_acted_on::report(report, feature, key, "spec");
+        }
+    }
+}
+
+/// Settings of the mesh that nothing acts on.
+fn settings(world: &World, report: &mut Report) {
+    for key in &world.settings().not_acted_on {
+        report.push(Diagnostic {
+            object: None,
+            field: format!("meshConfig.{key}"),
+            code: codes::SETTING_NOT_ACTED_ON,
+            message: "accepted, not acted on yet".to_owned(),
+            hint: Some("nothing changes by it; it may stay".to_owned()),
+        });
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn cluster(
         protocol: protocol(port.protocol, &policy),
         balancer,
         locality,
-        limits: limits(policy.connection_pool.as_ref()),
+        limits: limits(cx.world.settings(), policy.connection_pool.as_ref()),
         outlier,
         tls: UpstreamTls::Plaintext,
         retry_budget: retry_budget(cx, &policy),

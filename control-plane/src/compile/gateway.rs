@@ -22,6 +22,9 @@ use servers::{Class, ServerAt};
 /// An address (`None`: that of the workload, or any) and a port.
 type Place = (Option<IpAddr>, Port);
 
+/// Ports below need a privilege that gateways do not have in a cluster.
+const FIRST_UNPRIVILEGED: u16 = 1024;
+
 /// Compiles a gateway.
 pub(crate) fn compile(cx: &mut Context<'_>) {
     let client = cx.client;
@@ -38,6 +41,9 @@ pub(crate) fn compile(cx: &mut Context<'_>) {
     };
     let mut places: BTreeMap<Place, Vec<ServerAt<'_>>> = BTreeMap::new();
     for server in servers::all(cx) {
+        if !server.has_service && server.bound.value() < FIRST_UNPRIVILEGED {
+            report_privileged(cx, &server);
+        }
         places
             .entry((server.bind, server.bound))
             .or_default()
@@ -53,6 +59,21 @@ pub(crate) fn compile(cx: &mut Context<'_>) {
         };
         add(cx, (address, port), protocol, &servers);
     }
+}
+
+fn report_privileged(cx: &mut Context<'_>, server: &ServerAt<'_>) {
+    let port = server.port;
+    let diagnostic = Diagnostic::new(
+        codes::UNUSABLE_PORT,
+        &server.gateway.key,
+        format!("{}.port.number", server.field),
+        format!(
+            "no Service of the gateway has port {port}, so the gateway itself has to listen there, \
+             which it may not unless it runs with that privilege"
+        ),
+    );
+    let hint = format!("add port {port} to the gateway's Service, leading to a port from 1024 on");
+    cx.report(diagnostic.hint(hint));
 }
 
 /// The servers of one port that go together with the oldest.

@@ -3,7 +3,7 @@
 mod ingress;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_api::cluster::ConnectionLimits;
@@ -170,7 +170,7 @@ impl<'a> Inbound<'a> {
                     port,
                 };
                 let limits = self.rule_limits(service, service_port);
-                let target = InboundTarget::OriginalDestination;
+                let target = self.application(port);
                 let served = Some((service, service_port));
                 self.add(Served {
                     port,
@@ -183,6 +183,20 @@ impl<'a> Inbound<'a> {
                 });
             }
         }
+    }
+
+    /// Where the application of a captured port listens.
+    fn application(&self, port: Port) -> InboundTarget {
+        if !self.world.settings().inbound_localhost {
+            return InboundTarget::OriginalDestination;
+        }
+        let own = self.scope.workload.addresses.first();
+        let loopback = if own.is_some_and(IpAddr::is_ipv6) {
+            IpAddr::V6(Ipv6Addr::LOCALHOST)
+        } else {
+            IpAddr::V4(Ipv4Addr::LOCALHOST)
+        };
+        InboundTarget::Address(SocketAddr::new(loopback, port.value()))
     }
 
     fn add(&mut self, served: Served<'_>) {
@@ -276,7 +290,7 @@ impl<'a> Inbound<'a> {
                     object: &sidecar.key,
                     field,
                 };
-                return limits(Some(&block));
+                return limits(self.world.settings(), Some(&block));
             }
         }
         match service {
@@ -297,7 +311,7 @@ impl<'a> Inbound<'a> {
         let mut unheard = Report::default();
         let rule = join(&RuleIndex::of(self.world), &client, service, &mut unheard);
         let policy = rule.policy(port.number, None);
-        limits(policy.connection_pool.as_ref())
+        limits(self.world.settings(), policy.connection_pool.as_ref())
     }
 
     fn report_no_ingress(&mut self) {

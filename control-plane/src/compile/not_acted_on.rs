@@ -1,6 +1,7 @@
 //! What is accepted but not acted on yet: the one table of it, so that it is easy to shrink.
 
 use super::diagnostics::{Diagnostic, Report, codes};
+use crate::crd::Kind;
 use crate::meta::ObjectKey;
 
 /// Something users may ask for that proxies do not do yet.
@@ -44,9 +45,42 @@ pub(crate) enum Feature {
     Audit,
     /// `statPrefix`
     StatPrefix,
+    /// `WorkloadGroup`
+    WorkloadGroup,
+    /// `ProxyConfig`
+    ProxyConfig,
+    /// `EnvoyFilter`
+    EnvoyFilter,
+    /// `WasmPlugin` and `TrafficExtension`
+    Extension,
 }
 
 impl Feature {
+    /// What objects of a kind ask for that as a whole is not acted on.
+    pub(crate) const fn of_kind(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Telemetry => Some(Self::Telemetry),
+            Kind::WorkloadGroup => Some(Self::WorkloadGroup),
+            Kind::ProxyConfig => Some(Self::ProxyConfig),
+            Kind::EnvoyFilter => Some(Self::EnvoyFilter),
+            Kind::WasmPlugin | Kind::TrafficExtension => Some(Self::Extension),
+            Kind::VirtualService
+            | Kind::DestinationRule
+            | Kind::Gateway
+            | Kind::ServiceEntry
+            | Kind::Sidecar
+            | Kind::WorkloadEntry
+            | Kind::PeerAuthentication
+            | Kind::RequestAuthentication
+            | Kind::AuthorizationPolicy
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Pod
+            | Kind::Namespace
+            | Kind::Node => None,
+        }
+    }
+
     /// What happens instead.
     const fn instead(self) -> &'static str {
         match self {
@@ -72,6 +106,10 @@ impl Feature {
             Self::TargetRefs => "sidecars and gateways of this kind are not concerned by it",
             Self::Audit => "nothing is recorded; no request is refused because of it",
             Self::StatPrefix => "no statistics of that name are kept",
+            Self::WorkloadGroup => "write a WorkloadEntry for each workload",
+            Self::ProxyConfig => "proxies have the settings of the injector and of annotations",
+            Self::EnvoyFilter => "the proxies of this mesh are not Envoy; nothing is patched",
+            Self::Extension => "traffic passes without it, whatever its failStrategy says",
         }
     }
 }

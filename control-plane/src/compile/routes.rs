@@ -12,13 +12,14 @@ mod statics;
 use std::sync::Arc;
 
 use mesh_api::route::{
-    Destinations, Domain, Forward, HeaderEdits, RetryPolicy, Rewrite, RouteAction, Rule, Target,
+    Destinations, Domain, Forward, HeaderEdits, Rewrite, RouteAction, Rule, Target,
 };
 
 pub(crate) use statics::{Via, names_gateway};
 
 use super::context::Context;
 use super::diagnostics::{Diagnostic, codes};
+use crate::model::MeshSettings;
 use candidates::Candidate;
 use rule::RuleOf;
 
@@ -137,7 +138,7 @@ fn report_shadowed(
 }
 
 /// The rule of a service no virtual service speaks about: everything to the service.
-pub(crate) fn default_rule(target: Target) -> Arc<Rule> {
+pub(crate) fn default_rule(settings: &MeshSettings, target: Target) -> Arc<Rule> {
     Arc::new(Rule {
         name: Arc::from("default"),
         matches: Vec::new(),
@@ -147,7 +148,7 @@ pub(crate) fn default_rule(target: Target) -> Arc<Rule> {
         action: RouteAction::Forward(Box::new(Forward {
             destinations: Destinations::one(target),
             timeout: None,
-            retry: RetryPolicy::mesh_default(),
+            retry: retry::default(settings),
             rewrite: Rewrite::default(),
             mirrors: Vec::new(),
         })),

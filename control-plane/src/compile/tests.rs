@@ -3,6 +3,7 @@
 mod clusters;
 mod gateways;
 mod hosts;
+mod kubernetes;
 mod order;
 mod routes;
 mod security;

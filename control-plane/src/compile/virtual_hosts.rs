@@ -144,10 +144,10 @@ fn draft<'w>(
         let target = Domain::parse(&behind.host);
         rules = target.and_then(|target| routes::rules(cx, &target, &via));
     }
-    let rules = match rules {
-        Some(rules) => rules,
-        None => vec![routes::default_rule(service_target(cx, behind, port))],
-    };
+    let rules = rules.unwrap_or_else(|| {
+        let target = service_target(cx, behind, port);
+        vec![routes::default_rule(cx.world.settings(), target)]
+    });
     Some(Draft {
         service,
         port,

@@ -11,13 +11,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Kind;
-use super::kubernetes::{KubeEndpointSlice, KubeNamespace, KubePod, KubeService};
+use super::kubernetes::{KubeEndpointSlice, KubeNamespace, KubeNode, KubePod, KubeService};
 use super::object::{Object, Resource};
 use super::problem::{Problem, Severity};
 use super::validate::{Checker, Validate};
 use crate::meta::ObjectKey;
 
-mod alias;
+pub(super) mod alias;
 mod envelope;
 mod kinds;
 mod near;
@@ -115,12 +115,17 @@ fn read(kind: Kind, envelope: Envelope, problems: &mut Vec<Problem>) -> Option<O
         Kind::ServiceEntry => mesh(kind, envelope, problems, Object::ServiceEntry),
         Kind::Sidecar => mesh(kind, envelope, problems, Object::Sidecar),
         Kind::WorkloadEntry => mesh(kind, envelope, problems, Object::WorkloadEntry),
+        Kind::WorkloadGroup => mesh(kind, envelope, problems, Object::WorkloadGroup),
+        Kind::ProxyConfig => mesh(kind, envelope, problems, Object::ProxyConfig),
+        Kind::EnvoyFilter => mesh(kind, envelope, problems, Object::EnvoyFilter),
         Kind::PeerAuthentication => mesh(kind, envelope, problems, Object::PeerAuthentication),
         Kind::RequestAuthentication => {
             mesh(kind, envelope, problems, Object::RequestAuthentication)
         }
         Kind::AuthorizationPolicy => mesh(kind, envelope, problems, Object::AuthorizationPolicy),
         Kind::Telemetry => mesh(kind, envelope, problems, Object::Telemetry),
+        Kind::WasmPlugin => mesh(kind, envelope, problems, Object::WasmPlugin),
+        Kind::TrafficExtension => mesh(kind, envelope, problems, Object::TrafficExtension),
         Kind::Service => kubernetes(
             envelope,
             problems,
@@ -139,6 +144,12 @@ fn read(kind: Kind, envelope: Envelope, problems: &mut Vec<Problem>) -> Option<O
             problems,
             |namespace| Ok(KubeNamespace::from_kubernetes(&namespace)),
             Object::Namespace,
+        ),
+        Kind::Node => kubernetes(
+            envelope,
+            problems,
+            |_node: k8s_openapi::api::core::v1::Node| Ok(KubeNode),
+            Object::Node,
         ),
     }
 }

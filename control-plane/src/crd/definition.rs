@@ -3,7 +3,11 @@
 //! The same schema serves three ends: it is what we install, what strict decoding walks, and thus
 //! what a near match for a misspelled field is taken from.
 
+mod rules;
+mod yaml;
+
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -13,50 +17,56 @@ use kube::CustomResourceExt;
 
 use super::Kind;
 use super::authorization_policy::AuthorizationPolicy;
+use super::decode::alias;
 use super::destination_rule::DestinationRule;
+use super::envoy_filter::EnvoyFilter;
 use super::gateway::Gateway;
 use super::peer_authentication::PeerAuthentication;
+use super::proxy_config::ProxyConfig;
 use super::request_authentication::RequestAuthentication;
 use super::service_entry::ServiceEntry;
 use super::sidecar::Sidecar;
 use super::telemetry::Telemetry;
+use super::traffic_extension::TrafficExtension;
 use super::virtual_service::VirtualService;
+use super::wasm_plugin::WasmPlugin;
 use super::workload_entry::WorkloadEntry;
+use super::workload_group::WorkloadGroup;
 
 static SPEC_SCHEMAS: LazyLock<BTreeMap<Kind, JSONSchemaProps>> = LazyLock::new(|| {
     Kind::ALL
         .into_iter()
         .filter_map(|kind| {
-            let version = definition(kind)?.spec.versions.into_iter().next()?;
+            let version = base(kind)?.spec.versions.into_iter().next()?;
             let mut root = version.schema?.open_api_v3_schema?;
             Some((kind, root.properties.as_mut()?.remove("spec")?))
         })
         .collect()
 });
 
-/// The definition of a kind with all of its served versions; none for the kinds of Kubernetes.
+/// What the files begin with.
+const HEADER: &str = "# Made from the types in control-plane/src/crd by `cargo xtask codegen`; \
+                      edit those.\n";
+/// The file among [`files`] that lists the others.
+pub const KUSTOMIZATION: &str = "kustomization.yaml";
+
+/// The definition of a kind with all of its served versions, as it is installed; none for the
+/// kinds of Kubernetes.
 pub fn definition(kind: Kind) -> Option<CustomResourceDefinition> {
-    let mut definition = match kind {
-        Kind::VirtualService => VirtualService::crd(),
-        Kind::DestinationRule => DestinationRule::crd(),
-        Kind::Gateway => Gateway::crd(),
-        Kind::ServiceEntry => ServiceEntry::crd(),
-        Kind::Sidecar => Sidecar::crd(),
-        Kind::WorkloadEntry => WorkloadEntry::crd(),
-        Kind::PeerAuthentication => PeerAuthentication::crd(),
-        Kind::RequestAuthentication => RequestAuthentication::crd(),
-        Kind::AuthorizationPolicy => AuthorizationPolicy::crd(),
-        Kind::Telemetry => Telemetry::crd(),
-        Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace => return None,
-    };
+    let mut definition = base(kind)?;
+    let labels = [("app.kubernetes.io/managed-by", "mesh")];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    definition.metadata.labels = Some(labels.into());
     let mut stored = definition.spec.versions.pop()?;
-    if let Some(root) = stored
-        .schema
-        .as_mut()
-        .and_then(|schema| schema.open_api_v3_schema.as_mut())
-    {
-        plain(root);
-        root.required = None;
+    let schema = stored.schema.as_mut();
+    let root = schema.and_then(|schema| schema.open_api_v3_schema.as_mut())?;
+    let properties = root.properties.get_or_insert_default();
+    if let Some(spec) = properties.get_mut("spec") {
+        alias::publish(kind, spec);
+        rules::add(kind, spec);
+    }
+    if let Some(status) = properties.get_mut("status") {
+        status_of(status);
     }
     definition.spec.versions = kind
         .served_versions()
@@ -71,9 +81,81 @@ pub fn definition(kind: Kind) -> Option<CustomResourceDefinition> {
     Some(definition)
 }
 
+/// One condition of a type, whoever applies it; and times that are times.
+fn status_of(status: &mut JSONSchemaProps) {
+    let properties = status.properties.iter_mut();
+    let Some(conditions) = properties
+        .flatten()
+        .find_map(|(name, property)| (name == "conditions").then_some(property))
+    else {
+        return;
+    };
+    conditions.x_kubernetes_list_type = Some("map".to_owned());
+    conditions.x_kubernetes_list_map_keys = Some(vec!["type".to_owned()]);
+    if let Some(JSONSchemaPropsOrArray::Schema(condition)) = &mut conditions.items
+        && let Some(time) = condition
+            .properties
+            .as_mut()
+            .and_then(|fields| fields.get_mut("lastTransitionTime"))
+    {
+        time.format = Some("date-time".to_owned());
+    }
+}
+
+/// The definition as the type says it, in the version that is stored.
+fn base(kind: Kind) -> Option<CustomResourceDefinition> {
+    let mut definition = match kind {
+        Kind::VirtualService => VirtualService::crd(),
+        Kind::DestinationRule => DestinationRule::crd(),
+        Kind::Gateway => Gateway::crd(),
+        Kind::ServiceEntry => ServiceEntry::crd(),
+        Kind::Sidecar => Sidecar::crd(),
+        Kind::WorkloadEntry => WorkloadEntry::crd(),
+        Kind::WorkloadGroup => WorkloadGroup::crd(),
+        Kind::ProxyConfig => ProxyConfig::crd(),
+        Kind::EnvoyFilter => EnvoyFilter::crd(),
+        Kind::PeerAuthentication => PeerAuthentication::crd(),
+        Kind::RequestAuthentication => RequestAuthentication::crd(),
+        Kind::AuthorizationPolicy => AuthorizationPolicy::crd(),
+        Kind::Telemetry => Telemetry::crd(),
+        Kind::WasmPlugin => WasmPlugin::crd(),
+        Kind::TrafficExtension => TrafficExtension::crd(),
+        Kind::Service | Kind::EndpointSlice | Kind::Pod | Kind::Namespace | Kind::Node => {
+            return None;
+        }
+    };
+    let schema = definition.spec.versions.first_mut()?.schema.as_mut()?;
+    let root = schema.open_api_v3_schema.as_mut()?;
+    plain(root);
+    root.required = None;
+    Some(definition)
+}
+
 /// The definitions of all kinds that have one.
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     Kind::ALL.into_iter().filter_map(definition).collect()
+}
+
+/// The files that install the definitions: names and contents, in a fixed order.
+pub fn files() -> Result<Vec<(String, String)>, serde_json::Error> {
+    let mut files = Vec::new();
+    for definition in definitions() {
+        let name = definition.metadata.name.as_deref().unwrap_or_default();
+        let (plural, group) = name.split_once('.').unwrap_or((name, ""));
+        let file = format!("{group}_{plural}.yaml");
+        let document = yaml::write(&serde_json::to_value(&definition)?);
+        files.push((file, format!("{HEADER}{document}")));
+    }
+    files.sort();
+    let mut list = format!(
+        "{HEADER}apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources:\n"
+    );
+    for (name, _) in &files {
+        // Writing to a String cannot fail.
+        let _written = writeln!(list, "- {name}");
+    }
+    files.push((KUSTOMIZATION.to_owned(), list));
+    Ok(files)
 }
 
 /// The schema of `spec` of one of the mesh's own kinds.

@@ -17,6 +17,12 @@ pub enum Kind {
     Sidecar,
     /// `networking.istio.io` WorkloadEntry.
     WorkloadEntry,
+    /// `networking.istio.io` WorkloadGroup.
+    WorkloadGroup,
+    /// `networking.istio.io` ProxyConfig.
+    ProxyConfig,
+    /// `networking.istio.io` EnvoyFilter.
+    EnvoyFilter,
     /// `security.istio.io` PeerAuthentication.
     PeerAuthentication,
     /// `security.istio.io` RequestAuthentication.
@@ -25,6 +31,10 @@ pub enum Kind {
     AuthorizationPolicy,
     /// `telemetry.istio.io` Telemetry.
     Telemetry,
+    /// `extensions.istio.io` WasmPlugin.
+    WasmPlugin,
+    /// `extensions.istio.io` TrafficExtension.
+    TrafficExtension,
     /// Kubernetes Service.
     Service,
     /// Kubernetes EndpointSlice.
@@ -33,25 +43,33 @@ pub enum Kind {
     Pod,
     /// Kubernetes Namespace.
     Namespace,
+    /// Kubernetes Node.
+    Node,
 }
 
 impl Kind {
     /// Every kind we read.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::VirtualService,
         Self::DestinationRule,
         Self::Gateway,
         Self::ServiceEntry,
         Self::Sidecar,
         Self::WorkloadEntry,
+        Self::WorkloadGroup,
+        Self::ProxyConfig,
+        Self::EnvoyFilter,
         Self::PeerAuthentication,
         Self::RequestAuthentication,
         Self::AuthorizationPolicy,
         Self::Telemetry,
+        Self::WasmPlugin,
+        Self::TrafficExtension,
         Self::Service,
         Self::EndpointSlice,
         Self::Pod,
         Self::Namespace,
+        Self::Node,
     ];
 
     /// The name, as in `kind:`.
@@ -63,14 +81,20 @@ impl Kind {
             Self::ServiceEntry => "ServiceEntry",
             Self::Sidecar => "Sidecar",
             Self::WorkloadEntry => "WorkloadEntry",
+            Self::WorkloadGroup => "WorkloadGroup",
+            Self::ProxyConfig => "ProxyConfig",
+            Self::EnvoyFilter => "EnvoyFilter",
             Self::PeerAuthentication => "PeerAuthentication",
             Self::RequestAuthentication => "RequestAuthentication",
             Self::AuthorizationPolicy => "AuthorizationPolicy",
             Self::Telemetry => "Telemetry",
+            Self::WasmPlugin => "WasmPlugin",
+            Self::TrafficExtension => "TrafficExtension",
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::Pod => "Pod",
             Self::Namespace => "Namespace",
+            Self::Node => "Node",
         }
     }
 
@@ -82,13 +106,17 @@ impl Kind {
             | Self::Gateway
             | Self::ServiceEntry
             | Self::Sidecar
-            | Self::WorkloadEntry => "networking.istio.io",
+            | Self::WorkloadEntry
+            | Self::WorkloadGroup
+            | Self::ProxyConfig
+            | Self::EnvoyFilter => "networking.istio.io",
             Self::PeerAuthentication | Self::RequestAuthentication | Self::AuthorizationPolicy => {
                 "security.istio.io"
             }
             Self::Telemetry => "telemetry.istio.io",
+            Self::WasmPlugin | Self::TrafficExtension => "extensions.istio.io",
             Self::EndpointSlice => "discovery.k8s.io",
-            Self::Service | Self::Pod | Self::Namespace => "",
+            Self::Service | Self::Pod | Self::Namespace | Self::Node => "",
         }
     }
 
@@ -100,21 +128,42 @@ impl Kind {
             | Self::Gateway
             | Self::ServiceEntry
             | Self::Sidecar
-            | Self::WorkloadEntry => &["v1", "v1beta1", "v1alpha3"],
+            | Self::WorkloadEntry
+            | Self::WorkloadGroup => &["v1", "v1beta1", "v1alpha3"],
+            Self::ProxyConfig => &["v1beta1"],
+            Self::EnvoyFilter => &["v1alpha3"],
             Self::PeerAuthentication | Self::RequestAuthentication | Self::AuthorizationPolicy => {
                 &["v1", "v1beta1"]
             }
             Self::Telemetry => &["v1", "v1alpha1"],
-            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace => &["v1"],
+            Self::WasmPlugin | Self::TrafficExtension => &["v1alpha1"],
+            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace | Self::Node => {
+                &["v1"]
+            }
         }
     }
 
     /// The version objects are stored in.
     pub const fn storage_version(self) -> &'static str {
-        if matches!(self, Self::Telemetry) {
-            "v1alpha1"
-        } else {
-            "v1"
+        match self {
+            Self::ProxyConfig => "v1beta1",
+            Self::EnvoyFilter => "v1alpha3",
+            Self::Telemetry | Self::WasmPlugin | Self::TrafficExtension => "v1alpha1",
+            Self::VirtualService
+            | Self::DestinationRule
+            | Self::Gateway
+            | Self::ServiceEntry
+            | Self::Sidecar
+            | Self::WorkloadEntry
+            | Self::WorkloadGroup
+            | Self::PeerAuthentication
+            | Self::RequestAuthentication
+            | Self::AuthorizationPolicy
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Pod
+            | Self::Namespace
+            | Self::Node => "v1",
         }
     }
 
@@ -131,14 +180,14 @@ impl Kind {
 
     /// Whether objects of this kind live in a namespace.
     pub const fn is_namespaced(self) -> bool {
-        !matches!(self, Self::Namespace)
+        !matches!(self, Self::Namespace | Self::Node)
     }
 
     /// Whether this is one of the mesh's own resources rather than one of Kubernetes.
     pub const fn is_mesh_resource(self) -> bool {
         !matches!(
             self,
-            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace
+            Self::Service | Self::EndpointSlice | Self::Pod | Self::Namespace | Self::Node
         )
     }
 

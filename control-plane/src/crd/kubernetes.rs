@@ -5,12 +5,14 @@
 
 pub mod endpoint_slice;
 pub mod namespace;
+pub mod node;
 pub mod pod;
 pub mod service;
 
 pub use endpoint_slice::{KubeEndpointSlice, SliceEndpoint, SlicePort, TargetRef};
 pub use namespace::KubeNamespace;
-pub use pod::{ContainerPort, KubePod};
+pub use node::KubeNode;
+pub use pod::{ContainerPort, KubePod, Owner};
 pub use service::{AppPort, KubeService, KubeServicePort, ServiceType};
 
 /// The transport of a port.

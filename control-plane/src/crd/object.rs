@@ -5,15 +5,20 @@ use std::sync::Arc;
 use super::Kind;
 use super::authorization_policy::AuthorizationPolicySpec;
 use super::destination_rule::DestinationRuleSpec;
+use super::envoy_filter::EnvoyFilterSpec;
 use super::gateway::GatewaySpec;
-use super::kubernetes::{KubeEndpointSlice, KubeNamespace, KubePod, KubeService};
+use super::kubernetes::{KubeEndpointSlice, KubeNamespace, KubeNode, KubePod, KubeService};
 use super::peer_authentication::PeerAuthenticationSpec;
+use super::proxy_config::ProxyConfigSpec;
 use super::request_authentication::RequestAuthenticationSpec;
 use super::service_entry::ServiceEntrySpec;
 use super::sidecar::SidecarSpec;
 use super::telemetry::TelemetrySpec;
+use super::traffic_extension::TrafficExtensionSpec;
 use super::virtual_service::VirtualServiceSpec;
+use super::wasm_plugin::WasmPluginSpec;
 use super::workload_entry::WorkloadEntrySpec;
+use super::workload_group::WorkloadGroupSpec;
 use crate::meta::{ObjectKey, ObjectMeta, Precedence};
 
 /// An object with content of one type.
@@ -59,6 +64,12 @@ pub enum Object {
     Sidecar(Arc<Resource<SidecarSpec>>),
     /// A WorkloadEntry.
     WorkloadEntry(Arc<Resource<WorkloadEntrySpec>>),
+    /// A WorkloadGroup.
+    WorkloadGroup(Arc<Resource<WorkloadGroupSpec>>),
+    /// A ProxyConfig.
+    ProxyConfig(Arc<Resource<ProxyConfigSpec>>),
+    /// An EnvoyFilter.
+    EnvoyFilter(Arc<Resource<EnvoyFilterSpec>>),
     /// A PeerAuthentication.
     PeerAuthentication(Arc<Resource<PeerAuthenticationSpec>>),
     /// A RequestAuthentication.
@@ -67,6 +78,10 @@ pub enum Object {
     AuthorizationPolicy(Arc<Resource<AuthorizationPolicySpec>>),
     /// A Telemetry.
     Telemetry(Arc<Resource<TelemetrySpec>>),
+    /// A WasmPlugin.
+    WasmPlugin(Arc<Resource<WasmPluginSpec>>),
+    /// A TrafficExtension.
+    TrafficExtension(Arc<Resource<TrafficExtensionSpec>>),
     /// A Kubernetes Service.
     Service(Arc<Resource<KubeService>>),
     /// A Kubernetes EndpointSlice.
@@ -75,6 +90,8 @@ pub enum Object {
     Pod(Arc<Resource<KubePod>>),
     /// A Kubernetes Namespace.
     Namespace(Arc<Resource<KubeNamespace>>),
+    /// A Kubernetes Node.
+    Node(Arc<Resource<KubeNode>>),
 }
 
 /// Runs the same expression on whatever resource the object holds.
@@ -87,14 +104,20 @@ macro_rules! with_resource {
             Object::ServiceEntry($resource) => $result,
             Object::Sidecar($resource) => $result,
             Object::WorkloadEntry($resource) => $result,
+            Object::WorkloadGroup($resource) => $result,
+            Object::ProxyConfig($resource) => $result,
+            Object::EnvoyFilter($resource) => $result,
             Object::PeerAuthentication($resource) => $result,
             Object::RequestAuthentication($resource) => $result,
             Object::AuthorizationPolicy($resource) => $result,
             Object::Telemetry($resource) => $result,
+            Object::WasmPlugin($resource) => $result,
+            Object::TrafficExtension($resource) => $result,
             Object::Service($resource) => $result,
             Object::EndpointSlice($resource) => $result,
             Object::Pod($resource) => $result,
             Object::Namespace($resource) => $result,
+            Object::Node($resource) => $result,
         }
     };
 }

@@ -10,6 +10,39 @@ pub struct ResourceStatus {
     /// One condition per type.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
+    /// Generation of the object that was looked at last, of tools that write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Findings of tools that write them here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub validation_messages: Vec<ValidationMessage>,
+}
+
+/// A finding of a tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ValidationMessage {
+    /// What kind of finding.
+    #[serde(rename = "type", default, skip_serializing_if = "Option::is_none")]
+    pub message_type: Option<MessageType>,
+    /// `UNKNOWN`, `ERROR`, `WARNING` or `INFO`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub level: String,
+    /// Where to read about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub documentation_url: String,
+}
+
+/// What kind of finding.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageType {
+    /// Its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Its code.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub code: String,
 }
 
 /// One statement about an object.

@@ -10,17 +10,21 @@ use super::problem::{FieldPath, Problem, Severity};
 mod authorization_policy;
 mod destination_rule;
 mod endpoint_policy;
+mod envoy_filter;
 mod gateway;
 mod http_action;
 mod http_route;
 mod names;
 mod peer_authentication;
+mod proxy_config;
 mod request_authentication;
 mod service_entry;
 mod sidecar;
 mod telemetry;
 mod virtual_service;
+mod wasm_plugin;
 mod workload_entry;
+mod workload_group;
 
 pub use names::{MAX_REGEX_LENGTH, REGEX_SIZE_LIMIT};
 

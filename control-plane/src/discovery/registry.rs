@@ -9,6 +9,7 @@ use std::time::Duration;
 use mesh_api::workload::WorkloadId;
 use parking_lot::Mutex;
 use serde::Serialize;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::desired::DesiredState;
@@ -31,6 +32,8 @@ pub struct ProxyIdentity {
     pub software: Arc<str>,
     /// Where it connected from.
     pub address: Option<SocketAddr>,
+    /// Which pod of that name it proved to be; `None` where nobody has to prove anything.
+    pub uid: Option<Arc<str>>,
 }
 
 /// A resource a proxy refused, in its own words.
@@ -67,6 +70,9 @@ pub struct SessionStatus {
     pub nacks: u64,
     /// What it refused last and is therefore withheld.
     pub refused: Vec<Refused>,
+    /// The newest revision of the configuration of which it holds everything but what it
+    /// refused.
+    pub applied: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -76,11 +82,33 @@ struct Connected {
     status: SessionStatus,
 }
 
-/// The connected proxies.
+/// The connected proxies, and those that were.
 #[derive(Debug, Default)]
 pub struct Registry {
     next: AtomicU64,
     sessions: Mutex<BTreeMap<SessionId, Connected>>,
+    /// Proxies whose stream ended, as they were last known. Never locked before `sessions`.
+    lost: Mutex<BTreeMap<WorkloadId, Applied>>,
+    /// Told when what proxies have applied has changed.
+    changed: Notify,
+}
+
+/// Which configuration a proxy has applied.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// Who it is.
+    pub who: ProxyIdentity,
+    /// When its stream began; when it ended, if it is not connected.
+    pub since: Instant,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Whether it is told to wait, because its workload is not known.
+    pub waiting: bool,
+    /// The newest revision of which it holds everything but what it refused; `None` if it has
+    /// acknowledged none yet.
+    pub revision: Option<u64>,
+    /// What it refused.
+    pub refused: Vec<Refused>,
 }
 
 /// One line of `/debug/syncz`.
@@ -123,12 +151,22 @@ impl Registry {
     /// A proxy introduced itself.
     pub fn connect(&self, who: ProxyIdentity, now: Instant) -> SessionId {
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed));
+        let mut sessions = self.sessions.lock();
+        let lost = self.lost.lock().remove(&who.workload);
+        // A new stream takes nothing from the proxy that it had applied before.
+        let applied = sessions
+            .values()
+            .rfind(|other| other.who.workload == who.workload)
+            .and_then(|other| other.status.applied)
+            .or(lost.and_then(|lost| lost.revision));
         let connected = Connected {
             who,
             since: now,
-            status: SessionStatus::default(),
+            status: SessionStatus {
+                applied,
+                ..SessionStatus::default()
+            },
         };
-        let mut sessions = self.sessions.lock();
         sessions.insert(session, connected);
         publish_count(&sessions);
         session
@@ -137,15 +175,52 @@ impl Registry {
     /// Its stream ended.
     pub fn disconnect(&self, session: SessionId) {
         let mut sessions = self.sessions.lock();
-        sessions.remove(&session);
+        let ended = sessions.remove(&session);
         publish_count(&sessions);
+        if let Some(ended) = ended {
+            let workload = ended.who.workload.clone();
+            if !sessions.values().any(|one| one.who.workload == workload) {
+                let lost = Applied {
+                    since: Instant::now(),
+                    connected: false,
+                    ..ended.applied()
+                };
+                self.lost.lock().insert(workload, lost);
+            }
+        }
+        self.changed.notify_one();
     }
 
     /// What its session did.
     pub fn update(&self, session: SessionId, change: impl FnOnce(&mut SessionStatus)) {
         if let Some(connected) = self.sessions.lock().get_mut(&session) {
+            let before = connected.status.landmark();
             change(&mut connected.status);
+            if connected.status.landmark() != before {
+                self.changed.notify_one();
+            }
         }
+    }
+
+    /// Waits until what proxies have applied has changed. For one waiter.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What every proxy has applied: of those connected, and of those lost that `expected` says
+    /// to come back. The other lost ones are forgotten.
+    pub fn applied(&self, mut expected: impl FnMut(&Applied) -> bool) -> Vec<Applied> {
+        let sessions = self.sessions.lock();
+        let mut lost = self.lost.lock();
+        lost.retain(|_, one| expected(one));
+        // Of two streams of one proxy the newer one counts.
+        let mut all: BTreeMap<&WorkloadId, Applied> = BTreeMap::new();
+        for connected in sessions.values() {
+            all.insert(&connected.who.workload, connected.applied());
+        }
+        let lost = lost.iter().filter(|(id, _)| !all.contains_key(id));
+        let lost: Vec<Applied> = lost.map(|(_, one)| one.clone()).collect();
+        all.into_values().chain(lost).collect()
     }
 
     /// Every connected proxy, ordered by name.
@@ -171,6 +246,17 @@ impl Registry {
 }
 
 impl Connected {
+    fn applied(&self) -> Applied {
+        Applied {
+            who: self.who.clone(),
+            since: self.since,
+            connected: true,
+            waiting: self.status.waiting.is_some(),
+            revision: self.status.applied,
+            refused: self.status.refused.clone(),
+        }
+    }
+
     fn report(&self, now: Instant) -> ProxyReport {
         let status = &self.status;
         ProxyReport {
@@ -203,6 +289,11 @@ impl Connected {
 }
 
 impl SessionStatus {
+    /// What must change for anybody to look again at what the proxy has applied.
+    fn landmark(&self) -> (Option<u64>, bool, usize) {
+        (self.applied, self.waiting.is_some(), self.refused.len())
+    }
+
     fn state(&self) -> &'static str {
         match (&self.waiting, self.synced, self.refused.is_empty()) {
             (Some(_), _, _) => "WAITING",

@@ -1,42 +1,55 @@
 //! One proxy's stream, from Hello to its end.
 
+mod deadline;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mesh_api::error::Rejection;
 use mesh_api::name::WorkloadName;
 use mesh_api::proto::{ProxyMessage, ServerMessage, server_message};
 use mesh_api::version::SnapshotVersion;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tonic::{Status, Streaming};
 
-use super::registry::{self, ProxyIdentity, Refused, Registry, SessionId};
+use deadline::{Deadlines, Due};
+
+use super::Discovery;
+use super::authenticate::Refusal;
+use super::registry::{self, ProxyIdentity, Refused, SessionId};
 use super::session::{Capture, Introduction, Output, Role, Session};
 use crate::compile::{CaptureMode, ProxyRole};
+use crate::identity::token::PodIdentity;
 use crate::push::{Command, Desired};
 
-/// A stream that has not said Hello by then is closed.
-const HELLO_WITHIN: Duration = Duration::from_secs(10);
-/// How often a proxy is offered again what it refused: its reason may be gone.
-const RETRY_REFUSED: Duration = Duration::from_mins(1);
 /// States whose acknowledgement is still awaited, remembered for the convergence metric.
 const AWAITED: usize = 8;
+
+/// Who opened a stream.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Where from.
+    pub(super) address: Option<SocketAddr>,
+    /// The pod, where peers have to prove who they are.
+    pub(super) verified: Option<Arc<PodIdentity>>,
+}
 
 /// One proxy's stream.
 #[derive(Debug)]
 pub(super) struct ProxyStream {
-    registry: Arc<Registry>,
-    commands: mpsc::Sender<Command>,
+    service: Discovery,
     outgoing: mpsc::Sender<Result<ServerMessage, Status>>,
-    address: Option<SocketAddr>,
+    peer: Peer,
     session: Session,
     /// Set by Hello.
     known: Option<Known>,
     awaited: VecDeque<(SnapshotVersion, Instant)>,
+    /// The newest state the proxy should have, and the revision of the configuration it is of.
+    newest: Option<(SnapshotVersion, u64)>,
+    deadlines: Deadlines,
 }
 
 #[derive(Debug)]
@@ -51,27 +64,32 @@ struct Ended;
 
 impl ProxyStream {
     pub(super) fn new(
-        registry: Arc<Registry>,
-        commands: mpsc::Sender<Command>,
+        service: Discovery,
         outgoing: mpsc::Sender<Result<ServerMessage, Status>>,
-        address: Option<SocketAddr>,
+        peer: Peer,
     ) -> Self {
+        let deadlines = Deadlines::new(peer.verified.is_some(), Instant::now());
         Self {
-            registry,
-            commands,
+            service,
             outgoing,
-            address,
+            peer,
             session: Session::new(),
             known: None,
             awaited: VecDeque::new(),
+            newest: None,
+            deadlines,
         }
     }
 
     pub(super) async fn run(mut self, mut incoming: Streaming<ProxyMessage>) {
-        let hello = tokio::time::sleep(HELLO_WITHIN);
-        let mut hello = std::pin::pin!(hello);
-        let mut retry = tokio::time::interval(RETRY_REFUSED);
-        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let drain = self.service.drain.clone();
+        let stopping = async {
+            match &drain {
+                Some(drain) => drain.triggered().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut stopping = std::pin::pin!(stopping);
         loop {
             let step = tokio::select! {
                 message = incoming.next() => match message {
@@ -79,19 +97,10 @@ impl ProxyStream {
                     Some(Err(_)) | None => break,
                 },
                 desired = newest(&mut self.known) => self.take_desired(desired).await,
-                _ = retry.tick() => {
-                    let outputs = if self.session.withheld().is_empty() {
-                        Vec::new()
-                    } else {
-                        self.session.retry_refused()
-                    };
-                    self.carry_out(outputs).await
-                }
-                () = &mut hello, if self.known.is_none() => {
-                    self.close(Status::deadline_exceeded("no Hello within 10 seconds")).await;
-                    break;
-                }
+                due = self.deadlines.passed() => self.take_due(due).await,
                 () = self.outgoing.closed() => break,
+                // Ended in order, so that the proxy is connected elsewhere soon.
+                () = &mut stopping => break,
             };
             if step.is_err() {
                 break;
@@ -100,12 +109,48 @@ impl ProxyStream {
         self.end().await;
     }
 
+    async fn take_due(&mut self, due: Due) -> Result<(), Ended> {
+        match due {
+            Due::Hello => {
+                self.close(Status::deadline_exceeded("no Hello within 10 seconds"))
+                    .await;
+                Err(Ended)
+            }
+            Due::Retry => {
+                let outputs = if self.session.withheld().is_empty() {
+                    Vec::new()
+                } else {
+                    self.session.retry_refused()
+                };
+                self.carry_out(outputs).await
+            }
+            Due::Gone => match &self.peer.verified {
+                Some(pod) => self.refuse(&Refusal::Gone(pod.workload.clone())).await,
+                // Who need not prove anything is never gone.
+                None => Ok(()),
+            },
+            Due::Oldest => {
+                tracing::debug!(
+                    proxy = self.name(),
+                    "the stream is old; the proxy opens another"
+                );
+                Err(Ended)
+            }
+        }
+    }
+
+    async fn refuse(&self, refusal: &Refusal) -> Result<(), Ended> {
+        self.service.refusals.note(refusal, self.peer.address);
+        self.close(refusal.status()).await;
+        Err(Ended)
+    }
+
     async fn take_message(&mut self, message: ProxyMessage) -> Result<(), Ended> {
         match self.session.on_message(message) {
             Ok(outputs) => self.carry_out(outputs).await,
             Err(error) => {
                 metrics::counter!("mesh_stream_errors_total").increment(1);
-                tracing::warn!(proxy = self.name(), address = ?self.address, %error,
+                tracing::warn!(proxy = self.name(), address = ?self.peer.address, %error,
                     "stream closed: the proxy broke the protocol");
                 self.close(Status::from(error)).await;
                 Err(Ended)
@@ -118,14 +163,30 @@ impl ProxyStream {
             Desired::Starting => return Ok(()),
             Desired::Waiting(reason) => {
                 tracing::warn!(proxy = self.name(), %reason, "proxy waits");
+                self.newest = None;
                 self.report(|status| status.waiting = Some(Arc::clone(&reason)));
+                self.deadlines.unknown(Instant::now());
                 self.session.on_waiting(&reason)
             }
-            Desired::State { state, changed } => {
+            Desired::Refused(reason) => {
+                return self.refuse(&Refusal::AnotherPod(reason)).await;
+            }
+            Desired::State {
+                state,
+                changed,
+                revision,
+            } => {
+                self.deadlines.known();
+                let version = state.version();
+                let before = self.newest.replace((version, revision));
+                if before.is_some_and(|(before, _)| before == version) {
+                    // Nothing new but the revision; what is in progress goes on.
+                    return self.carry_out(Vec::new()).await;
+                }
                 if self.awaited.len() == AWAITED {
                     self.awaited.pop_front();
                 }
-                self.awaited.push_back((state.version(), changed));
+                self.awaited.push_back((version, changed));
                 self.report(|status| {
                     status.waiting = None;
                     status.desired = Some(Arc::clone(&state));
@@ -157,7 +218,7 @@ impl ProxyStream {
                             session: known.id,
                             workloads,
                         };
-                        self.commands.send(command).await.or(Err(Ended))?;
+                        self.service.commands.send(command).await.or(Err(Ended))?;
                     }
                 }
                 Output::Acked { version } => self.acknowledged(version),
@@ -165,11 +226,21 @@ impl ProxyStream {
             }
         }
         let synced = self.session.is_synced();
-        let withheld = self.session.withheld().is_empty();
+        let withheld: Vec<String> = if synced {
+            let withheld = self.session.withheld();
+            withheld.keys().map(ToString::to_string).collect()
+        } else {
+            Vec::new()
+        };
+        let revision = self.newest.map(|(_, revision)| revision);
         self.report(|status| {
             status.synced = synced;
-            if withheld {
-                status.refused.clear();
+            if synced {
+                // While something is in flight nobody knows whether it is refused again.
+                status
+                    .refused
+                    .retain(|one| withheld.contains(&one.resource));
+                status.applied = revision.max(status.applied);
             }
         });
         Ok(())
@@ -201,6 +272,15 @@ impl ProxyStream {
             capture,
             software,
         } = introduction;
+        let verified = self.peer.verified.as_ref();
+        if let Some(pod) = verified.filter(|pod| pod.workload != workload) {
+            let refusal = Refusal::AnotherWorkload {
+                token: pod.workload.clone(),
+                hello: workload,
+            };
+            return self.refuse(&refusal).await;
+        }
+        self.deadlines.introduced();
         let name: Arc<str> = workload.to_string().into();
         let who = ProxyIdentity {
             workload,
@@ -213,11 +293,12 @@ impl ProxyStream {
                 Capture::OriginalDestination => CaptureMode::OriginalDestination,
             },
             software: software.into(),
-            address: self.address,
+            address: self.peer.address,
+            uid: self.peer.verified.as_ref().map(|pod| Arc::clone(&pod.uid)),
         };
-        let id = self.registry.connect(who.clone(), Instant::now());
+        let id = self.service.registry.connect(who.clone(), Instant::now());
         let (slot, desired) = watch::channel(Desired::Starting);
-        tracing::info!(proxy = &*name, address = ?self.address, ?role, "proxy connected");
+        tracing::info!(proxy = &*name, address = ?self.peer.address, ?role, "proxy connected");
         self.known = Some(Known { id, name, desired });
         let command = Command::Connected {
             session: id,
@@ -225,7 +306,7 @@ impl ProxyStream {
             workloads,
             slot,
         };
-        self.commands.send(command).await.or(Err(Ended))
+        self.service.commands.send(command).await.or(Err(Ended))
     }
 
     fn acknowledged(&mut self, version: SnapshotVersion) {
@@ -248,6 +329,7 @@ impl ProxyStream {
             tracing::error!(proxy = self.name(), %rejection,
                 "the proxy refused a resource; it keeps what it had, everything else goes on");
         }
+        self.deadlines.refused(Instant::now());
         let refused: Vec<Refused> = rejections.iter().map(Refused::from).collect();
         self.report(|status| {
             status.nacks += 1;
@@ -268,9 +350,9 @@ impl ProxyStream {
     async fn end(self) {
         let Some(known) = &self.known else { return };
         tracing::info!(proxy = &*known.name, "proxy disconnected");
-        self.registry.disconnect(known.id);
+        self.service.registry.disconnect(known.id);
         let command = Command::Disconnected { session: known.id };
-        if self.commands.send(command).await.is_err() {
+        if self.service.commands.send(command).await.is_err() {
             tracing::debug!("the push loop has ended");
         }
     }
@@ -283,7 +365,7 @@ impl ProxyStream {
 
     fn report(&self, change: impl FnOnce(&mut registry::SessionStatus)) {
         if let Some(known) = &self.known {
-            self.registry.update(known.id, change);
+            self.service.registry.update(known.id, change);
         }
     }
 }
@@ -310,3 +392,6 @@ impl From<&Rejection> for Refused {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! Changes of the inputs, and what each of them concerns.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mesh_api::name::EndpointsName;
@@ -9,6 +8,7 @@ use mesh_api::workload::WorkloadId;
 use super::change::{Affected, Change};
 use super::references::{KnownSubsets, missing};
 use super::service::{Service, entry as service_entry, kubernetes};
+use super::workload::identity::topology;
 use super::workload::{WorkloadInfo, entry as workload_entry, pod};
 use super::{Catalog, World};
 use crate::crd::object::Resource;
@@ -53,11 +53,11 @@ impl World {
             }
             Object::Telemetry(object) => put(&mut self.telemetries, &object, affected),
             Object::ServiceEntry(object) => {
-                let services = service_entry::services(&object, &self.settings.cluster_id);
+                let services = service_entry::services(&object, &self.settings);
                 self.replace_services(&object.key, services, affected);
             }
             Object::Service(object) => {
-                let service = kubernetes::service(&object, &self.settings.cluster_domain);
+                let service = kubernetes::service(&object, &self.settings);
                 self.replace_services(&object.key, vec![service], affected);
             }
             Object::EndpointSlice(object) => {
@@ -65,7 +65,9 @@ impl World {
                 self.replace_slice(&key, Some(object), affected);
             }
             Object::Pod(object) => {
-                let info = pod::workload(&object, &self.settings.cluster_id);
+                let node = object.spec.node_name.as_deref();
+                let node = node.and_then(|node| self.nodes.get(node));
+                let info = pod::workload(&object, &self.settings.cluster_id, node);
                 self.replace_workload(&object.key, Some(info), affected);
             }
             Object::WorkloadEntry(object) => {
@@ -75,6 +77,18 @@ impl World {
                     &self.settings.cluster_id,
                 );
                 self.replace_workload(&object.key, Some(info), affected);
+            }
+            Object::Node(object) => {
+                let labels = &object.meta.labels;
+                let place = topology(|key| labels.get(key).map(String::as_str));
+                self.place_node(object.name(), Some(&place), affected);
+            }
+            Object::WorkloadGroup(_)
+            | Object::ProxyConfig(_)
+            | Object::EnvoyFilter(_)
+            | Object::WasmPlugin(_)
+            | Object::TrafficExtension(_) => {
+                affected.config |= self.not_acted_on.insert(object.key().clone());
             }
             // Nothing that is compiled depends on a namespace's own object yet.
             Object::Namespace(_) => {}
@@ -96,6 +110,14 @@ impl World {
             }
             Kind::EndpointSlice => self.replace_slice(key, None, affected),
             Kind::Pod | Kind::WorkloadEntry => self.replace_workload(key, None, affected),
+            Kind::Node => self.place_node(&key.name, None, affected),
+            Kind::WorkloadGroup
+            | Kind::ProxyConfig
+            | Kind::EnvoyFilter
+            | Kind::WasmPlugin
+            | Kind::TrafficExtension => {
+                affected.config |= self.not_acted_on.remove(key);
+            }
             Kind::Namespace => {}
         }
     }
@@ -116,7 +138,13 @@ impl World {
             | Kind::EndpointSlice
             | Kind::Pod
             | Kind::WorkloadEntry
-            | Kind::Namespace => false,
+            | Kind::WorkloadGroup
+            | Kind::ProxyConfig
+            | Kind::EnvoyFilter
+            | Kind::WasmPlugin
+            | Kind::TrafficExtension
+            | Kind::Namespace
+            | Kind::Node => false,
         };
         if policy {
             self.unreadable_policies.insert(key);
@@ -124,7 +152,7 @@ impl World {
         }
     }
 
-    fn replace_services(
+    pub(super) fn replace_services(
         &mut self,
         key: &ObjectKey,
         services: Vec<Service>,
@@ -140,6 +168,7 @@ impl World {
         affected.endpoints.extend(before);
         for host in hosts {
             if let Some(service) = self.services.find(&host) {
+                affected.config |= service.is_met_at_its_workloads();
                 affected.endpoints.extend(sets(service));
             }
         }
@@ -167,7 +196,7 @@ impl World {
         }
     }
 
-    fn replace_workload(
+    pub(super) fn replace_workload(
         &mut self,
         key: &ObjectKey,
         info: Option<WorkloadInfo>,
@@ -185,19 +214,21 @@ impl World {
         for form in &forms {
             affected.addresses.extend(form.addresses.iter().copied());
         }
-        let concerned: BTreeSet<EndpointsName> = self
+        let local = self
             .services
             .iter()
-            .filter(|service| service.namespace() == &*id.namespace)
-            .filter(|service| {
-                forms
-                    .iter()
-                    .any(|form| service.selects(&id.namespace, &form.labels))
-                    || self.names_workload(service, &forms)
-            })
-            .flat_map(|service| sets(service))
-            .collect();
-        affected.endpoints.extend(concerned);
+            .filter(|service| service.namespace() == &*id.namespace);
+        for service in local {
+            let selected = forms
+                .iter()
+                .any(|form| service.selects(&id.namespace, &form.labels));
+            if selected || self.names_workload(service, &forms) {
+                // Where there are slices, those tell the addresses.
+                affected.config |=
+                    service.is_met_at_its_workloads() && self.slices_of(service).is_none();
+                affected.endpoints.extend(sets(service));
+            }
+        }
         affected.workloads.insert(id);
     }
 
@@ -225,7 +256,7 @@ impl World {
     }
 
     /// Decides which form of each virtual service is in effect.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let subsets = KnownSubsets::of(self);
         let mut lacking = std::collections::BTreeMap::new();
         let mut resolved = std::collections::BTreeMap::new();

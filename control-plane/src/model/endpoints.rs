@@ -120,8 +120,12 @@ fn known(world: &World, service: &Service, port: &ServicePort, found: &mut Found
     if service.is_kubernetes
         && let Some(slices) = world.slices_of(service)
     {
+        let slices: Vec<_> = slices.collect();
+        let family = family(service, &slices);
         for slice in slices {
-            from_slice(world, service, port, slice, found);
+            if family.is_none_or(|family| slice.spec.address_type == family) {
+                from_slice(world, service, port, slice, found);
+            }
         }
         return;
     }
@@ -141,6 +145,23 @@ fn known(world: &World, service: &Service, port: &ServicePort, found: &mut Found
         if let Some(number) = port_of(workload, port) {
             found.add_workload(workload, number, health);
         }
+    }
+}
+
+/// The one address family to use where there are slices of both: a workload with two addresses is
+/// still one endpoint. It is the family of the service's first address, else IPv4.
+fn family(service: &Service, slices: &[&Arc<Resource<KubeEndpointSlice>>]) -> Option<&'static str> {
+    let has = |family: &str| {
+        slices
+            .iter()
+            .any(|slice| slice.spec.address_type == family && !slice.spec.endpoints.is_empty())
+    };
+    if !(has("IPv4") && has("IPv6")) {
+        return None;
+    }
+    match service.vips().next() {
+        Some(IpAddr::V6(_)) => Some("IPv6"),
+        Some(IpAddr::V4(_)) | None => Some("IPv4"),
     }
 }
 
@@ -205,7 +226,11 @@ fn behind<'w>(
     endpoint: &SliceEndpoint,
     address: Option<IpAddr>,
 ) -> Option<&'w Arc<WorkloadInfo>> {
-    let named = endpoint.target.as_ref().and_then(|target| {
+    let pod = endpoint
+        .target
+        .as_ref()
+        .filter(|target| matches!(target.kind.as_str(), "" | "Pod"));
+    let named = pod.and_then(|target| {
         let namespace = if target.namespace.is_empty() {
             namespace
         } else {
@@ -226,15 +251,17 @@ fn unknown_workload(
     address: EndpointAddress,
     health: Health,
 ) -> Endpoint {
+    let node = endpoint.node_name.as_deref();
+    let node = node.and_then(|node| world.node(node)).cloned();
     Endpoint {
         address,
         labels: Labels::new(),
         weight: 1,
         health,
-        locality: Locality {
+        locality: node.unwrap_or_else(|| Locality {
             zone: endpoint.zone.as_deref().unwrap_or_default().into(),
             ..Locality::default()
-        },
+        }),
         network: Arc::default(),
         mesh_tls: false,
         peer: Peer {

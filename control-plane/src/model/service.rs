@@ -39,6 +39,8 @@ pub struct Service {
     pub endpoints: Vec<Arc<WorkloadInfo>>,
     /// Who sees it.
     pub visibility: Visibility,
+    /// Whether that is what the mesh says of services that do not say so themselves.
+    pub default_visibility: bool,
     /// Whether workloads that are not ready count too.
     pub publish_not_ready: bool,
     /// Whether it is a service of Kubernetes.
@@ -119,6 +121,13 @@ impl Service {
             .iter()
             .filter(|net| net.prefix_len() == net.max_prefix_len())
             .map(IpNet::addr)
+    }
+
+    /// Whether redirected connections to it are told apart by the addresses of its workloads, so
+    /// that listeners depend on those.
+    pub fn is_met_at_its_workloads(&self) -> bool {
+        let http = |port: &ServicePort| matches!(port.protocol, Protocol::Http | Protocol::Http2);
+        self.resolution == Resolution::Headless && !self.ports.iter().all(http)
     }
 
     /// Whether the service selects a workload of `namespace` with these labels.

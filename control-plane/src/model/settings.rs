@@ -1,8 +1,14 @@
-//! What the whole mesh is told once, at start.
+//! What the whole mesh is told: by flags at start, and by the mesh's settings while it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use mesh_api::cluster::TcpKeepalive;
 use mesh_api::listener::UnmatchedTraffic;
+use mesh_api::mesh_config::{
+    H2UpgradePolicy, InboundMode, MeshConfig, Normalization, OutboundMode, RetryPolicy, keys,
+};
+use serde_json::Value;
 
 /// Settings of the mesh that the compiler reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +21,31 @@ pub struct MeshSettings {
     pub cluster_id: Arc<str>,
     /// What sidecars do with destinations nobody declared, unless a `Sidecar` says otherwise.
     pub outbound_traffic: UnmatchedTraffic,
+    /// Whether applications are called at the loopback address rather than where the client
+    /// called.
+    pub inbound_localhost: bool,
+    /// How long opening a connection may take where no destination rule says so; `None`: the
+    /// proxy's own default.
+    pub connect_timeout: Option<Duration>,
+    /// Keep-alive probes where no destination rule says otherwise.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Retries of routes that set none; `None`: what the mesh does by itself.
+    pub default_retries: Option<RetryPolicy>,
+    /// Who sees what does not say so.
+    pub exports: DefaultExports,
+    /// Settings that were written and are not acted on.
+    pub not_acted_on: Vec<String>,
+}
+
+/// `exportTo` of objects that have none; empty: everybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DefaultExports {
+    /// Of services and service entries.
+    pub services: Vec<String>,
+    /// Of virtual services.
+    pub virtual_services: Vec<String>,
+    /// Of destination rules.
+    pub destination_rules: Vec<String>,
 }
 
 impl Default for MeshSettings {
@@ -24,6 +55,191 @@ impl Default for MeshSettings {
             root_namespace: Arc::from("istio-system"),
             cluster_id: Arc::from("Kubernetes"),
             outbound_traffic: UnmatchedTraffic::Passthrough,
+            inbound_localhost: false,
+            connect_timeout: None,
+            tcp_keepalive: None,
+            default_retries: None,
+            exports: DefaultExports::default(),
+            not_acted_on: Vec::new(),
         }
+    }
+}
+
+impl MeshSettings {
+    /// These settings with what the mesh's configuration says.
+    #[must_use]
+    pub fn configured(&self, config: &MeshConfig, not_acted_on: &[String]) -> Self {
+        Self {
+            cluster_domain: Arc::clone(&self.cluster_domain),
+            cluster_id: Arc::clone(&self.cluster_id),
+            root_namespace: match config.root_namespace.as_deref() {
+                None | Some("") => Arc::clone(&self.root_namespace),
+                Some(name) => Arc::from(name),
+            },
+            outbound_traffic: match config.outbound_traffic_policy.mode {
+                OutboundMode::AllowAny => UnmatchedTraffic::Passthrough,
+                OutboundMode::RegistryOnly => UnmatchedTraffic::Refuse,
+            },
+            inbound_localhost: config.inbound_traffic_policy.mode == InboundMode::Localhost,
+            connect_timeout: config
+                .connect_timeout
+                .map(Duration::from)
+                .filter(|timeout| !timeout.is_zero()),
+            tcp_keepalive: config.tcp_keepalive.map(|keepalive| TcpKeepalive {
+                probes: keepalive.probes,
+                time: keepalive.time.map(Duration::from),
+                interval: keepalive.interval.map(Duration::from),
+            }),
+            default_retries: config.default_http_retry_policy.clone(),
+            exports: DefaultExports {
+                services: config.default_service_export_to.clone(),
+                virtual_services: config.default_virtual_service_export_to.clone(),
+                destination_rules: config.default_destination_rule_export_to.clone(),
+            },
+            not_acted_on: not_acted_on.to_vec(),
+        }
+    }
+}
+
+/// Settings the control plane acts on, with everything below them.
+const ACTED_ON: [&str; 10] = [
+    "connectTimeout",
+    "defaultDestinationRuleExportTo",
+    "defaultHttpRetryPolicy",
+    "defaultServiceExportTo",
+    "defaultVirtualServiceExportTo",
+    "discoverySelectors",
+    "inboundTrafficPolicy",
+    "outboundTrafficPolicy",
+    "rootNamespace",
+    "tcpKeepalive",
+];
+
+/// Settings the injector acts on when it writes a proxy into a pod, with everything below them.
+const ACTED_ON_AT_INJECTION: [&str; 13] = [
+    "accessLogEncoding",
+    "accessLogFile",
+    "defaultConfig.concurrency",
+    "defaultConfig.discoveryAddress",
+    "defaultConfig.drainDuration",
+    "defaultConfig.environmentVariables",
+    "defaultConfig.holdApplicationUntilProxyStarts",
+    "defaultConfig.interceptionMode",
+    "defaultConfig.proxyMetadata.EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+    "defaultConfig.proxyMetadata.ISTIO_META_HTTP10",
+    "defaultConfig.proxyMetadata.MINIMUM_DRAIN_DURATION",
+    "defaultConfig.terminationDrainDuration",
+    "enablePrometheusMerge",
+];
+
+/// The settings of a document that nobody acts on, so that they can be named.
+pub fn not_acted_on(document: &Value, config: &MeshConfig) -> Vec<String> {
+    let mut found: Vec<String> = keys(document)
+        .into_iter()
+        .filter(|key| {
+            let below = |known: &&str| {
+                key.strip_prefix(*known)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let acted_on = ACTED_ON.iter().any(below) || ACTED_ON_AT_INJECTION.iter().any(below);
+            !acted_on && !says_what_is_done(key, config) && is_known(key)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// Whether a setting asks for nothing but what is done anyway.
+fn says_what_is_done(key: &str, config: &MeshConfig) -> bool {
+    match key {
+        "enableAutoMtls" => config.enable_auto_mtls == Some(false),
+        "enableTracing" => config.enable_tracing == Some(false),
+        "h2UpgradePolicy" => config.h2_upgrade_policy == Some(H2UpgradePolicy::DoNotUpgrade),
+        "pathNormalization.normalization" => matches!(
+            config.path_normalization.normalization,
+            Normalization::Default | Normalization::Base
+        ),
+        "trustDomain" => config.trust_domain() == mesh_api::mesh_config::DEFAULT_TRUST_DOMAIN,
+        _ => false,
+    }
+}
+
+/// Whether there is such a setting: what there is not is reported as a mistake already.
+fn is_known(key: &str) -> bool {
+    let first = key.split('.').next().unwrap_or_default();
+    match serde_json::to_value(MeshConfig::default()) {
+        Ok(Value::Object(known)) => known.contains_key(first),
+        Ok(_) | Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_acts_on_is_named() {
+        let document = json!({
+            "accessLogFile": "/dev/stdout",
+            "enableTracing": true,
+            "enableAutoMtls": false,
+            "trustDomain": "cluster.local",
+            "misspelled": 1,
+            "connectTimeout": "3s",
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "pathNormalization": {"normalization": "MERGE_SLASHES"},
+            "extensionProviders": [{"name": "otel"}],
+            "defaultConfig": {
+                "concurrency": 2,
+                "proxyMetadata": {"A": "b", "ISTIO_META_HTTP10": "1"},
+                "tracing": {"sampling": 1.0}
+            }
+        });
+        let (config, problems) = MeshConfig::read(document.clone()).unwrap();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(
+            not_acted_on(&document, &config),
+            [
+                "defaultConfig.proxyMetadata.A",
+                "defaultConfig.tracing.sampling",
+                "enableTracing",
+                "extensionProviders",
+                "pathNormalization.normalization",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_change_what_they_say_and_keep_the_rest() {
+        let started_with = MeshSettings {
+            cluster_domain: Arc::from("example.org"),
+            root_namespace: Arc::from("mesh"),
+            ..MeshSettings::default()
+        };
+        let config = |document| MeshConfig::read(document).unwrap().0;
+        let changed = started_with.configured(
+            &config(json!({
+                "connectTimeout": "3s",
+                "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+                "defaultServiceExportTo": ["."],
+            })),
+            &["enableTracing".to_owned()],
+        );
+        let expected = MeshSettings {
+            connect_timeout: Some(Duration::from_secs(3)),
+            outbound_traffic: UnmatchedTraffic::Refuse,
+            exports: DefaultExports {
+                services: vec![".".to_owned()],
+                ..DefaultExports::default()
+            },
+            not_acted_on: vec!["enableTracing".to_owned()],
+            ..started_with.clone()
+        };
+        assert_eq!(changed, expected);
+        // What is taken back has its default again.
+        let back = changed.configured(&MeshConfig::default(), &[]);
+        assert_eq!(back, started_with);
     }
 }

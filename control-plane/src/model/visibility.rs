@@ -51,6 +51,16 @@ impl Visibility {
         }
     }
 
+    /// As [`parse`](Self::parse), for an object that may have no list: then the mesh's counts.
+    pub fn of(export_to: &[String], default: &[String], namespace: &Arc<str>) -> Self {
+        let list = if export_to.is_empty() {
+            default
+        } else {
+            export_to
+        };
+        Self::parse(list.iter().map(String::as_str), namespace)
+    }
+
     /// Whether a client in `namespace` sees the object.
     pub fn includes(&self, namespace: &str) -> bool {
         match self {
@@ -75,6 +85,19 @@ impl Visibility {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_counts_where_nothing_is_said() {
+        let own = Arc::from("a");
+        let list = |text: &str| vec![text.to_owned()];
+        let private = Visibility::of(&[], &list("."), &own);
+        assert!(private.includes("a") && !private.includes("b"));
+        assert_eq!(
+            Visibility::of(&list("*"), &list("."), &own),
+            Visibility::Public
+        );
+        assert_eq!(Visibility::of(&[], &[], &own), Visibility::Public);
+    }
 
     #[test]
     fn export_lists() {

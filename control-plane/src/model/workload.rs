@@ -38,6 +38,10 @@ pub struct WorkloadInfo {
     pub ports: BTreeMap<Arc<str>, Port>,
     /// Whether it takes traffic.
     pub readiness: Readiness,
+    /// Tells a pod from any other there ever was of the same name.
+    pub uid: Option<Arc<str>>,
+    /// The node it runs on.
+    pub node: Option<Arc<str>>,
 }
 
 /// Whether a workload takes traffic.
@@ -140,9 +144,15 @@ impl WorkloadIndex {
     }
 }
 
-fn sort_key(info: &WorkloadInfo) -> (bool, bool, &WorkloadId) {
-    // An address of a pod that has ended may have been given to another one.
-    (info.readiness == Readiness::Gone, !info.is_pod, &info.id)
+fn sort_key(info: &WorkloadInfo) -> (u8, bool, &WorkloadId) {
+    // An address of a pod that has ended may have been given to another one, and that of one
+    // that is ending soon will be.
+    let rank = match info.readiness {
+        Readiness::Ready | Readiness::NotReady => 0,
+        Readiness::Terminating => 1,
+        Readiness::Gone => 2,
+    };
+    (rank, !info.is_pod, &info.id)
 }
 
 /// Whether `labels` carries every label of `selector`.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::analyze;
 use crate::compile::diagnostics::Diagnostic;
 use crate::crd::Severity;
+use crate::meta::ObjectKey;
 use crate::model::World;
+use crate::push::objects::Objects;
 use crate::source::{PlaceReports, Report};
 
 /// The current findings.
@@ -19,7 +21,30 @@ use crate::source::{PlaceReports, Report};
 pub struct Board {
     state: Mutex<State>,
     /// The newest world nobody has examined yet.
-    unexamined: watch::Sender<Option<World>>,
+    unexamined: watch::Sender<Option<Input>>,
+    examined: watch::Sender<Option<Arc<Examined>>>,
+    /// Told when what there is to say about places has changed.
+    reported: Notify,
+}
+
+/// What is to be examined.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The world.
+    pub world: World,
+    /// The objects in it.
+    pub objects: Objects,
+    /// The revision of the configuration made from it.
+    pub revision: u64,
+}
+
+/// What was examined, and what was found.
+#[derive(Debug)]
+pub struct Examined {
+    /// What was examined.
+    pub input: Input,
+    /// The findings, sorted by object and field.
+    pub findings: Vec<Diagnostic>,
 }
 
 impl Default for Board {
@@ -27,6 +52,8 @@ impl Default for Board {
         Self {
             state: Mutex::default(),
             unexamined: watch::Sender::new(None),
+            examined: watch::Sender::new(None),
+            reported: Notify::new(),
         }
     }
 }
@@ -106,26 +133,57 @@ impl Board {
             }
         }
         state.print();
+        self.reported.notify_one();
     }
 
     /// Asks for the findings about a world. Worlds that follow each other fast are skipped: the
     /// newest is the one that counts.
-    pub fn examine(&self, world: World) {
-        self.unexamined.send_replace(Some(world));
+    pub fn examine(&self, input: Input) {
+        self.unexamined.send_replace(Some(input));
+    }
+
+    /// The newest world that has been examined.
+    pub fn examined(&self) -> watch::Receiver<Option<Arc<Examined>>> {
+        self.examined.subscribe()
+    }
+
+    /// Waits until what there is to say about places has changed. For one waiter.
+    pub async fn reports_changed(&self) {
+        self.reported.notified().await;
+    }
+
+    /// Everything there is to say about the sources of mesh objects, by object.
+    pub fn reports_by_object(&self) -> BTreeMap<ObjectKey, Vec<Report>> {
+        let mut by_object: BTreeMap<ObjectKey, Vec<Report>> = BTreeMap::new();
+        for report in self.state.lock().reports.values().flatten() {
+            let object = report.object.as_ref();
+            if let Some(key) = object.filter(|key| key.kind.is_mesh_resource()) {
+                by_object
+                    .entry(key.clone())
+                    .or_default()
+                    .push(report.clone());
+            }
+        }
+        by_object
     }
 
     /// Examines worlds, one at a time and away from the push loop, for as long as the board lives.
     pub async fn examiner(self: Arc<Self>) {
         let mut worlds = self.unexamined.subscribe();
         while worlds.changed().await.is_ok() {
-            let Some(world) = worlds.borrow_and_update().clone() else {
+            let Some(input) = worlds.borrow_and_update().clone() else {
                 continue;
             };
+            let world = input.world.clone();
             match tokio::task::spawn_blocking(move || analyze::analyze(&world)).await {
                 Ok(findings) => {
+                    crate::metrics::conflicts(&findings);
                     let mut state = self.state.lock();
-                    state.findings = findings;
+                    state.findings.clone_from(&findings);
                     state.print();
+                    drop(state);
+                    self.examined
+                        .send_replace(Some(Arc::new(Examined { input, findings })));
                 }
                 Err(error) => tracing::error!(%error, "the analysis of the objects failed"),
             }

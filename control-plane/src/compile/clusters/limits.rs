@@ -7,10 +7,20 @@ use mesh_api::cluster::{ConnectionLimits, Http2Keepalive, TcpKeepalive};
 use super::unless_zero;
 use crate::compile::destination_rules::Block;
 use crate::crd::destination_rule::ConnectionPoolSettings;
+use crate::model::MeshSettings;
 
-/// The limits a `connectionPool` block sets; without one the defaults.
-pub(crate) fn limits(block: Option<&Block<'_, ConnectionPoolSettings>>) -> ConnectionLimits {
-    let mut limits = ConnectionLimits::default();
+/// The limits a `connectionPool` block sets; without one the defaults of the mesh.
+pub(crate) fn limits(
+    settings: &MeshSettings,
+    block: Option<&Block<'_, ConnectionPoolSettings>>,
+) -> ConnectionLimits {
+    let mut limits = ConnectionLimits {
+        keepalive: settings.tcp_keepalive,
+        ..ConnectionLimits::default()
+    };
+    if let Some(timeout) = settings.connect_timeout {
+        limits.connect_timeout = timeout;
+    }
     let Some(block) = block else {
         return limits;
     };
@@ -19,11 +29,13 @@ pub(crate) fn limits(block: Option<&Block<'_, ConnectionPoolSettings>>) -> Conne
         if let Some(timeout) = tcp.connect_timeout {
             limits.connect_timeout = timeout.into();
         }
-        limits.keepalive = tcp.tcp_keepalive.as_ref().map(|keepalive| TcpKeepalive {
-            probes: keepalive.probes,
-            time: keepalive.time.map(Duration::from),
-            interval: keepalive.interval.map(Duration::from),
-        });
+        if let Some(keepalive) = &tcp.tcp_keepalive {
+            limits.keepalive = Some(TcpKeepalive {
+                probes: keepalive.probes,
+                time: keepalive.time.map(Duration::from),
+                interval: keepalive.interval.map(Duration::from),
+            });
+        }
         limits.max_connection_duration = tcp.max_connection_duration.map(Duration::from);
         if let Some(idle) = tcp.idle_timeout {
             limits.tcp_idle_timeout = unless_zero(idle);

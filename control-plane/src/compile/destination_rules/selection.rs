@@ -62,8 +62,9 @@ impl<'w> RuleIndex<'w> {
             };
             let indexed = Indexed {
                 rule,
-                visibility: Visibility::parse(
-                    rule.spec.export_to.iter().map(String::as_str),
+                visibility: Visibility::of(
+                    &rule.spec.export_to,
+                    &settings.exports.destination_rules,
                     &Arc::from(namespace),
                 ),
             };

@@ -134,3 +134,5 @@ pub const TLS_NOT_ENFORCEABLE: Code = Code::error("MESH0602");
 
 /// Accepted, but the proxy does not act on it yet.
 pub const NOT_ACTED_ON: Code = Code::warning("MESH0901");
+/// A setting of the mesh that is accepted, but that nothing acts on yet.
+pub const SETTING_NOT_ACTED_ON: Code = Code::warning("MESH0902");

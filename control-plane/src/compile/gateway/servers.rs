@@ -53,6 +53,8 @@ pub(super) struct ServerAt<'w> {
     pub(super) port: Port,
     /// The port the proxy listens on.
     pub(super) bound: Port,
+    /// Whether a Service of the gateway leads there.
+    pub(super) has_service: bool,
     pub(super) bind: Option<IpAddr>,
     pub(super) class: Class,
     pub(super) hosts: Vec<ServerHost>,
@@ -118,13 +120,15 @@ pub(super) fn all<'w>(cx: &Context<'w>) -> Vec<ServerAt<'w>> {
             let Some(port) = Port::new(server.port.number) else {
                 continue;
             };
+            let target = target_port(cx.world, cx.client, port);
             all.push(ServerAt {
                 gateway,
                 gateway_name: format!("{}/{}", gateway.namespace(), gateway.name()),
                 server,
                 field: format!("spec.servers[{index}]"),
                 port,
-                bound: bound_port(cx.world, cx.client, port),
+                bound: target.unwrap_or(port),
+                has_service: target.is_some(),
                 bind: server.bind.as_deref().and_then(|bind| bind.parse().ok()),
                 class: class(server),
                 hosts: server
@@ -138,8 +142,8 @@ pub(super) fn all<'w>(cx: &Context<'w>) -> Vec<ServerAt<'w>> {
     all
 }
 
-/// The port the proxy listens on for a port of its Service; without a Service the same.
-fn bound_port(world: &World, client: &Client, port: Port) -> Port {
+/// Where the gateway's Service leads for one of its ports; `None` if no Service has the port.
+fn target_port(world: &World, client: &Client, port: Port) -> Option<Port> {
     world
         .services()
         .filter(|service| service.selects(&client.namespace, &client.labels))
@@ -147,7 +151,6 @@ fn bound_port(world: &World, client: &Client, port: Port) -> Port {
             TargetPort::Number(target) => Some(*target),
             TargetPort::Name(name) => client.ports.get(name).copied(),
         })
-        .unwrap_or(port)
 }
 
 fn class(server: &Server) -> Class {

@@ -128,7 +128,7 @@ impl Inbound<'_> {
     fn target(&mut self, at: &EntryAt<'_>) -> Option<InboundTarget> {
         let Some(text) = &at.written.default_endpoint else {
             return Some(match self.scope.capture {
-                CaptureMode::OriginalDestination => InboundTarget::OriginalDestination,
+                CaptureMode::OriginalDestination => self.application(at.port),
                 CaptureMode::Explicit => {
                     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
                     InboundTarget::Address(SocketAddr::new(local, at.port.value()))

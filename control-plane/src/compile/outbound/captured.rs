@@ -1,18 +1,19 @@
 //! Outbound listeners for redirected connections, found by where those were going.
 //!
 //! HTTP ports are one listener for any address, since the Host header tells services apart;
-//! other ports are a listener per virtual address. Where two services want one listener in
-//! different ways, the older service has it.
+//! other ports are a listener per virtual address, or per workload where there is none
+//! (headless). Where two services want one listener in different ways, the older service has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use mesh_api::endpoint::EndpointAddress;
 use mesh_api::listener::{
     Bind, Listener, ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TlsRoutes, TlsRule,
     UnmatchedTraffic,
 };
-use mesh_api::name::RouteScope;
+use mesh_api::name::{EndpointsName, RouteScope};
 use mesh_api::units::Port;
 
 use super::explicit::by_server_name;
@@ -20,8 +21,13 @@ use super::{OUTBOUND_PORT, any_address, name};
 use crate::compile::context::Context;
 use crate::compile::tcp;
 use crate::meta::ObjectKey;
-use crate::model::Service;
+use crate::model::endpoints::endpoint_set;
 use crate::model::protocol::Protocol;
+use crate::model::service::Resolution;
+use crate::model::{Service, World};
+
+/// A headless service with more workloads gets one listener for any address after all.
+const MOST_WORKLOADS: usize = 100;
 
 /// Listeners by destination.
 type Taken = BTreeMap<(Option<IpAddr>, Port), (OutboundProtocol, ObjectKey)>;
@@ -40,6 +46,9 @@ pub(super) fn listeners<'w>(
                     let protocol = OutboundProtocol::Http(table(number));
                     take(cx, &mut taken, service, None, number, protocol);
                 }
+                // Its clients are led to the addresses of what it is another name of, and any
+                // address would be far too many.
+                Protocol::Tcp | Protocol::Tls | Protocol::Detect if is_alias(service) => {}
                 Protocol::Tcp => take_tcp(cx, &mut taken, service, number),
                 Protocol::Tls => take_tls(cx, &mut taken, service, number),
                 Protocol::Detect => take_detected(cx, &mut taken, service, number),
@@ -68,10 +77,40 @@ fn table(port: Port) -> RouteSelection {
     RouteSelection::Scope(RouteScope::port(port))
 }
 
-/// The addresses a service is told apart by; `None` stands for any.
-fn addresses(service: &Service) -> Vec<Option<IpAddr>> {
+fn is_alias(service: &Service) -> bool {
+    matches!(service.resolution, Resolution::Alias(_))
+}
+
+/// The addresses the port of a service is told apart by; `None` stands for any.
+fn addresses(world: &World, service: &Service, port: Port) -> Vec<Option<IpAddr>> {
     let vips: Vec<_> = service.vips().map(Some).collect();
-    if vips.is_empty() { vec![None] } else { vips }
+    if !vips.is_empty() {
+        return vips;
+    }
+    if service.resolution != Resolution::Headless {
+        return vec![None];
+    }
+    let workloads = workloads_of(world, service, port);
+    if workloads.len() > MOST_WORKLOADS {
+        return vec![None];
+    }
+    workloads.into_iter().map(Some).collect()
+}
+
+/// The addresses of the workloads of a headless service, which its name resolves to.
+fn workloads_of(world: &World, service: &Service, port: Port) -> BTreeSet<IpAddr> {
+    let name = EndpointsName {
+        host: Arc::clone(&service.host),
+        port,
+    };
+    let set = endpoint_set(world, &name);
+    set.iter()
+        .flat_map(|set| &set.endpoints)
+        .filter_map(|endpoint| match &endpoint.address {
+            EndpointAddress::Socket(socket) => Some(socket.ip()),
+            EndpointAddress::Name { .. } => None,
+        })
+        .collect()
 }
 
 /// Gives a destination to a service, joins it with what is there, or reports the conflict.
@@ -125,10 +164,10 @@ fn take_tcp(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Po
         .filter(|net| net.prefix_len() < net.max_prefix_len())
         .copied()
         .collect();
-    let vips: Vec<IpAddr> = service.vips().collect();
-    for vip in &vips {
+    let own = addresses(cx.world, service, port);
+    for address in own.iter().flatten() {
         let protocol = OutboundProtocol::Tcp(routes.clone());
-        take(cx, taken, service, Some(*vip), port, protocol);
+        take(cx, taken, service, Some(*address), port, protocol);
     }
     if !blocks.is_empty() {
         let mut routes = routes.clone();
@@ -139,7 +178,7 @@ fn take_tcp(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Po
         }
         let protocol = OutboundProtocol::Tcp(routes);
         take(cx, taken, service, None, port, protocol);
-    } else if vips.is_empty() {
+    } else if own.contains(&None) {
         take(
             cx,
             taken,
@@ -153,7 +192,7 @@ fn take_tcp(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Po
 
 fn take_tls(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Port) {
     let rules = by_server_name(cx, service, port);
-    for address in addresses(service) {
+    for address in addresses(cx.world, service, port) {
         let mut here = rules.clone();
         if address.is_some() {
             // The address is the service's alone: any other server name is its own affair.
@@ -170,7 +209,7 @@ fn take_tls(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Po
 
 fn take_detected(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Port) {
     let tcp: TcpRoutes = tcp::service_tcp(cx, service, port);
-    for address in addresses(service) {
+    for address in addresses(cx.world, service, port) {
         let protocol = OutboundProtocol::Detect {
             http: table(port),
             tls: TlsRoutes::default(),

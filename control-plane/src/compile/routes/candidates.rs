@@ -36,8 +36,9 @@ impl<'w> CandidateIndex<'w> {
         let mut index = Self::default();
         for (place, effective) in world.effective_virtual_services().enumerate() {
             let object = effective.object;
-            let visibility = Visibility::parse(
-                object.spec.export_to.iter().map(String::as_str),
+            let visibility = Visibility::of(
+                &object.spec.export_to,
+                &world.settings().exports.virtual_services,
                 &Arc::from(object.namespace()),
             );
             let Some(tier) = visibility.tier(object.namespace(), namespace) else {

@@ -75,8 +75,9 @@ fn find<'a>(
             "has hosts of its own; a delegate has none"
         }
         Some(object) => {
-            let visibility = Visibility::parse(
-                object.spec.export_to.iter().map(String::as_str),
+            let visibility = Visibility::of(
+                &object.spec.export_to,
+                &cx.world.settings().exports.virtual_services,
                 &std::sync::Arc::from(namespace),
             );
             if visibility.includes(root.namespace()) {

@@ -6,15 +6,41 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use mesh_api::mesh_config::Span;
 use mesh_api::route::{Backoff, RetryCondition, RetryConditions, RetryPolicy};
 
 use crate::crd::virtual_service::HttpRetry;
+use crate::model::MeshSettings;
 
 /// The policy of a route, and the tokens of `retryOn` that say nothing.
-pub(super) fn policy(written: Option<&HttpRetry>) -> (RetryPolicy, Vec<String>) {
+pub(super) fn policy(
+    written: Option<&HttpRetry>,
+    settings: &MeshSettings,
+) -> (RetryPolicy, Vec<String>) {
     let Some(written) = written else {
-        return (RetryPolicy::mesh_default(), Vec::new());
+        return (default(settings), Vec::new());
     };
+    read(written)
+}
+
+/// The policy of routes that set none.
+pub(super) fn default(settings: &MeshSettings) -> RetryPolicy {
+    let Some(default) = &settings.default_retries else {
+        return RetryPolicy::mesh_default();
+    };
+    let time = |span: Option<Span>| span.and_then(|span| span.to_string().parse().ok());
+    let written = HttpRetry {
+        attempts: default.attempts.unwrap_or_default(),
+        per_try_timeout: time(default.per_try_timeout),
+        retry_on: default.retry_on.clone(),
+        retry_remote_localities: default.retry_remote_localities,
+        retry_ignore_previous_hosts: default.retry_ignore_previous_hosts,
+        backoff: time(default.backoff),
+    };
+    read(&written).0
+}
+
+fn read(written: &HttpRetry) -> (RetryPolicy, Vec<String>) {
     if written.attempts == 0 {
         return (RetryPolicy::off(), Vec::new());
     }
@@ -66,9 +92,31 @@ fn conditions(tokens: &str, policy: &mut RetryPolicy) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn policy(written: Option<&HttpRetry>) -> (RetryPolicy, Vec<String>) {
+        super::policy(written, &MeshSettings::default())
+    }
+
     fn read(json: serde_json::Value) -> RetryPolicy {
         let written: HttpRetry = serde_json::from_value(json).unwrap();
         policy(Some(&written)).0
+    }
+
+    #[test]
+    fn the_mesh_may_have_another_default() {
+        let settings = |json: serde_json::Value| MeshSettings {
+            default_retries: serde_json::from_value(json).unwrap(),
+            ..MeshSettings::default()
+        };
+        let off = settings(serde_json::json!({"attempts": 0}));
+        assert_eq!(super::policy(None, &off).0, RetryPolicy::off());
+        let json = serde_json::json!({
+            "attempts": 4, "perTryTimeout": "1.5s", "retryOn": "5xx,429"
+        });
+        let own = settings(json.clone());
+        assert_eq!(super::policy(None, &own).0, read(json));
+        // A route that speaks for itself is not concerned.
+        let written: HttpRetry = serde_json::from_value(serde_json::json!({})).unwrap();
+        assert_eq!(super::policy(Some(&written), &own).0, RetryPolicy::off());
     }
 
     #[test]

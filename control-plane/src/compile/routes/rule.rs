@@ -209,7 +209,7 @@ fn action(
         let reason = format!("{reason} ({} {})", at.object.key, at.field);
         return RouteAction::Fail(no_cluster(reason));
     };
-    let (retry, unknown) = retry::policy(route.retries.as_ref());
+    let (retry, unknown) = retry::policy(route.retries.as_ref(), cx.world.settings());
     for token in unknown {
         at.report(
             cx,

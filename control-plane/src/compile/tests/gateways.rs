@@ -219,3 +219,54 @@ spec: {{selector: {{matchLabels: {{istio: ingressgateway}}}}, rules: [{{}}]}}
     assert!(matches!(protocol, GatewayProtocol::Refuse { .. }));
     assert!(has(&diagnostics, &["MESH0601", "istio-system/edge"]));
 }
+
+#[test]
+fn a_service_may_name_the_port_it_leads_to_and_a_port_may_be_called_directly() {
+    let named = EDGE.replace("targetPort: 8080", "targetPort: web").replace(
+        "status: {podIP: 10.0.0.9}",
+        "spec: {containers: [{name: istio-proxy, ports: [{name: web, containerPort: 8080}]}]}\n\
+             status: {podIP: 10.0.0.9}",
+    );
+    let direct = "    - {port: {number: 9080, protocol: HTTP, name: direct}, hosts: ['*']}";
+    let yaml = format!("{}{}", gateway("web", HTTP), gateway("direct", direct));
+    let world = world(&shop(&format!("{named}{yaml}")));
+    let compiled = compiled(
+        &world,
+        "istio-system/edge",
+        ProxyRole::Gateway,
+        CaptureMode::Explicit,
+    );
+    let ports: Vec<u16> = snapshot(&compiled)
+        .iter()
+        .filter_map(|(_, entry)| match &entry.resource {
+            Resource::Listener(listener) => match listener.bind {
+                Bind::Socket(socket) => Some(socket.port()),
+                Bind::OriginalDestination { .. } => None,
+            },
+            Resource::Workload(_)
+            | Resource::Policy(_)
+            | Resource::Endpoints(_)
+            | Resource::Cluster(_)
+            | Resource::Routes(_) => None,
+        })
+        .collect();
+    assert_eq!(ports, [8080, 9080]);
+    assert_eq!(compiled.diagnostics().count(), 0);
+}
+
+#[test]
+fn a_port_that_needs_a_privilege_is_named() {
+    let server = "    - {port: {number: 81, protocol: HTTP, name: http}, hosts: ['*']}";
+    let (_, diagnostics) = edge(&gateway("low", server));
+    assert!(has(
+        &diagnostics,
+        &[
+            "MESH0305",
+            "Gateway shop/low",
+            "spec.servers[0].port.number",
+            "port 81"
+        ]
+    ));
+    let (_, diagnostics) = edge(&gateway("web", HTTP));
+    assert!(!has(&diagnostics, &["MESH0305"]), "{diagnostics:?}");
+}

@@ -177,10 +177,13 @@ kind: Service
 metadata: {name: other, namespace: shop}
 spec: {clusterIP: 10.96.0.40, ports: [{name: tcp-x, port: 9000}, {name: plain, port: 9100}]}
 ---
-apiVersion: v1
-kind: Service
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
 metadata: {name: zz-loose, namespace: shop}
-spec: {clusterIP: None, ports: [{name: tcp-y, port: 8080}]}
+spec:
+  hosts: [loose.example.com]
+  resolution: NONE
+  ports: [{number: 8080, name: tcp-y, protocol: TCP}]
 ";
     let (snapshot, diagnostics) = captured(yaml);
     let kind = |name: &str| {

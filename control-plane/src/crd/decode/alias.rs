@@ -1,5 +1,8 @@
 //! Names people write by mistake or by habit, moved to where they belong, each with a warning.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use serde_json::{Map, Value};
 
 use crate::crd::Kind;
@@ -39,9 +42,9 @@ enum Step {
 
 use Step::{Each, Field};
 
-/// Moves the aliases of the kind.
-pub(super) fn apply(kind: Kind, spec: &mut Value, problems: &mut Vec<Problem>) {
-    let places: &[(&[Step], &[Alias])] = match kind {
+/// The aliases of a kind, and where they stand.
+fn places(kind: Kind) -> &'static [(&'static [Step], &'static [Alias])] {
+    match kind {
         Kind::VirtualService => &[(&[Each("http")], &HTTP_ROUTE)],
         Kind::RequestAuthentication => &[(&[Each("jwtRules")], &JWT_RULE)],
         Kind::Sidecar => &[
@@ -85,15 +88,25 @@ pub(super) fn apply(kind: Kind, spec: &mut Value, problems: &mut Vec<Problem>) {
         Kind::Gateway
         | Kind::ServiceEntry
         | Kind::WorkloadEntry
+        | Kind::WorkloadGroup
+        | Kind::ProxyConfig
+        | Kind::EnvoyFilter
         | Kind::PeerAuthentication
         | Kind::AuthorizationPolicy
         | Kind::Telemetry
+        | Kind::WasmPlugin
+        | Kind::TrafficExtension
         | Kind::Service
         | Kind::EndpointSlice
         | Kind::Pod
-        | Kind::Namespace => &[],
-    };
-    for (steps, aliases) in places {
+        | Kind::Namespace
+        | Kind::Node => &[],
+    }
+}
+
+/// Moves the aliases of the kind.
+pub(super) fn apply(kind: Kind, spec: &mut Value, problems: &mut Vec<Problem>) {
+    for (steps, aliases) in places(kind) {
         let mut path = FieldPath::default();
         path.push_field("spec");
         descend(spec, steps, &mut path, &mut |object, path| {
@@ -102,6 +115,53 @@ pub(super) fn apply(kind: Kind, spec: &mut Value, problems: &mut Vec<Problem>) {
             }
         });
     }
+}
+
+/// Adds the aliases of a kind to the schema of its specification, so that an API server lets them
+/// through to us.
+pub(in crate::crd) fn publish(kind: Kind, spec: &mut JSONSchemaProps) {
+    for (steps, aliases) in places(kind) {
+        for alias in *aliases {
+            let Some(place) = inside(spec, steps) else {
+                continue;
+            };
+            let Some(mut property) = field(place, alias.to).cloned() else {
+                continue;
+            };
+            let name = alias.to.join(".");
+            property.description = Some(format!("Another name of `{name}`; write that."));
+            let Some((last, parents)) = alias.from.split_last() else {
+                continue;
+            };
+            if let Some(parent) = field(place, parents) {
+                let fields = parent.properties.get_or_insert_default();
+                fields.insert((*last).to_owned(), property);
+            }
+        }
+    }
+}
+
+/// The schema of the place some steps lead to.
+fn inside<'a>(schema: &'a mut JSONSchemaProps, steps: &[Step]) -> Option<&'a mut JSONSchemaProps> {
+    let Some((step, rest)) = steps.split_first() else {
+        return Some(schema);
+    };
+    let next = match step {
+        Field(name) => schema.properties.as_mut()?.get_mut(*name)?,
+        Each(name) => match schema.properties.as_mut()?.get_mut(*name)?.items.as_mut()? {
+            JSONSchemaPropsOrArray::Schema(items) => items,
+            JSONSchemaPropsOrArray::Schemas(_) => return None,
+        },
+    };
+    inside(next, rest)
+}
+
+/// The schema of a field some names lead to.
+fn field<'a>(schema: &'a mut JSONSchemaProps, names: &[&str]) -> Option<&'a mut JSONSchemaProps> {
+    let Some((name, rest)) = names.split_first() else {
+        return Some(schema);
+    };
+    field(schema.properties.as_mut()?.get_mut(*name)?, rest)
 }
 
 fn descend(

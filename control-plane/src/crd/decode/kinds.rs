@@ -7,12 +7,7 @@ use crate::crd::Kind;
 use crate::crd::problem::{Problem, Severity};
 
 /// Resources of Istio and of the Gateway API that are accepted but change nothing yet.
-const NOT_ACTED_ON: [(&str, &[&str]); 5] = [
-    (
-        "networking.istio.io",
-        &["WorkloadGroup", "ProxyConfig", "EnvoyFilter"],
-    ),
-    ("extensions.istio.io", &["WasmPlugin", "TrafficExtension"]),
+const NOT_ACTED_ON: [(&str, &[&str]); 3] = [
     ("install.istio.io", &["IstioOperator"]),
     (
         "gateway.networking.k8s.io",
@@ -32,14 +27,13 @@ const NOT_ACTED_ON: [(&str, &[&str]); 5] = [
 ];
 
 /// Kinds of the core group of Kubernetes that a mesh has no use for.
-const CORE_KINDS: [&str; 15] = [
+const CORE_KINDS: [&str; 14] = [
     "Binding",
     "ComponentStatus",
     "ConfigMap",
     "Endpoints",
     "Event",
     "LimitRange",
-    "Node",
     "PersistentVolume",
     "PersistentVolumeClaim",
     "PodTemplate",

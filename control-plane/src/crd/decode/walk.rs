@@ -66,6 +66,9 @@ impl Walk<'_> {
             }
             return;
         }
+        if schema.x_kubernetes_preserve_unknown_fields == Some(true) {
+            return;
+        }
         let known = schema.properties.as_ref();
         for (name, value) in fields {
             self.path.push_field(name);

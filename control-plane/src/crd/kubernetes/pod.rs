@@ -24,12 +24,25 @@ pub struct KubePod {
     pub terminating: bool,
     /// Node it runs on.
     pub node_name: Option<String>,
+    /// Tells it from any other Pod there ever was of the same name.
+    pub uid: Option<String>,
+    /// What made it, as a rule a ReplicaSet.
+    pub owner: Option<Owner>,
     /// Service account; `default` when none is named.
     pub service_account: String,
     /// Whether it uses the network of its node.
     pub host_network: bool,
     /// Ports its containers declare.
     pub ports: Vec<ContainerPort>,
+}
+
+/// What made a Pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Kind.
+    pub kind: String,
+    /// Name.
+    pub name: String,
 }
 
 /// A port a container declares.
@@ -47,6 +60,15 @@ impl KubePod {
     /// Converts; problems carry field paths.
     pub(crate) fn from_kubernetes(pod: Pod) -> Result<Self, Vec<Problem>> {
         let terminating = pod.metadata.deletion_timestamp.is_some();
+        let uid = pod.metadata.uid.filter(|uid| !uid.is_empty());
+        let owners = pod.metadata.owner_references.unwrap_or_default();
+        let owner = owners
+            .into_iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| Owner {
+                kind: owner.kind,
+                name: owner.name,
+            });
         let spec = pod.spec.unwrap_or_default();
         let status = pod.status.unwrap_or_default();
         let mut check = Checker::new("");
@@ -87,6 +109,8 @@ impl KubePod {
             ended: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
             terminating,
             node_name: spec.node_name,
+            uid,
+            owner,
             service_account: spec
                 .service_account_name
                 .or(spec.service_account)

@@ -101,6 +101,29 @@ fn all_problems_of_an_object_at_once() {
 }
 
 #[test]
+fn routes_that_repeat_a_match() {
+    let route = |matches: &str| format!("{{match: [{matches}], {ROUTE}}}");
+    let (a, b) = ("{uri: {prefix: /a}}", "{uri: {prefix: /b}}");
+    let named = "{name: again, uri: {prefix: /a}, statPrefix: x}";
+    let said = |routes: [String; 3]| {
+        let spec = format!("{{hosts: [h], http: [{}]}}", routes.join(", "));
+        said(Kind::VirtualService, &spec)
+    };
+    let both = format!("{a}, {b}");
+    assert_eq!(said([route(a), route(&both), route("{}")]), [""; 0]);
+    let repeated = said([route(a), route(b), route(named)]);
+    assert!(
+        repeated.len() == 1 && repeated[0].contains("route 2 is never reached; route 0 has"),
+        "{repeated:?}"
+    );
+    let covered = said([route(a), route(b), route(&both)]);
+    assert!(
+        covered.len() == 1 && covered[0].contains("route 2"),
+        "{covered:?}"
+    );
+}
+
+#[test]
 fn destination_rules() {
     check(
         Kind::DestinationRule,
@@ -132,4 +155,9 @@ fn the_other_kinds() {
         "ROW",
     );
     check(Kind::Telemetry, tables::TELEMETRIES, "ROW");
+    check(Kind::WorkloadGroup, tables::WORKLOAD_GROUPS, "ROW");
+    check(Kind::ProxyConfig, tables::PROXY_CONFIGS, "ROW");
+    check(Kind::EnvoyFilter, tables::ENVOY_FILTERS, "ROW");
+    check(Kind::WasmPlugin, tables::WASM_PLUGINS, "ROW");
+    check(Kind::TrafficExtension, tables::TRAFFIC_EXTENSIONS, "ROW");
 }

@@ -1,5 +1,7 @@
 //! Rules of a VirtualService as a whole, and of its TLS and TCP routes.
 
+use std::collections::BTreeMap;
+
 use super::names::{HostForm, covers};
 use super::{Checker, Validate};
 use crate::crd::virtual_service::{
@@ -30,6 +32,7 @@ impl Validate for VirtualServiceSpec {
         }
         check.each("http", &self.http, |check, route| route.check(check));
         self.check_unreachable(check);
+        self.check_repeated(check);
         check.each("tls", &self.tls, |check, route| {
             check_tls(check, route, &self.hosts);
         });
@@ -84,6 +87,38 @@ impl VirtualServiceSpec {
                     "move it to the end",
                 );
             });
+        }
+    }
+}
+
+impl VirtualServiceSpec {
+    /// A route all of whose matches stand in earlier routes gets no request.
+    fn check_repeated(&self, check: &mut Checker) {
+        let mut earlier: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, route) in self.http.iter().enumerate() {
+            // What only has a meaning for logs and statistics is no difference.
+            let matches = route.matches.iter().filter_map(|one| {
+                let mut one = one.clone();
+                one.name = None;
+                one.stat_prefix = None;
+                serde_json::to_string(&one).ok()
+            });
+            let matches: Vec<String> = matches.collect();
+            let takers: Option<Vec<usize>> = matches
+                .iter()
+                .map(|one| earlier.get(one).copied())
+                .collect();
+            if let Some(taker) = takers.and_then(|takers| takers.first().copied()) {
+                check.field("http", |check| {
+                    check.warn(
+                        format!("route {index} is never reached; route {taker} has the same match"),
+                        "remove one of them, or change its match",
+                    );
+                });
+            }
+            for one in matches {
+                earlier.entry(one).or_insert(index);
+            }
         }
     }
 }

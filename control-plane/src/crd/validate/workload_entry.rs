@@ -24,6 +24,10 @@ impl WorkloadEntrySpec {
                 self.check_address(check, address, names_allowed);
             }),
         }
+        self.check_but_address(check);
+    }
+
+    pub(super) fn check_but_address(&self, check: &mut Checker) {
         check.field("ports", |check| {
             for (name, port) in &self.ports {
                 check.field(name, |check| {

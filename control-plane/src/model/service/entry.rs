@@ -12,11 +12,13 @@ use crate::crd::object::Resource;
 use crate::crd::service_entry::{Resolution as Declared, ServiceEntrySpec};
 use crate::meta::ObjectMeta;
 use crate::model::protocol::Protocol;
+use crate::model::settings::MeshSettings;
 use crate::model::visibility::Visibility;
 use crate::model::workload::{WorkloadInfo, entry, labels_of};
 
 /// The services an entry declares.
-pub fn services(object: &Resource<ServiceEntrySpec>, cluster: &Arc<str>) -> Vec<Service> {
+pub fn services(object: &Resource<ServiceEntrySpec>, settings: &MeshSettings) -> Vec<Service> {
+    let cluster = &settings.cluster_id;
     let namespace: Arc<str> = Arc::from(object.namespace());
     let spec = &object.spec;
     let endpoints = inline_endpoints(object, &namespace, cluster);
@@ -54,7 +56,8 @@ pub fn services(object: &Resource<ServiceEntrySpec>, cluster: &Arc<str>) -> Vec<
                 .as_ref()
                 .map(|selector| labels_of(&selector.labels)),
             endpoints: endpoints.clone(),
-            visibility: Visibility::parse(spec.export_to.iter().map(String::as_str), &namespace),
+            visibility: Visibility::of(&spec.export_to, &settings.exports.services, &namespace),
+            default_visibility: spec.export_to.is_empty(),
             publish_not_ready: false,
             is_kubernetes: false,
         });

@@ -13,6 +13,7 @@ use crate::crd::object::Resource;
 use crate::meta::ObjectMeta;
 use crate::model::host;
 use crate::model::protocol::Protocol;
+use crate::model::settings::MeshSettings;
 use crate::model::visibility::Visibility;
 use crate::model::workload::labels_of;
 
@@ -20,11 +21,19 @@ use crate::model::workload::labels_of;
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 
 /// The service a Kubernetes Service is.
-pub fn service(object: &Resource<KubeService>, cluster_domain: &str) -> Service {
+pub fn service(object: &Resource<KubeService>, settings: &MeshSettings) -> Service {
+    let cluster_domain = &*settings.cluster_domain;
     let spec = &object.spec;
     let namespace: Arc<str> = Arc::from(object.namespace());
     let host = host::service_host(object.name(), &namespace, cluster_domain);
-    let export_to = object.meta.annotations.get(EXPORT_TO);
+    let export_to: Vec<String> = object
+        .meta
+        .annotations
+        .get(EXPORT_TO)
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(|one| one.trim().to_owned())
+        .collect();
     Service {
         identity: ServiceIdentity {
             host: Arc::clone(&host),
@@ -46,10 +55,8 @@ pub fn service(object: &Resource<KubeService>, cluster_domain: &str) -> Service 
         resolution: resolution(spec, &namespace, cluster_domain),
         selector: (!spec.selector.is_empty()).then(|| labels_of(&spec.selector)),
         endpoints: Vec::new(),
-        visibility: Visibility::parse(
-            export_to.iter().flat_map(|list| list.split(',')),
-            &namespace,
-        ),
+        visibility: Visibility::of(&export_to, &settings.exports.services, &namespace),
+        default_visibility: export_to.is_empty(),
         publish_not_ready: spec.publish_not_ready_addresses,
         is_kubernetes: true,
     }

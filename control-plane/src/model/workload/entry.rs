@@ -31,7 +31,7 @@ pub fn workload(id: &WorkloadId, spec: &WorkloadEntrySpec, cluster: &Arc<str>) -
         locality: spec
             .locality
             .as_deref()
-            .map_or_else(|| locality_of_labels(&labels), parse_locality),
+            .map_or_else(|| locality_of_labels(&labels, None), parse_locality),
         network: spec.network.as_deref().unwrap_or_default().into(),
         weight: spec.weight.unwrap_or(1).max(1),
         peer,
@@ -42,6 +42,8 @@ pub fn workload(id: &WorkloadId, spec: &WorkloadEntrySpec, cluster: &Arc<str>) -
             .filter_map(|(name, port)| Some((Arc::from(name.as_str()), Port::new(*port)?)))
             .collect(),
         readiness: Readiness::Ready,
+        uid: None,
+        node: None,
         labels,
     }
 }

@@ -61,9 +61,9 @@ pub fn parse_locality(text: &str) -> Locality {
     }
 }
 
-/// The locality a workload's labels tell: the override label (dots stand for slashes, which
-/// labels cannot hold), else the topology labels.
-pub fn locality_of_labels(labels: &Labels) -> Locality {
+/// The locality of a workload: what its override label says (dots stand for slashes, which labels
+/// cannot hold), else that of its node, else what its topology labels say.
+pub fn locality_of_labels(labels: &Labels, node: Option<&Locality>) -> Locality {
     let overriding = ["topology.istio.io/locality", "istio-locality"]
         .iter()
         .find_map(|key| labels.get(*key).filter(|value| !value.is_empty()));
@@ -75,7 +75,17 @@ pub fn locality_of_labels(labels: &Labels) -> Locality {
             parse_locality(&text.replace('.', "/"))
         };
     }
-    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    if let Some(node) = node
+        && *node != Locality::default()
+    {
+        return node.clone();
+    }
+    topology(|key| labels.get(key).map(|value| &**value))
+}
+
+/// The locality that topology labels tell, of a workload or a node.
+pub fn topology<'a>(find: impl Fn(&str) -> Option<&'a str>) -> Locality {
+    let label = |key: &str| Arc::from(find(key).unwrap_or_default());
     Locality {
         region: label("topology.kubernetes.io/region"),
         zone: label("topology.kubernetes.io/zone"),
@@ -128,14 +138,18 @@ mod tests {
 
     #[test]
     fn localities() {
-        let of = |pairs: &[(&str, &str)]| locality_of_labels(&labels(pairs));
-        assert_eq!(
-            of(&[("istio-locality", "eu.a.1")]),
-            parse_locality("eu/a/1")
-        );
-        assert_eq!(
-            of(&[("topology.kubernetes.io/region", "eu")]),
-            parse_locality("eu")
-        );
+        let node = parse_locality("us/b");
+        let of = |pairs: &[(&str, &str)]| locality_of_labels(&labels(pairs), None);
+        let on_node = |pairs: &[(&str, &str)]| locality_of_labels(&labels(pairs), Some(&node));
+        let overridden = [("istio-locality", "eu.a.1")];
+        assert_eq!(of(&overridden), parse_locality("eu/a/1"));
+        assert_eq!(on_node(&overridden), parse_locality("eu/a/1"));
+        let labelled = [("topology.kubernetes.io/region", "eu")];
+        assert_eq!(of(&labelled), parse_locality("eu"));
+        assert_eq!(on_node(&labelled), node);
+        // A node that does not say where it is leaves it to the pod.
+        let silent = Locality::default();
+        let on_silent = locality_of_labels(&labels(&labelled), Some(&silent));
+        assert_eq!(on_silent, parse_locality("eu"));
     }
 }

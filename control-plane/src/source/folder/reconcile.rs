@@ -174,6 +174,7 @@ impl Reconciler {
         let batch = Batch {
             changes: self.changes(&wanted),
             reports: self.changed_reports(&reports),
+            mesh: None,
             initial_complete: !self.started,
         };
         self.started = true;

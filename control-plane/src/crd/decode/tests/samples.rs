@@ -10,16 +10,22 @@ pub(super) fn of(kind: Kind) -> &'static str {
         Kind::ServiceEntry => SERVICE_ENTRY,
         Kind::Sidecar => SIDECAR,
         Kind::WorkloadEntry => WORKLOAD_ENTRY,
+        Kind::WorkloadGroup => WORKLOAD_GROUP,
+        Kind::ProxyConfig => PROXY_CONFIG,
+        Kind::EnvoyFilter => ENVOY_FILTER,
         Kind::PeerAuthentication => PEER_AUTHENTICATION,
         Kind::RequestAuthentication => REQUEST_AUTHENTICATION,
         Kind::AuthorizationPolicy => AUTHORIZATION_POLICY,
         Kind::Telemetry => TELEMETRY,
+        Kind::WasmPlugin => WASM_PLUGIN,
+        Kind::TrafficExtension => TRAFFIC_EXTENSION,
         Kind::Service => "spec: {ports: [{name: http, port: 80}], selector: {app: a}}",
         Kind::EndpointSlice => {
             "addressType: IPv4\nendpoints: [{addresses: [10.0.0.1]}]\nports: [{port: 80}]"
         }
         Kind::Pod => "spec: {containers: [{name: a, image: b}]}\nstatus: {podIP: 10.0.0.1}",
         Kind::Namespace => "spec: {}",
+        Kind::Node => "spec: {podCIDR: 10.0.0.0/24}",
     }
 }
 
@@ -272,4 +278,77 @@ spec:
     providers: [{name: envoy}]
     disabled: false
     filter: {expression: response.code >= 400}
+";
+
+const WORKLOAD_GROUP: &str = r"
+spec:
+  metadata: {labels: {app: a}, annotations: {b: c}}
+  template: {ports: {http: 8080}, labels: {app: a}, network: vms, locality: r/z/s, weight: 2, serviceAccount: web}
+  probe:
+    initialDelaySeconds: 1
+    timeoutSeconds: 2
+    periodSeconds: 3
+    successThreshold: 4
+    failureThreshold: 5
+    httpGet: {path: /ready, port: 8080, host: 127.0.0.1, scheme: HTTP, httpHeaders: [{name: x-a, value: b}]}
+";
+
+const PROXY_CONFIG: &str = r"
+spec:
+  selector: {matchLabels: {app: a}}
+  concurrency: 0
+  environmentVariables: {ISTIO_META_A: b}
+  image: {imageType: distroless}
+";
+
+const ENVOY_FILTER: &str = r"
+spec:
+  workloadSelector: {labels: {app: a}}
+  priority: -10
+  configPatches:
+  - applyTo: HTTP_FILTER
+    match:
+      context: SIDECAR_INBOUND
+      proxy: {proxyVersion: '^1.*', metadata: {a: b}}
+      listener:
+        portNumber: 80
+        name: virtualInbound
+        filterChain: {sni: a.example.com, filter: {name: envoy.filters.network.http_connection_manager, subFilter: {name: envoy.filters.http.router}}}
+    patch:
+      operation: INSERT_BEFORE
+      filterClass: AUTHZ
+      value: {name: envoy.filters.http.local_ratelimit, typed_config: {'@type': any, token_bucket: {max_tokens: 4}}}
+  - applyTo: VIRTUAL_HOST
+    match: {context: GATEWAY, routeConfiguration: {vhost: {name: '*:80', route: {action: ANY}}}}
+    patch: {operation: MERGE, value: {rate_limits: [{actions: [{remote_address: {}}]}]}}
+  - applyTo: CLUSTER
+    match: {cluster: {service: a.example.com, subset: v1, portNumber: 80}}
+    patch: {operation: REMOVE}
+";
+
+const WASM_PLUGIN: &str = r"
+spec:
+  selector: {matchLabels: {app: a}}
+  url: oci://registry.example.com/auth:1
+  sha256: a000000000000000000000000000000000000000000000000000000000000000
+  imagePullPolicy: IfNotPresent
+  imagePullSecret: pull
+  verificationKey: key
+  pluginConfig: {anything: [1, {at: all}]}
+  pluginName: auth
+  phase: AUTHN
+  priority: 10
+  failStrategy: FAIL_OPEN
+  vmConfig: {env: [{name: A, valueFrom: INLINE, value: b}, {name: C, valueFrom: HOST}]}
+  match: [{mode: CLIENT_AND_SERVER, ports: [{number: 80}]}]
+  type: HTTP
+";
+
+const TRAFFIC_EXTENSION: &str = r"
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: g}]
+  phase: STATS
+  priority: 1
+  match: [{mode: SERVER, ports: [{number: 80}]}]
+  lua: {inlineCode: 'function envoy_on_request(handle) end'}
 ";

@@ -193,3 +193,43 @@ pub(super) const TELEMETRIES: &str = r"
 {metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: b}}}]}]} => error: spec.metrics[0].overrides[0].tagOverrides.a: REMOVE takes
 {accessLogging: [{filter: {}}]} => error: spec.accessLogging[0].filter.expression: is required
 ";
+
+pub(super) const WORKLOAD_GROUPS: &str = r"
+{} => error: spec.template: is required
+{template: {}} =>
+{template: {address: 10.0.0.1}} => error: spec.template.address: is that of each workload
+{template: {}, probe: {}} => error: spec.probe: needs exactly one way to ask
+{template: {}, probe: {httpGet: {port: 0}, tcpSocket: {port: 1}}} => error: spec.probe: needs exactly one && error: spec.probe.httpGet.port: 0 is not a port
+";
+
+pub(super) const PROXY_CONFIGS: &str = r"
+{} =>
+{concurrency: -1} => error: spec.concurrency: is less than 0
+{image: {imageTyp: debug}} => error: spec.image.imageTyp: unknown field; did you mean
+";
+
+pub(super) const ENVOY_FILTERS: &str = r#"
+{configPatches: [{patch: {operation: ADD}}]} => error: spec.configPatches[0].applyTo: is required
+{configPatches: [{applyTo: CLUSTER}]} => error: spec.configPatches[0].patch: is required
+{configPatches: [{applyTo: CLUSTER, patch: {}}]} => error: spec.configPatches[0].patch.operation: is required
+{configPatches: [{applyTo: CLUSTR, patch: {}}]} => error: spec.configPatches[0].applyTo: "CLUSTR" is not a legal value; did you mean CLUSTER?
+{configPatches: [{applyTo: CLUSTER, match: {cluster: {}, listener: {}}, patch: {operation: ADD, value: {any: 1}}}]} => error: spec.configPatches[0].match: names several places
+{workloadSelector: {labels: {a: b}}, targetRefs: [{kind: Service, name: a}]} => error: spec.workloadSelector: cannot stand beside
+"#;
+
+pub(super) const WASM_PLUGINS: &str = r#"
+{} => error: spec.url: is required
+{url: ''} => error: spec.url: is required
+{url: registry.example.com/a} =>
+{url: 'ftp://a'} => error: spec.url: "ftp" is not a scheme
+{url: a, sha256: abc} => error: spec.sha256: is not a digest
+{url: a, vmConfig: {env: [{name: A, valueFrom: HOST, value: b}]}} => error: spec.vmConfig.env[0].value: is not used
+{url: a, match: [{ports: [{number: 0}]}]} => error: spec.match[0].ports[0].number: 0 is not a port
+"#;
+
+pub(super) const TRAFFIC_EXTENSIONS: &str = r"
+{} => error: spec: needs exactly one extension
+{wasm: {url: a}, lua: {inlineCode: b}} => error: spec: needs exactly one extension
+{lua: {inlineCode: ''}} => error: spec.lua.inlineCode: is required
+{wasm: {url: 'x://a'}} => error: spec.wasm.url
+";

@@ -1,0 +1,194 @@
+//! The validating webhook: whether an object of the mesh may be stored, and what to tell whoever
+//! wrote it.
+//!
+//! An object is judged by itself: decoded and checked as everywhere else, then compiled together
+//! with what it refers to ([`stage`]), so that what cannot be enforced is refused by the same
+//! decision that would refuse it later. Other objects have no say: the order in which objects are
+//! applied must not matter. Pure, so a dry run is like any other.
+
+mod answer;
+mod question;
+mod stage;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::StatusCode;
+use mesh_runtime::admin::{AdminResponse, Router};
+
+use crate::crd::{Kind, Severity, decode};
+use crate::model::MeshSettings;
+
+pub use answer::{Answer, Cause, Failure};
+pub use question::NotAReview;
+use question::Question;
+
+/// Where the API server asks.
+pub const PATH: &str = "/validate";
+/// Largest object that is looked at; what API servers store is half of it.
+const LARGEST_OBJECT: usize = 3 << 20;
+/// Bodies above this are read on a thread where they hold up nobody else.
+const LARGE_BODY: usize = 64 << 10;
+
+/// Answers reviews.
+#[derive(Clone, Debug, Default)]
+pub struct Reviewer {
+    settings: Arc<MeshSettings>,
+}
+
+impl Reviewer {
+    /// Judges by these settings of the mesh: its domain and its root namespace.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Answers one review, given as the body of a request.
+    pub fn review(&self, body: &[u8]) -> Result<Answer, NotAReview> {
+        let question = Question::read(body)?;
+        let answering = AssertUnwindSafe(|| self.judge(&question, body.len()));
+        // A mistake of ours must not leave the API server without an answer.
+        let answer = catch_unwind(answering).unwrap_or_else(|_panic| {
+            Answer::refused(
+                Failure::Internal,
+                "the control plane failed on this object, which is a mistake of its own; please \
+                 report it with the object",
+            )
+        });
+        Ok(answer.to(&question))
+    }
+
+    fn judge(&self, question: &Question, size: usize) -> Answer {
+        if let Some(why) = &question.unreadable {
+            return Answer::refused(
+                Failure::Malformed,
+                format!("the request of the review cannot be read: {why}"),
+            );
+        }
+        if !matches!(question.operation.as_str(), "CREATE" | "UPDATE")
+            || !question.sub_resource.is_empty()
+        {
+            return Answer::allowed();
+        }
+        let kind = Kind::find(&question.kind.group, &question.kind.kind);
+        let Some(kind) = kind.filter(|kind| kind.is_mesh_resource()) else {
+            return Answer::allowed().warn(format!(
+                "{} of {:?} is not a kind of this mesh; nothing was checked",
+                question.kind.kind, question.kind.group
+            ));
+        };
+        if !question.object.is_object() {
+            return Answer::refused(Failure::Malformed, "the review has no object in it");
+        }
+        if question.leaves_spec_alone() {
+            return Answer::allowed();
+        }
+        if size > LARGEST_OBJECT {
+            let object = serde_json::to_vec(&question.object).map_or(size, |text| text.len());
+            if object > LARGEST_OBJECT {
+                return Answer::refused(
+                    Failure::TooLarge,
+                    format!(
+                        "the {kind} is {object} bytes long; at most {LARGEST_OBJECT} are looked \
+                         at; split it into several objects"
+                    ),
+                );
+            }
+        }
+        self.check(kind, question)
+    }
+
+    fn check(&self, kind: Kind, question: &Question) -> Answer {
+        let decoded = decode(question.document());
+        let (errors, others): (Vec<_>, Vec<_>) = decoded
+            .problems
+            .iter()
+            .partition(|problem| problem.severity == Severity::Error);
+        let mut answer = match decoded.object() {
+            None => {
+                let causes = errors.into_iter().map(Cause::from).collect();
+                Answer::denied(Failure::Invalid, kind, causes)
+            }
+            Some(object) => {
+                let findings = stage::findings(object, &self.settings);
+                let (refusals, warnings): (Vec<_>, Vec<_>) = findings
+                    .iter()
+                    .partition(|finding| finding.severity() == Severity::Error);
+                let answer = if refusals.is_empty() {
+                    Answer::allowed()
+                } else {
+                    let causes = refusals.into_iter().map(Cause::from).collect();
+                    Answer::denied(Failure::NotEnforceable, kind, causes)
+                };
+                let warnings = warnings.into_iter().map(Cause::from);
+                warnings.fold(answer, |answer, one| answer.warn(one.to_string()))
+            }
+        };
+        for problem in others {
+            if problem.severity == Severity::Warning {
+                answer = answer.warn(problem.to_string());
+            }
+        }
+        answer
+    }
+}
+
+/// Tells the exporter what the metrics of the webhook mean.
+pub fn describe() {
+    metrics::describe_counter!(
+        "galley_validation_passed",
+        "Objects let through at admission, by kind."
+    );
+    metrics::describe_counter!(
+        "galley_validation_failed",
+        "Objects refused at admission, by kind and reason."
+    );
+}
+
+/// Adds the webhook to the routes of a listener with TLS.
+#[must_use]
+pub fn mount(router: Router, reviewer: Reviewer) -> Router {
+    router.post(
+        PATH,
+        "whether an object of the mesh may be stored (AdmissionReview)",
+        move |request| {
+            let reviewer = reviewer.clone();
+            let body = request.body().clone();
+            async move {
+                if body.len() <= LARGE_BODY {
+                    return respond(reviewer.review(&body));
+                }
+                let reviewing = tokio::task::spawn_blocking(move || reviewer.review(&body));
+                match reviewing.await {
+                    Ok(answer) => respond(answer),
+                    Err(error) => AdminResponse::error(
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        format!("the review was not finished: {error}"),
+                    ),
+                }
+            }
+        },
+    )
+}
+
+fn respond(answer: Result<Answer, NotAReview>) -> AdminResponse {
+    match answer {
+        Ok(answer) => {
+            answer.count();
+            AdminResponse::json(&answer.to_review())
+        }
+        Err(error) => {
+            metrics::counter!(
+                "galley_validation_failed",
+                "group" => "", "version" => "", "resource" => "", "reason" => "malformed"
+            )
+            .increment(1);
+            tracing::warn!(%error, "a request to the webhook is no review");
+            AdminResponse::error(StatusCode::BAD_REQUEST, error.to_string())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

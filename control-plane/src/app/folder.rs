@@ -1,0 +1,66 @@
+//! `control-plane serve`: objects from a folder of files, proxies of this machine.
+
+use anyhow::{Context, bail};
+use mesh_runtime::admin::{AdminLimits, AdminServer};
+use mesh_runtime::shutdown::Shutdown;
+
+use super::{Core, STOP_WITHIN};
+use crate::admin;
+use crate::args::Serve;
+use crate::discovery::{self, Discovery};
+use crate::model::MeshSettings;
+use crate::source::folder;
+
+/// Runs until it is told to stop.
+pub async fn serve(settings: Serve) -> anyhow::Result<()> {
+    let problems = settings.problems();
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n  "));
+    }
+    let core = Core::start(&settings.common)?;
+    let admin = AdminServer::bind(settings.admin, AdminLimits::default())
+        .await
+        .with_context(|| format!("--admin {}", settings.admin))?;
+    let stream = discovery::bind(settings.listen)
+        .await
+        .with_context(|| format!("--listen {}", settings.listen))?;
+
+    // Ends when it goes out of scope.
+    let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default())
+        .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;
+    let commands = core.push(
+        MeshSettings {
+            cluster_domain: settings.common.domain.into(),
+            root_namespace: settings.common.root_namespace.into(),
+            ..MeshSettings::default()
+        },
+        batches,
+    );
+    let routes = admin::router(
+        &core.registry,
+        &core.board,
+        &core.readiness,
+        &core.prometheus,
+    );
+    tokio::spawn(admin.serve(routes, core.drain.watch()));
+    tracing::info!(
+        stream = %settings.listen, admin = %settings.admin, folder = %settings.config_dir.display(),
+        "serving"
+    );
+
+    let service = Discovery::new(core.registry, commands);
+    let mut shutdown = Shutdown::listen(settings.common.exit_on_stdin_close)?;
+    let serving = discovery::serve(stream, service, core.drain.watch());
+    let mut serving = std::pin::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.context("the configuration stream ended"),
+        reason = shutdown.recv() => tracing::info!(?reason, "stopping"),
+    }
+    core.drain.trigger();
+    if tokio::time::timeout(STOP_WITHIN, serving).await.is_err() {
+        tracing::info!(
+            "streams were still open after {STOP_WITHIN:?}; proxies reconnect elsewhere"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The validating webhook: its socket, and the trust and failure policy of its configuration.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kube::Client;
+use mesh_kubernetes::authority::Trust;
+use mesh_kubernetes::webhooks::{self, FailurePolicy, Wanted};
+use mesh_runtime::admin::Router;
+use mesh_runtime::drain::DrainWatch;
+use mesh_runtime::https::{HttpsLimits, HttpsServer};
+use mesh_runtime::readiness::Readiness;
+use tokio::sync::watch;
+
+use crate::admission::{self, Reviewer};
+use crate::identity::Identity;
+
+/// Who writes the configuration, as `managedFields` will say.
+const MANAGER: &str = "istiod";
+
+/// What the webhook is started with.
+pub(super) struct Webhook<'a> {
+    pub(super) address: SocketAddr,
+    pub(super) configuration: &'a str,
+    pub(super) identity: &'a Identity,
+    pub(super) reviewer: Reviewer,
+    pub(super) readiness: &'a Readiness,
+}
+
+impl Webhook<'_> {
+    /// Serves, and keeps the configuration right, until the drain begins.
+    pub(super) async fn start(self, client: Client, drain: &DrainWatch) -> anyhow::Result<()> {
+        let certificate = Arc::clone(&self.identity.certificate);
+        let limits = HttpsLimits::default();
+        let server = HttpsServer::bind(self.address, certificate, limits)
+            .await
+            .context("--webhook")?;
+        let routes = admission::mount(Router::new("control-plane"), self.reviewer);
+        tokio::spawn(server.serve(routes, drain.clone()));
+        let settings = webhooks::Settings {
+            kind: webhooks::Kind::Validating,
+            name: self.configuration.to_owned(),
+            manager: MANAGER.to_owned(),
+        };
+        let trust = self.identity.trust.clone();
+        let wanted = follow(trust, self.readiness.clone(), drain.clone());
+        // Nothing waits for it: the mesh works where somebody else keeps the configuration.
+        let placed = Readiness::new().gate("webhook");
+        let keep = webhooks::keep(client, settings, wanted, placed, drain.clone());
+        tokio::spawn(keep);
+        Ok(())
+    }
+}
+
+/// How the configuration should be: unchecked objects pass until this process was ready once, so
+/// that a first installation is not held up; from then on none does.
+fn follow(
+    mut trust: watch::Receiver<Trust>,
+    readiness: Readiness,
+    drain: DrainWatch,
+) -> watch::Receiver<Wanted> {
+    let wanted = |trust: &Trust, policy| Wanted {
+        bundle_pem: Arc::clone(&trust.bundle_pem),
+        failure_policy: policy,
+    };
+    let (sender, receiver) = watch::channel(wanted(&trust.borrow(), None));
+    let following = async move {
+        readiness.ready().await;
+        loop {
+            let news = wanted(&trust.borrow_and_update(), Some(FailurePolicy::Fail));
+            sender.send_replace(news);
+            if trust.changed().await.is_err() {
+                // The authority is not kept any more; its last word holds.
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = drain.triggered() => {}
+            () = following => {}
+        }
+    });
+    receiver
+}

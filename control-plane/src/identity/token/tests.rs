@@ -1,0 +1,191 @@
+//! Tokens of pods are believed, for as long as they may be, and nothing else is.
+
+use std::time::UNIX_EPOCH;
+
+use base64_of_tests::encode;
+use mesh_kubernetes::testing::{FakeApi, Seen, failure};
+use serde_json::{Value, json};
+
+use super::*;
+
+const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+
+mod base64_of_tests {
+    use k8s_openapi::ByteString;
+
+    pub(super) fn encode(text: &str) -> String {
+        let encoded = serde_json::to_value(ByteString(text.as_bytes().to_vec())).unwrap();
+        let text = encoded
+            .as_str()
+            .unwrap()
+            .replace('+', "-")
+            .replace('/', "_");
+        text.trim_end_matches('=').to_owned()
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+fn token(audience: &str, expires: u64) -> String {
+    let payload =
+        json!({"aud": [audience], "exp": expires, "sub": "system:serviceaccount:shop:web"});
+    format!("{}.{}.c2ln", encode("{}"), encode(&payload.to_string()))
+}
+
+fn status_of_pod() -> Value {
+    json!({
+        "authenticated": true,
+        "audiences": [AUDIENCE],
+        "user": {
+            "username": "system:serviceaccount:shop:web",
+            "extra": {POD_NAME: ["web-1"], POD_UID: ["u-1"]},
+        },
+    })
+}
+
+fn reviews(api: &FakeApi) -> usize {
+    api.seen()
+        .iter()
+        .filter(|seen| seen.path == REVIEWS)
+        .count()
+}
+
+/// An API server that answers reviews with this status.
+fn answering(status: Value) -> (FakeApi, TokenReviewer) {
+    let api = FakeApi::new();
+    api.intercept(move |seen: &Seen| {
+        let mut review = seen.body.clone();
+        review["status"] = status.clone();
+        Some((201, review))
+    });
+    let reviewer = TokenReviewer::new(api.client());
+    (api, reviewer)
+}
+
+#[tokio::test]
+async fn a_bound_token_of_our_audience_says_which_pod_it_is() {
+    let (api, reviewer) = answering(status_of_pod());
+    let pod = reviewer
+        .review(&token(AUDIENCE, now() + 600))
+        .await
+        .unwrap();
+    assert_eq!(pod.workload.to_string(), "shop/web-1");
+    assert_eq!((&*pod.uid, &*pod.service_account), ("u-1", "web"));
+    let asked = &api.seen()[0].body["spec"];
+    assert_eq!(asked["audiences"], json!([AUDIENCE]));
+    assert_eq!(asked["token"], token(AUDIENCE, now() + 600));
+}
+
+#[tokio::test]
+async fn everything_else_is_refused_with_its_reason() {
+    let denied = |error: &str| json!({"authenticated": false, "error": error});
+    let unbound = json!({
+        "authenticated": true, "audiences": [AUDIENCE],
+        "user": {"username": "system:serviceaccount:shop:web"},
+    });
+    let mut person = status_of_pod();
+    person["user"]["username"] = json!("kubernetes-admin");
+    let mut unaware = status_of_pod();
+    unaware["audiences"] = Value::Null;
+    let fresh = token(AUDIENCE, now() + 600);
+    let cases = [
+        (denied("invalid"), fresh.clone(), "invalid_token"),
+        (denied(""), fresh.clone(), "invalid_token"),
+        (
+            denied("[invalid bearer token, service account token has been invalidated]"),
+            fresh.clone(),
+            "pod_deleted",
+        ),
+        (
+            denied("x"),
+            token("https://kubernetes.default.svc", now() + 600),
+            "wrong_audience",
+        ),
+        (denied("x"), token(AUDIENCE, now() - 5), "expired_token"),
+        (unbound, fresh.clone(), "not_bound_to_pod"),
+        (person, fresh.clone(), "not_bound_to_pod"),
+        (unaware, fresh.clone(), "wrong_audience"),
+        (json!({}), fresh, "invalid_token"),
+    ];
+    for (status, token, reason) in cases {
+        let (_api, reviewer) = answering(status.clone());
+        let error = reviewer.review(&token).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn garbage_never_reaches_the_api_server() {
+    let (api, reviewer) = answering(status_of_pod());
+    let long = format!(
+        "{}.c2ln",
+        token(AUDIENCE, 1).replace(".c2ln", &"A".repeat(LONGEST))
+    );
+    for garbage in ["", "x", "a.b", "a.b.c.d", "a.!!.c", "..", "a.e30.", &long] {
+        let error = reviewer.review(garbage).await.unwrap_err();
+        assert_eq!(error, TokenError::Malformed, "{garbage}");
+    }
+    assert_eq!(reviews(&api), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_remembered_for_a_while_but_not_beyond_expiry() {
+    let (api, reviewer) = answering(status_of_pod());
+    let long = token(AUDIENCE, now() + 600);
+    reviewer.review(&long).await.unwrap();
+    tokio::time::sleep(REMEMBERED.mul_f32(0.9)).await;
+    reviewer.review(&long).await.unwrap();
+    assert_eq!(reviews(&api), 1);
+    tokio::time::sleep(REMEMBERED.mul_f32(0.2)).await;
+    reviewer.review(&long).await.unwrap();
+    assert_eq!(reviews(&api), 2);
+    let short = token(AUDIENCE, now() + 10);
+    reviewer.review(&short).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    reviewer.review(&short).await.unwrap();
+    assert_eq!(reviews(&api), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_remembered_only_shortly() {
+    let (api, reviewer) = answering(json!({"authenticated": false, "error": "no"}));
+    let token = token(AUDIENCE, now() + 600);
+    reviewer.review(&token).await.unwrap_err();
+    reviewer.review(&token).await.unwrap_err();
+    assert_eq!(reviews(&api), 1);
+    tokio::time::sleep(REFUSED_FOR).await;
+    reviewer.review(&token).await.unwrap_err();
+    assert_eq!(reviews(&api), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_refuses_nobody_for_long() {
+    let (api, reviewer) = answering(status_of_pod());
+    let token = token(AUDIENCE, now() + 600);
+    api.slow(Duration::from_mins(1));
+    let began = Instant::now();
+    let error = reviewer.review(&token).await.unwrap_err();
+    assert_eq!(error.reason(), "review_unavailable");
+    assert_eq!(began.elapsed(), REVIEW_LIMIT);
+    api.slow(Duration::ZERO);
+    reviewer.review(&token).await.unwrap();
+    let broken = FakeApi::new();
+    broken.intercept(|_| Some((500, failure(500, "InternalError", "etcd is gone"))));
+    let error = TokenReviewer::new(broken.client())
+        .review(&token)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("etcd is gone"), "{error}");
+    assert_eq!(error.reason(), "review_unavailable");
+}
+
+#[tokio::test]
+async fn tokens_are_never_printed() {
+    let (_api, reviewer) = answering(status_of_pod());
+    assert_eq!(format!("{reviewer:?}"), "TokenReviewer");
+}

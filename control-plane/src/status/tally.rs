@@ -1,0 +1,255 @@
+//! How many proxies each object concerns, and how many of them have applied it. Pure.
+//!
+//! Kept are one number per proxy, the revision it has applied, and one per object, the revision
+//! it came with. The two meet here alone, group by group, so that a thousand objects and hundreds
+//! of proxies cost milliseconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::concern::{Concern, Group};
+use super::refusal::Reach;
+use crate::compile::ProxyScope;
+use crate::discovery::registry::Applied;
+use crate::meta::ObjectKey;
+use crate::model::World;
+use crate::model::workload::Readiness;
+use crate::push::board::Input;
+
+/// Proxies named in one message.
+pub const NAMED: usize = 5;
+/// Bytes of one reason in a message.
+const LONGEST: usize = 200;
+/// A proxy that never acknowledged anything is not waited for until it is connected this long:
+/// every pod that starts would make every object unprogrammed for a moment.
+pub const STARTING: Duration = Duration::from_secs(10);
+/// A proxy that is gone for this long is no longer waited for; it gets the newest configuration
+/// when it comes again.
+pub const LOST: Duration = Duration::from_mins(15);
+
+/// How far proxies are with one object.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// The form of the object that was counted.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// Proxies it concerns.
+    #[serde(rename = "c", default)]
+    pub concerned: u32,
+    /// Those that have applied it.
+    #[serde(rename = "a", default)]
+    pub applied: u32,
+    /// Those that refused a part of it.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    pub refusals: u32,
+    /// Some of those that have not applied it, and why: at most [`NAMED`].
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Straggler>,
+}
+
+/// A proxy that has not applied an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Straggler {
+    /// Whether it is just late. Those that refused come first.
+    #[serde(rename = "q", default, skip_serializing_if = "is_false")]
+    pub patient: bool,
+    /// Its name.
+    #[serde(rename = "p")]
+    pub proxy: String,
+    /// Why.
+    #[serde(rename = "y")]
+    pub why: String,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks for a reference"
+)]
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}
+
+impl Tally {
+    /// Adds what another replica counted of its own proxies.
+    pub fn add(&mut self, other: &Self) {
+        self.concerned += other.concerned;
+        self.applied += other.applied;
+        self.refusals += other.refusals;
+        self.waiting.extend(other.waiting.iter().cloned());
+        self.waiting.sort();
+        self.waiting.truncate(NAMED);
+    }
+
+    /// Adds a proxy that has applied nothing of the object yet.
+    pub fn wait_for(&mut self, proxy: String, why: String) {
+        self.straggle(Straggler {
+            patient: true,
+            proxy,
+            why,
+        });
+    }
+
+    fn straggle(&mut self, straggler: Straggler) {
+        self.concerned += 1;
+        self.refusals += u32::from(!straggler.patient);
+        if self.waiting.len() < NAMED {
+            self.waiting.push(straggler);
+        } else if !straggler.patient
+            && let Some(place) = self.waiting.iter_mut().rfind(|one| one.patient)
+        {
+            *place = straggler;
+        }
+    }
+
+    /// Who has not applied it, and why.
+    pub fn stragglers(&self) -> String {
+        let mut all: Vec<&Straggler> = self.waiting.iter().collect();
+        all.sort();
+        let mut text = String::new();
+        for (index, one) in all.iter().enumerate() {
+            let lead = match (index, one.patient) {
+                (0, true) => "waiting for ",
+                (0, false) => "",
+                (_, _) => ", ",
+            };
+            let Straggler { proxy, why, .. } = one;
+            text.extend([lead, proxy, " (", why, ")"]);
+        }
+        let missing = self.concerned.saturating_sub(self.applied);
+        let named = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        if missing > named {
+            text.extend([" and ", &(missing - named).to_string(), " more"]);
+        }
+        text
+    }
+}
+
+/// Whether a proxy that is not connected will come again: its workload is there to stay.
+pub fn expected_back(world: &World, lost: &Applied, now: Instant) -> bool {
+    let workload = world.workload(&lost.who.workload);
+    let there = workload.is_some_and(|workload| match workload.readiness {
+        Readiness::Ready | Readiness::NotReady => true,
+        Readiness::Terminating | Readiness::Gone => false,
+    });
+    there && now.saturating_duration_since(lost.since) < LOST
+}
+
+/// The members of one group.
+#[derive(Default)]
+struct Members<'a> {
+    all: Vec<&'a Applied>,
+    /// The oldest revision any of them has applied.
+    oldest: Option<u64>,
+    refusing: bool,
+}
+
+/// Counts for every object how many of `proxies` it concerns, and how many have applied it.
+pub fn tally(input: &Input, proxies: &[Applied], now: Instant) -> BTreeMap<ObjectKey, Tally> {
+    let world = &input.world;
+    let objects: Vec<_> = input
+        .objects
+        .iter()
+        .map(|(key, newest)| {
+            let object = newest.object.as_ref();
+            let concern = object.map(|object| Concern::of(world, object));
+            (key, newest, concern.unwrap_or_default())
+        })
+        .collect();
+    let keys: BTreeSet<String> = objects
+        .iter()
+        .flat_map(|(_, _, concern)| concern.label_keys().cloned())
+        .collect();
+    let groups = grouped(world, proxies, &keys, now);
+    let mut tallies = BTreeMap::new();
+    for (key, newest, concern) in objects {
+        let mut tally = Tally {
+            generation: newest.generation(),
+            ..Tally::default()
+        };
+        let mut reach = None;
+        for (_, members) in groups.iter().filter(|(group, _)| concern.covers(group)) {
+            if members.oldest >= Some(newest.revision) && !members.refusing {
+                let all = u32::try_from(members.all.len()).unwrap_or(u32::MAX);
+                tally.concerned += all;
+                tally.applied += all;
+                continue;
+            }
+            let reach = reach.get_or_insert_with(|| Reach::of(world, newest.object.as_ref()));
+            for proxy in &members.all {
+                count(&mut tally, proxy, newest.revision, reach);
+            }
+        }
+        tallies.insert(key.clone(), tally);
+    }
+    tallies
+}
+
+fn grouped<'a>(
+    world: &World,
+    proxies: &'a [Applied],
+    keys: &BTreeSet<String>,
+    now: Instant,
+) -> BTreeMap<Group, Members<'a>> {
+    let mut groups: BTreeMap<Group, Members<'a>> = BTreeMap::new();
+    for proxy in proxies {
+        let starting = proxy.revision.is_none()
+            && (!proxy.connected || now.saturating_duration_since(proxy.since) < STARTING);
+        if proxy.waiting || starting {
+            continue;
+        }
+        let who = &proxy.who;
+        let Some(scope) = ProxyScope::new(world, &who.workload, who.role, who.mode) else {
+            continue;
+        };
+        let members = groups.entry(Group::of(&scope, keys)).or_default();
+        members.oldest = if members.all.is_empty() {
+            proxy.revision
+        } else {
+            members.oldest.min(proxy.revision)
+        };
+        members.refusing |= !proxy.refused.is_empty();
+        members.all.push(proxy);
+    }
+    groups
+}
+
+fn count(tally: &mut Tally, proxy: &Applied, revision: u64, reach: &Reach) {
+    let name = || proxy.who.workload.to_string();
+    let refused = proxy
+        .refused
+        .iter()
+        .find(|one| reach.includes(&one.resource));
+    if let Some(refused) = refused {
+        let mut why = format!(
+            "refused {}: {}: {}",
+            refused.resource, refused.field, refused.reason
+        );
+        why.truncate(why.floor_char_boundary(LONGEST));
+        tally.straggle(Straggler {
+            patient: false,
+            proxy: name(),
+            why,
+        });
+    } else if proxy.revision >= Some(revision) {
+        tally.concerned += 1;
+        tally.applied += 1;
+    } else if proxy.connected {
+        tally.wait_for(name(), "connected, no acknowledgement".to_owned());
+    } else {
+        tally.wait_for(name(), "connection lost".to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests;
