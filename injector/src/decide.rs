@@ -59,6 +59,8 @@ pub enum SkipReason {
     ControlPlaneNamespace,
     /// The pod uses the network of its node, which is not ours to redirect.
     HostNetwork,
+    /// The pod is for Windows, which the proxy does not run on.
+    Windows,
     /// The pod refuses by label.
     LabelRefuses,
     /// The pod refuses by annotation.
@@ -67,11 +69,16 @@ pub enum SkipReason {
     NeverSelected,
     /// The policy is disabled and the pod does not ask.
     PolicyDisabled,
+    /// The pod has its sidecar already.
+    AlreadyInjected,
 }
 
 /// Decides about one pod.
 pub fn decide(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Decision {
     match ours(settings, namespace, pod).and_then(|reason| wanted(settings, pod, reason)) {
+        Ok(_) if pod.injected => Decision::Skip {
+            reason: SkipReason::AlreadyInjected,
+        },
         Ok(reason) => Decision::Inject { reason },
         Err(reason) => Decision::Skip { reason },
     }
@@ -116,6 +123,9 @@ fn ours(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Result<InjectR
 fn wanted(settings: &Settings, pod: &Pod, ours: InjectReason) -> Result<InjectReason, SkipReason> {
     if pod.host_network {
         return Err(SkipReason::HostNetwork);
+    }
+    if pod.windows {
+        return Err(SkipReason::Windows);
     }
     let label = value(&pod.labels, INJECT);
     match (label, value(&pod.annotations, INJECT)) {
@@ -181,6 +191,8 @@ impl fmt::Display for SkipReason {
                 "the control plane runs in this namespace; a pod there must ask with {INJECT}=true"
             ),
             Self::HostNetwork => out.write_str("the pod uses the network of its node"),
+            Self::Windows => out.write_str("the pod is for Windows nodes"),
+            Self::AlreadyInjected => out.write_str("the pod has its sidecar already"),
             Self::LabelRefuses => write!(out, "the pod has the label {INJECT}=false"),
             Self::AnnotationRefuses => write!(out, "the pod has the annotation {INJECT}=false"),
             Self::NeverSelected => out.write_str("a never-inject selector matches the pod"),

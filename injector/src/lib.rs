@@ -1,23 +1,46 @@
-//! Which pods get a sidecar, and why: the decision as a pure function over plain values, so that
-//! the webhook and the command line answer alike and every case fits in a table of tests.
-//!
-//! There is no webhook yet. It comes with the deployment on Kubernetes, together with the patch
-//! that adds the containers; until then nothing here talks to a cluster or changes a pod.
+//! Which pods get a sidecar, and the sidecar itself: a pure library that the webhook, the command
+//! line and any other tool call alike, and the [`server`] around it.
 //!
 //! - [`decide`](decide::decide): namespace, pod and settings in, a [`Decision`] with its reason out
+//! - [`inject`](inject::inject): a pod in, the same pod with its sidecar out, or a [`Refusal`]
+//! - [`documents`]: the same for the workloads in a file
+//! - [`review`]: the same for what an API server asks
+//! - [`Configuration`]: what all of them depend on; [`values`] is the installation's part
 //! - [`warnings`](warnings::warnings): what the user wrote that has no effect
 //! - [`names`]: every label and annotation we know
 //! - [`Selector`]: Kubernetes label selectors
 
+pub mod configuration;
+mod custom;
 pub mod decide;
+pub mod documents;
+mod draft;
+mod identity;
+pub mod inject;
 pub mod names;
+mod options;
+mod probes;
+mod redirect;
+mod refusal;
+pub mod review;
+mod scrape;
 mod selector;
+pub mod server;
+mod sidecar;
+pub mod values;
 pub mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use configuration::{ClusterVersion, Configuration};
 pub use decide::{Decision, InjectReason, SkipReason};
+pub use inject::{Outcome, Workload, inject};
+pub use refusal::Refusal;
 pub use selector::{Operator, Requirement, Selector};
+pub use values::Values;
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
@@ -40,10 +63,57 @@ pub struct Pod {
     pub annotations: Labels,
     /// Whether it uses the network of its node.
     pub host_network: bool,
+    /// Whether it is for Windows.
+    pub windows: bool,
+    /// Whether it has its sidecar already.
+    pub injected: bool,
+}
+
+impl Pod {
+    /// What is to be seen of a pod.
+    pub fn of(pod: &Value) -> Self {
+        let texts = |key: &str| {
+            let object = pod.get("metadata").and_then(|metadata| metadata.get(key));
+            object
+                .and_then(Value::as_object)
+                .map(draft::texts)
+                .unwrap_or_default()
+        };
+        let none = Value::Null;
+        let spec = pod.get("spec").unwrap_or(&none);
+        let annotations = texts("annotations");
+        let os = spec.get("os").map(draft::name);
+        let selected = spec.get("nodeSelector");
+        let selected = selected.map(|labels| draft::text(labels, "kubernetes.io/os"));
+        Self {
+            labels: texts("labels"),
+            host_network: spec.get("hostNetwork") == Some(&Value::Bool(true)),
+            windows: [os, selected].contains(&Some("windows")),
+            injected: annotations.contains_key(names::STATUS) && has_proxy(spec),
+            annotations,
+        }
+    }
+
+    /// Whether its author asks for a sidecar on this very pod.
+    pub fn asks(&self) -> bool {
+        decide::value(&self.labels, names::INJECT) == Some("true")
+    }
+}
+
+/// Whether the proxy runs in a pod. An annotation that was copied along does not make one, nor
+/// does a container that only says what shall be different about it.
+fn has_proxy(spec: &Value) -> bool {
+    let all = ["initContainers", "containers"];
+    all.iter()
+        .flat_map(|list| draft::elements(spec, list))
+        .any(|one| {
+            draft::name(one) == names::PROXY_CONTAINER && !draft::elements(one, "args").is_empty()
+        })
 }
 
 /// What happens to a pod that nothing else decides about.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Policy {
     /// It gets a sidecar.
     #[default]

@@ -12,6 +12,15 @@ pub const REVISION: &str = "istio.io/rev";
 /// Pod label (and, deprecated, annotation): `true` or `false`.
 pub const INJECT: &str = "sidecar.istio.io/inject";
 
+/// Annotation of an injected pod: what was added to it.
+pub const STATUS: &str = "sidecar.istio.io/status";
+
+/// The name of the proxy's container, on which dashboards and commands rely.
+pub const PROXY_CONTAINER: &str = "istio-proxy";
+
+/// The name of the init container that redirects connections.
+pub const INIT_CONTAINER: &str = "istio-init";
+
 /// Namespaces of Kubernetes itself, which never get sidecars: a mesh that fails there takes the
 /// cluster with it.
 pub const SYSTEM_NAMESPACES: &[&str] = &[
@@ -64,7 +73,7 @@ pub const ANNOTATIONS: &[&str] = &[
     "sidecar.istio.io/statsInclusionPrefixes",
     "sidecar.istio.io/statsInclusionRegexps",
     "sidecar.istio.io/statsInclusionSuffixes",
-    "sidecar.istio.io/status",
+    STATUS,
     "sidecar.istio.io/userVolume",
     "sidecar.istio.io/userVolumeMount",
     "status.sidecar.istio.io/port",

@@ -133,7 +133,7 @@ mod tests {
             &Pod {
                 labels,
                 annotations,
-                host_network: false,
+                ..Pod::default()
             },
         )
     }

@@ -1,0 +1,191 @@
+//! What annotations, the mesh and the values say together, as tables.
+
+use serde_json::json;
+
+use super::*;
+use crate::configuration::ClusterVersion;
+use crate::values::Values;
+
+fn configuration(minor: u32) -> Configuration {
+    let version = ClusterVersion { major: 1, minor };
+    let mesh = mesh_api::mesh_config::MeshConfig::default();
+    Configuration::new(Values::default(), mesh, version, "istio-system")
+}
+
+fn of(
+    minor: u32,
+    grace: Option<u64>,
+    pairs: &[(&str, &str)],
+) -> Result<(Options, Vec<String>), Refusal> {
+    let annotations: BTreeMap<&str, &str> = pairs.iter().copied().collect();
+    let mut pod = json!({ "metadata": { "annotations": annotations }, "spec": {} });
+    if let Some(grace) = grace {
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(grace);
+    }
+    read(&configuration(minor), &Draft::of(&pod).unwrap(), false)
+}
+
+fn fine(pairs: &[(&str, &str)]) -> Options {
+    let (options, warnings) = of(33, None, pairs).unwrap();
+    assert_eq!(warnings, Vec::<String>::new(), "{pairs:?}");
+    options
+}
+
+#[test]
+fn the_form_follows_cluster_annotation_and_values() {
+    const NAME: &str = "sidecar.istio.io/nativeSidecar";
+    for (minor, annotation, native, warned) in [
+        (28, None, false, 0),
+        (28, Some("true"), false, 1),
+        (29, None, true, 0),
+        (33, Some("false"), false, 0),
+        (33, Some("true"), true, 0),
+    ] {
+        let pairs: Vec<(&str, &str)> = annotation.iter().map(|value| (NAME, *value)).collect();
+        let (options, warnings) = of(minor, None, &pairs).unwrap();
+        assert_eq!(
+            (options.native, warnings.len()),
+            (native, warned),
+            "{minor} {annotation:?}"
+        );
+    }
+    assert!(!fine(&[("inject.istio.io/templates", "gateway")]).native);
+}
+
+#[test]
+fn one_resource_annotation_puts_the_defaults_aside() {
+    let default = json!({ "requests": { "cpu": "10m", "memory": "32Mi" } });
+    assert_eq!(fine(&[]).resources, default);
+    let own = fine(&[
+        ("sidecar.istio.io/proxyCPU", "100m"),
+        ("sidecar.istio.io/proxyMemoryLimit", "1Gi"),
+    ]);
+    assert_eq!(
+        own.resources,
+        json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "1Gi" } })
+    );
+}
+
+#[test]
+fn drain_times_fit_into_the_grace_period() {
+    const CONFIG: &str = "proxy.istio.io/config";
+    for (minor, grace, config, expected, warned) in [
+        (33, None, "{}", (0, 20), false),
+        (28, None, "{}", (5, 20), false),
+        (33, None, "terminationDrainDuration: 8s", (8, 20), false),
+        (33, None, "drainDuration: 45s", (0, 28), false),
+        (28, Some(10), "{}", (5, 3), false),
+        (28, Some(600), "drainDuration: 2m", (5, 120), false),
+        (28, Some(10), "terminationDrainDuration: 60s", (8, 0), true),
+        (28, Some(0), "{}", (0, 0), true),
+        (
+            33,
+            None,
+            "proxyMetadata: {MINIMUM_DRAIN_DURATION: 3s}",
+            (3, 20),
+            false,
+        ),
+    ] {
+        let (options, warnings) = of(minor, grace, &[(CONFIG, config)]).unwrap();
+        let found = (options.min_drain.as_secs(), options.drain_timeout.as_secs());
+        assert_eq!(found, expected, "{minor} {grace:?} {config}");
+        assert_eq!(!warnings.is_empty(), warned, "{config}: {warnings:?}");
+    }
+}
+
+#[test]
+fn applications_wait_before_they_end_where_the_cluster_can() {
+    let delay = |minor, grace| of(minor, grace, &[]).unwrap().0.stop_delay;
+    assert_eq!(delay(29, None), None);
+    assert_eq!(delay(30, None), Some(5));
+    assert_eq!(delay(33, Some(9)), Some(3));
+    assert_eq!(delay(33, Some(2)), None);
+}
+
+#[test]
+fn the_annotation_lies_over_the_mesh_and_names_what_has_no_effect() {
+    let mut configuration = configuration(33);
+    configuration.mesh.default_config = serde_json::from_value(json!({
+        "concurrency": 2, "proxyMetadata": { "ISTIO_META_HTTP10": "1", "A": "mesh" },
+        "tracing": {},
+    }))
+    .unwrap();
+    let config = "{proxyMetadata: {A: pod, POD_NAME: x, EXIT_ON_ZERO_ACTIVE_CONNECTIONS: maybe}, tracing: {}, nonsense: 1, concurrency: 0}";
+    let pod = json!({ "metadata": { "annotations": { "proxy.istio.io/config": config } } });
+    let (options, warnings) = read(&configuration, &Draft::of(&pod).unwrap(), false).unwrap();
+    let environment: Vec<_> = options.environment.iter().collect();
+    assert_eq!(
+        environment,
+        [
+            (&"A".to_owned(), &"pod".to_owned()),
+            (&"ISTIO_META_HTTP10".to_owned(), &"1".to_owned()),
+        ]
+    );
+    assert_eq!(options.concurrency, None);
+    for word in [
+        "nonsense",
+        "tracing",
+        "POD_NAME",
+        "neither 1 nor 0",
+        "A is passed on",
+        "concurrency: 0",
+    ] {
+        let named = warnings.iter().filter(|warning| warning.contains(word));
+        assert_eq!(named.count(), 1, "{word}: {warnings:?}");
+    }
+    let (options, warnings) = read(&configuration, &Draft::of(&json!({})).unwrap(), false).unwrap();
+    assert_eq!((options.concurrency, warnings), (Some(2), Vec::new()));
+}
+
+#[test]
+fn annotations_without_effect_are_named_one_by_one() {
+    for name in crate::names::ANNOTATIONS {
+        let acts = !unsupported::all().contains(name);
+        let (_, warnings) = match of(33, None, &[(name, "")]) {
+            Ok(read) => read,
+            // It is read, and an empty value will not do.
+            Err(refusal) => {
+                assert!(refusal.to_string().contains(name), "{refusal}");
+                continue;
+            }
+        };
+        assert_eq!(warnings.is_empty(), acts, "{name}: {warnings:?}");
+    }
+}
+
+#[test]
+fn values_that_cannot_be_used_name_their_annotation() {
+    for (name, value) in [
+        ("sidecar.istio.io/proxyCPU", "lots"),
+        ("sidecar.istio.io/logLevel", "loud"),
+        ("sidecar.istio.io/nativeSidecar", "yes"),
+        ("sidecar.istio.io/rewriteAppHTTPProbers", "1"),
+        ("sidecar.istio.io/interceptionMode", "BPF"),
+        ("sidecar.istio.io/discoveryAddress", "istiod"),
+        ("sidecar.istio.io/discoveryAddress", "https://istiod:1"),
+        ("sidecar.istio.io/proxyImage", "a b"),
+        ("sidecar.istio.io/userVolume", "x"),
+        (
+            "sidecar.istio.io/userVolumeMount",
+            r#"[{"mountPath":"/x"}]"#,
+        ),
+        ("traffic.sidecar.istio.io/excludeOutboundPorts", "http"),
+        ("traffic.sidecar.istio.io/includeInboundPorts", "80,*"),
+        (
+            "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+            "10.0.0.1",
+        ),
+        ("readiness.status.sidecar.istio.io/periodSeconds", "0"),
+        ("readiness.status.sidecar.istio.io/failureThreshold", "-1"),
+        ("inject.istio.io/templates", "grpc-agent"),
+        ("prometheus.istio.io/merge-metrics", "maybe"),
+        ("proxy.istio.io/config", "- a list"),
+        ("proxy.istio.io/config", "{not yaml"),
+    ] {
+        let refusal = of(33, None, &[(name, value)]).unwrap_err().to_string();
+        assert!(
+            refusal.contains(name) && refusal.contains(value),
+            "{refusal}"
+        );
+    }
+}
