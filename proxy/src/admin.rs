@@ -3,18 +3,19 @@
 //! | port | what | where |
 //! |---|---|---|
 //! | 15000 | everything | loopback only: it shows configuration and can stop the process |
-//! | 15020 | metrics, readiness | the workload's address |
+//! | 15020 | metrics (the application's, too), readiness, the application's probes; drain and stop for the pod itself | the workload's address |
 //! | 15021 | readiness | the workload's address |
 //! | 15090 | metrics | the workload's address |
 
 mod actions;
 mod config_dump;
+mod pod;
+mod sockets;
 mod stats;
 
 use std::sync::Arc;
 
-use anyhow::Context;
-use mesh_runtime::admin::{AdminLimits, AdminResponse, AdminServer, Router};
+use mesh_runtime::admin::{AdminResponse, Router};
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::prometheus::Prometheus;
@@ -30,7 +31,7 @@ pub(crate) use stats::render_connections;
 /// Everything.
 const ADMIN: u16 = 15_000;
 /// Metrics and readiness.
-const MERGED: u16 = 15_020;
+const POD: u16 = 15_020;
 /// Readiness.
 const HEALTH: u16 = 15_021;
 /// Metrics.
@@ -64,28 +65,26 @@ pub enum Request {
 }
 
 /// Starts all ports, or says which cannot be listened on.
-pub async fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
+pub fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
     let ready = |title| admin.readiness.mount(Router::new(title), READY_PATH);
     let metrics = |router| admin.prometheus.mount(router, METRICS_PATH);
     let ports = [
-        (settings.admin_address(ADMIN), router(admin)),
+        (vec![settings.admin_address(ADMIN)], router(admin)),
         (
-            settings.probe_address(MERGED),
-            metrics(ready("metrics and readiness")),
+            settings.probe_addresses(POD),
+            pod::mount(ready("the pod"), settings, admin),
         ),
-        (settings.probe_address(HEALTH), ready("readiness")),
+        (settings.probe_addresses(HEALTH), ready("readiness")),
         (
-            settings.probe_address(METRICS),
+            settings.probe_addresses(METRICS),
             metrics(Router::new("metrics")),
         ),
     ];
-    for (address, router) in ports {
-        let server = AdminServer::bind(address, AdminLimits::default())
-            .await
-            .map_err(|error| crate::net::port_holder::explain(address, error.into()))
-            .with_context(|| format!("cannot answer at port {}", address.port()))?;
-        // They answer until the very end, so that a drain can be watched.
-        tokio::spawn(server.serve(router, DrainWatch::never()));
+    for (addresses, router) in ports {
+        for server in sockets::bind(&addresses)? {
+            // They answer until the very end, so that a drain can be watched.
+            tokio::spawn(server.serve(router.clone(), DrainWatch::never()));
+        }
     }
     Ok(())
 }

@@ -3,6 +3,10 @@
 //! Start: probes and admin pages, workers, the configuration stream; ready when the first
 //! configuration is in effect. Stop: not ready, a while of accepting still, then every
 //! connection is told to finish, then whatever remains is cut.
+//!
+//! In a pod, the application stops at the same time as the proxy or before it, and needs its way
+//! out until its last connection is gone: where connections are captured, outbound ones are
+//! accepted and carried until the application has none, or until the deadline.
 
 mod process;
 
@@ -15,30 +19,33 @@ use anyhow::Context;
 use futures_util::future::{join_all, select_all};
 use mesh_api::proto;
 use mesh_runtime::build_info::BuildInfo;
-use mesh_runtime::drain::{Drain, Drained};
+use mesh_runtime::drain::Drained;
 use mesh_runtime::process::ProcessSection;
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
 use mesh_runtime::shutdown::{Shutdown, StopReason};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Request};
-use crate::bootstrap::{Mode, Role, Settings};
+use crate::bootstrap::{AtDeadline, Mode, Role, Settings};
 use crate::config::live::LiveConfig;
-use crate::control::client::InvalidControlPlane;
 use crate::control::{self, ClientSettings, ControlStatus, Identity};
 use crate::listeners::{self, Applier};
 use crate::net::permits::{ConnectionPermits, connections_for};
 use crate::runtimes::{self, WorkerThread};
 use crate::telemetry::peers::PeerRequests;
 use crate::telemetry::{AccessLog, Telemetry};
+use crate::worker::drains::Drains;
 use crate::worker::{Command, Shared, Worker};
 
 /// Histogram buckets, in seconds, of what the exporter itself counts.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
 /// The longest a proxy whose parent is gone takes to finish what is in flight.
 const ORPHANED: Duration = Duration::from_secs(1);
+/// Longer than any platform lets a process take.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
 /// How long the last access-log lines may take to be written.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -55,7 +62,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         workers = settings.concurrency.get(),
         "starting"
     );
-    let mut proxy = Proxy::start(Arc::clone(&settings)).await?;
+    let mut proxy = Proxy::start(Arc::clone(&settings))?;
     let hurry = loop {
         tokio::select! {
             reason = shutdown.recv() => {
@@ -70,8 +77,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 }
             },
             ended = &mut proxy.control => {
-                let Err(error) = ended.context("the configuration stream's task ended")?;
-                return Err(error.into());
+                match ended.context("the configuration stream's task ended")? {}
             }
             id = ended(&mut proxy.workers) => {
                 anyhow::bail!("worker {id} ended; the proxy cannot go on without it");
@@ -81,7 +87,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tokio::select! {
         () = proxy.stop(hurry) => {}
         reason = shutdown.recv() => {
-            let remaining = proxy.drain.in_flight();
+            let remaining = proxy.drains.in_flight();
             tracing::warn!(%reason, remaining, "stopping at once: told a second time");
         }
     }
@@ -107,21 +113,23 @@ async fn ended(workers: &mut [WorkerThread]) -> usize {
 struct Proxy {
     settings: Arc<Settings>,
     telemetry: Telemetry,
-    drain: Drain,
+    drains: Drains,
+    /// Since when clients are told to go elsewhere.
+    draining: Option<Instant>,
     accepting: Gate,
     workers: Vec<WorkerThread>,
     requests: mpsc::Receiver<Request>,
-    control: JoinHandle<Result<Infallible, InvalidControlPlane>>,
+    control: JoinHandle<Infallible>,
 }
 
 impl Proxy {
-    async fn start(settings: Arc<Settings>) -> anyhow::Result<Self> {
+    fn start(settings: Arc<Settings>) -> anyhow::Result<Self> {
         let prometheus = Prometheus::install(&BUCKETS).context("cannot count")?;
         let readiness = Readiness::new();
         let configured = readiness.gate("configuration");
         let accepting = readiness.gate("accepting connections");
         let live = LiveConfig::new();
-        let drain = Drain::new();
+        let drains = Drains::default();
         let permits = permits(&settings);
         let (peers, wanted_peers) = PeerRequests::channel();
         let access_log = AccessLog::start(settings.access_log, io::stdout())
@@ -141,13 +149,13 @@ impl Proxy {
             prometheus,
             ask,
         };
-        admin::start(&settings, &admin).await?;
+        admin::start(&settings, &admin)?;
 
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
             permits,
-            drain: drain.watch(),
+            drains: drains.watches(),
         };
         let workers = start_workers(&shared, &telemetry)?;
         let senders = workers
@@ -162,7 +170,8 @@ impl Proxy {
         Ok(Self {
             settings,
             telemetry,
-            drain,
+            drains,
+            draining: None,
             accepting,
             workers,
             requests,
@@ -170,30 +179,42 @@ impl Proxy {
         })
     }
 
-    /// Tells load balancers and clients that this proxy is going; it still accepts.
-    fn start_draining(&self) {
+    /// Tells load balancers and clients that this proxy is going; it still accepts, and the
+    /// local application notices nothing.
+    fn start_draining(&mut self) {
         self.accepting.close();
-        self.drain.trigger();
+        self.drains.inbound.trigger();
+        self.draining.get_or_insert_with(Instant::now);
     }
 
     /// Stops in order; `hurry` where nobody is there any more to be considerate of.
     async fn stop(&mut self, hurry: bool) {
         self.accepting.close();
         let settings = &self.settings;
-        let mut limit = settings.drain_timeout;
+        let mut limit = match settings.at_deadline {
+            AtDeadline::Cut => settings.drain_timeout,
+            AtDeadline::Wait => FOREVER,
+        };
         if hurry {
-            limit = limit.min(ORPHANED);
+            limit = settings.drain_timeout.min(ORPHANED);
         } else {
-            tokio::time::sleep(settings.min_drain).await;
+            // Clients that were told earlier need not be waited for again.
+            let told = self
+                .draining
+                .map_or(Duration::ZERO, |since| since.elapsed());
+            tokio::time::sleep(settings.min_drain.saturating_sub(told)).await;
         }
-        self.drain.trigger();
+        self.drains.inbound.trigger();
+        if hurry || settings.mode == Mode::Explicit {
+            self.drains.outbound.trigger();
+        }
         let commands: Vec<mpsc::Sender<Command>> = self
             .workers
             .iter()
             .map(|worker| worker.commands.clone())
             .collect();
         listeners::stop_accepting(&commands).await;
-        match self.drain.wait_idle(limit).await {
+        match self.drains.wait_idle(limit).await {
             Drained::Idle => {}
             Drained::DeadlinePassed { remaining } => {
                 tracing::warn!(

@@ -5,8 +5,12 @@
 
 use std::sync::LazyLock;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use mesh_runtime::build_info::BuildInfo;
+
+use crate::init::options::InitOptions;
+use crate::request::{RequestOptions, WaitOptions};
 
 /// The data plane of the mesh: carries a workload's traffic by the rules its control plane sends.
 #[derive(Debug, Parser)]
@@ -24,10 +28,13 @@ Examples:
   A gateway:
     proxy gateway --workload istio-system/ingress-1 --address 127.80.0.1 \\
         --control-plane http://127.0.0.1:15010 --data-dir /var/tmp/ingress-1
+  What a sidecar is doing, from inside its pod (the binary is also called pilot-agent there):
+    proxy request GET stats
 
 Ports:
   15000  admin pages (at --address if that is loopback, else at 127.0.0.1)
-  15020  /stats/prometheus
+  15020  /stats/prometheus (with the application's), /healthz/ready, /app-health/, and from
+         inside the pod POST /drain and /quitquitquit
   15021  /healthz/ready
   15090  /stats/prometheus";
 
@@ -41,10 +48,22 @@ fn version() -> &'static str {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Serve(Serving),
+    /// Makes the kernel redirect a pod's TCP connections to its sidecar, and checks that it does.
+    Init(Box<InitOptions>),
+    /// Asks the proxy of this pod something.
+    Request(RequestOptions),
+    /// Waits until the proxy of this pod is ready.
+    Wait(WaitOptions),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Serving {
     /// Runs beside one workload and carries its inbound and outbound traffic.
-    Sidecar(Options),
+    Sidecar(Box<Options>),
     /// Runs alone at the edge of the mesh.
-    Gateway(Options),
+    Gateway(Box<Options>),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -55,6 +74,8 @@ pub(crate) struct Options {
     pub(crate) traffic: TrafficOptions,
     #[command(flatten)]
     pub(crate) stopping: StoppingOptions,
+    #[command(flatten)]
+    pub(crate) application: ApplicationOptions,
     #[command(flatten)]
     pub(crate) logs: LogOptions,
 }
@@ -69,9 +90,16 @@ pub(crate) struct IdentityOptions {
     /// it.
     #[arg(long, value_name = "IP")]
     pub(crate) address: String,
-    /// Where configuration comes from.
-    #[arg(long, value_name = "http://HOST:PORT")]
+    /// Where configuration comes from: https, or http on one machine.
+    #[arg(long, value_name = "https://HOST:PORT")]
     pub(crate) control_plane: String,
+    /// The roots an https control plane is trusted by, in PEM. Read at every connection.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) control_plane_root: Option<std::path::PathBuf>,
+    /// The service-account token that says to an https control plane whose proxy this is. Read at
+    /// every connection.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token: Option<std::path::PathBuf>,
     /// Where the last good configuration is kept, for a start without control plane. Created if
     /// missing; no two proxies may share one.
     #[arg(long, value_name = "DIR")]
@@ -103,6 +131,9 @@ pub(crate) struct TrafficOptions {
     /// Servers then cannot tell which workload is calling.
     #[arg(long)]
     pub(crate) no_bind_source: bool,
+    /// Accepts requests of HTTP/1.0, which are otherwise answered 426.
+    #[arg(long, env = "ISTIO_META_HTTP10", value_parser = BoolishValueParser::new())]
+    pub(crate) http10: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -120,6 +151,37 @@ pub(crate) struct StoppingOptions {
     /// the process that started it.
     #[arg(long)]
     pub(crate) exit_on_stdin_close: bool,
+    /// Waits for the last connection to end, however long that takes, instead of cutting what
+    /// --drain-timeout leaves; the platform's grace period is the limit then.
+    #[arg(
+        long,
+        env = "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub(crate) exit_on_zero_active_connections: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "The application beside it")]
+pub(crate) struct ApplicationOptions {
+    /// Its probes, which the kubelet asks at port 15020 instead:
+    /// {"/app-health/CONTAINER/readyz": {"httpGet": {"port": 8080}}}.
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "ISTIO_KUBE_APP_PROBERS",
+        hide_env_values = true
+    )]
+    pub(crate) app_probers: Option<String>,
+    /// Where its metrics are, which port 15020 adds to the proxy's:
+    /// {"scrape": "true", "port": "8080", "path": "/metrics"}.
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "ISTIO_PROMETHEUS_ANNOTATIONS",
+        hide_env_values = true
+    )]
+    pub(crate) app_metrics: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]

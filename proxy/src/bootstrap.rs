@@ -12,6 +12,8 @@ use std::time::Duration;
 use mesh_api::workload::WorkloadId;
 use mesh_runtime::logging::LogFormat;
 
+use crate::control::ControlPlane;
+use crate::pod::{PodSettings, Reach};
 use crate::telemetry::access_log::AccessLogMode;
 
 /// Everything a running proxy knows about how it was started. Never changes afterwards.
@@ -25,8 +27,8 @@ pub struct Settings {
     pub workload: WorkloadId,
     /// The workload's address: explicit listeners are there, upstream connections come from it.
     pub address: IpAddr,
-    /// The control plane's URL.
-    pub control_plane: String,
+    /// The control plane.
+    pub control_plane: ControlPlane,
     /// Where the last good configuration is kept.
     pub data_dir: PathBuf,
     /// Worker threads.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub min_drain: Duration,
     /// How long, after that, what is in flight may take.
     pub drain_timeout: Duration,
+    /// What becomes of connections that are still there when that time is over.
+    pub at_deadline: AtDeadline,
     /// Downstream connections at any time, over all workers and listeners.
     pub max_connections: usize,
     /// How long a client may take for the head of a request.
@@ -44,6 +48,10 @@ pub struct Settings {
     /// How long a port without a declared protocol waits for the client's first bytes before
     /// it is taken for TCP; `None`: as long as the connection lives.
     pub detect_timeout: Option<Duration>,
+    /// Whether requests of HTTP/1.0 are served.
+    pub http10: Http10,
+    /// What is known about the application beside it.
+    pub pod: PodSettings,
     /// Whether upstream connections come from [`Settings::address`].
     pub bind_source: bool,
     /// How log lines look.
@@ -61,6 +69,24 @@ pub enum Role {
     Sidecar,
     /// At the edge of the mesh.
     Gateway,
+}
+
+/// What becomes of connections that outlast the time a stopping proxy gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AtDeadline {
+    /// They are cut.
+    Cut,
+    /// They are waited for, until whoever asked the proxy to stop kills it.
+    Wait,
+}
+
+/// Whether requests of HTTP/1.0 are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Http10 {
+    /// They are answered 426.
+    Refused,
+    /// They are served like those of HTTP/1.1.
+    Accepted,
 }
 
 /// How traffic reaches the proxy.
@@ -94,12 +120,33 @@ impl Settings {
         }
     }
 
-    /// Where probes and scrapes are answered: `port` of every address in capture mode, of the
-    /// workload's own address otherwise, so that many proxies share one machine.
-    pub fn probe_address(&self, port: u16) -> SocketAddr {
-        match self.mode {
-            Mode::Explicit => SocketAddr::new(self.address, port),
-            Mode::Capture => SocketAddr::new(unspecified(self.address), port),
+    /// Where probes and scrapes are answered: `port` of every address in capture mode, which
+    /// has the machine's network to itself, and of the workload's own address otherwise, so that
+    /// many proxies share one machine. The first has to be there; the others are as far as the
+    /// machine has that kind of address.
+    pub fn probe_addresses(&self, port: u16) -> Vec<SocketAddr> {
+        let any = [
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ];
+        let mut addresses = match self.mode {
+            Mode::Explicit if self.address.is_loopback() => vec![self.address],
+            // As the admin pages: hooks and people in a gateway's pod ask there.
+            Mode::Explicit => vec![self.address, IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            Mode::Capture => any.to_vec(),
+        };
+        addresses.sort_by_key(|address| address.is_ipv4() != self.address.is_ipv4());
+        addresses
+            .into_iter()
+            .map(|address| SocketAddr::new(address, port))
+            .collect()
+    }
+
+    /// How the application is reached for its probes and metrics.
+    pub fn reach(&self) -> Reach {
+        Reach {
+            address: self.address,
+            source: self.application_source(self.address),
         }
     }
 
@@ -110,12 +157,5 @@ impl Settings {
             Mode::Explicit | Mode::Capture => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
         SocketAddr::new(address, port)
-    }
-}
-
-fn unspecified(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }

@@ -3,7 +3,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`session`] | the protocol as a state machine: pushes in, snapshots and answers out |
-//! | [`client`] | the connection: opened, watched, opened again |
+//! | [`client`] | the stream: opened, watched, opened again |
+//! | [`connect`] | the connection below it: whom it leads to, and who says so |
 //! | [`last_good`] | the last applied configuration, kept on disk |
 //! | [`status`] | how all that is going, for metrics and the admin page |
 //!
@@ -11,9 +12,11 @@
 //! exchanges it for a newer one that was applied as a whole.
 
 pub mod client;
+pub mod connect;
 pub mod last_good;
 pub mod session;
 pub mod status;
+mod token;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -26,6 +29,7 @@ use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::WorkloadId;
 
 pub use client::run;
+pub use connect::ControlPlane;
 pub use status::ControlStatus;
 
 /// Whoever puts a snapshot into force.
@@ -53,8 +57,8 @@ pub struct Identity {
 /// What the client needs to know.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// The control plane's URL.
-    pub control_plane: String,
+    /// The control plane.
+    pub control_plane: ControlPlane,
     /// Who the proxy is.
     pub identity: Identity,
     /// The address of its workload.

@@ -22,7 +22,8 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
     };
     match inbound.protocol {
         InboundProtocol::Http1 | InboundProtocol::Http2 => {
-            let start = read_http_start(&connection.stream, declared(&worker)).await;
+            let start =
+                read_http_start(&connection.stream, declared(&worker, connection.way)).await;
             let Ok(Start {
                 bytes,
                 spoken: Some(version),
@@ -40,7 +41,9 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
             Box::pin(tcp::serve(worker, connection, Bytes::new(), listener)).await;
         }
         InboundProtocol::Detect => {
-            let Ok(start) = read_start(&connection.stream, detection(&worker)).await else {
+            let Ok(start) =
+                read_start(&connection.stream, detection(&worker, connection.way)).await
+            else {
                 return;
             };
             match start.spoken {

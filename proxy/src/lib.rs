@@ -7,17 +7,20 @@
 //! [`worker::Worker`] once per request or connection.
 //!
 //! - [`args`], [`bootstrap`]: what the process was started with
+//! - [`command`], [`init`], [`request`]: what the binary does besides being a proxy
 //! - [`app`], [`runtimes`], [`worker`]: the process, its threads, the state of one thread
 //! - [`listeners`], [`net`]: sockets: bound, accepted, looked at, spliced
 //! - [`outbound`], [`inbound`], [`gateway`]: what happens to a connection
 //! - [`http`], [`filter`], [`upstream`], [`error`]: what happens to a request
 //! - [`config`], [`control`]: the configuration in use and where it comes from
 //! - [`telemetry`], [`admin`]: what the proxy says about itself
+//! - [`pod`]: what it says and asks on behalf of the application beside it
 
 pub mod admin;
 pub mod app;
 pub mod args;
 pub mod bootstrap;
+pub mod command;
 pub mod config;
 pub mod control;
 pub mod error;
@@ -25,9 +28,12 @@ pub mod filter;
 pub mod gateway;
 pub mod http;
 pub mod inbound;
+mod init;
 pub mod listeners;
 pub mod net;
 pub mod outbound;
+pub mod pod;
+mod request;
 pub mod runtimes;
 pub mod telemetry;
 pub mod upstream;

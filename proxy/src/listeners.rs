@@ -6,7 +6,7 @@
 //! ask the configuration what they meet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use mesh_api::snapshot::Snapshot;
 use mesh_api::version::Version;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bootstrap::Settings;
+use crate::bootstrap::{Mode, Settings};
 use crate::config::ActiveConfig;
 use crate::config::live::LiveConfig;
 use crate::control::Apply;
@@ -117,15 +117,26 @@ impl Applier {
             let beside_own = self.bound.iter().any(|own| overlap(*own, *address))
                 || opened.iter().any(|own| overlap(own.address, *address));
             let workers = NonZeroUsize::new(self.workers.len()).unwrap_or(NonZeroUsize::MIN);
-            match listen(*address, workers, beside_own) {
-                Ok(sockets) => {
-                    let listener = Arc::clone(listener);
-                    opened.push(Opened {
-                        address: *address,
-                        listener,
-                        sockets,
-                    });
-                }
+            let mut sockets = listen(*address, workers, beside_own).map(|all| vec![all]);
+            if let Some(twin) = self
+                .twin(*address)
+                .filter(|twin| !wanted.contains_key(twin))
+            {
+                sockets = sockets.and_then(|mut all| match bind::listen(twin, workers) {
+                    Ok(more) => {
+                        all.push(more);
+                        Ok(all)
+                    }
+                    Err(error) if error.is_no_such_family() => Ok(all),
+                    Err(error) => Err(error),
+                });
+            }
+            match sockets {
+                Ok(all) => opened.extend(all.into_iter().map(|sockets| Opened {
+                    address: *address,
+                    listener: Arc::clone(listener),
+                    sockets,
+                })),
                 Err(error) => {
                     tracing::error!(listener = %listener.name.0, "{error}");
                     rejections.push(rejection(listener, snapshot, &error));
@@ -139,6 +150,14 @@ impl Applier {
         }
     }
 
+    /// Where a listener at all IPv4 addresses is to be served, too: the kernel redirects
+    /// connections to the same port over IPv6.
+    fn twin(&self, address: SocketAddr) -> Option<SocketAddr> {
+        let any = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        (any && self.settings.mode == Mode::Capture)
+            .then(|| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port()))
+    }
+
     /// Gives every worker its socket of each listener and waits until all serve them.
     async fn hand_over(&self, opened: Vec<Opened>) {
         let mut shares: Vec<Vec<WorkerSocket>> = self.workers.iter().map(|_| Vec::new()).collect();
@@ -148,7 +167,9 @@ impl Applier {
             sockets,
         } in opened
         {
-            tracing::info!(%address, listener = %listener.name.0, "listening");
+            let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
+            let at = bound.unwrap_or(address);
+            tracing::info!(address = %at, listener = %listener.name.0, "listening");
             for (share, socket) in shares.iter_mut().zip(sockets) {
                 share.push(WorkerSocket {
                     address,

@@ -1,10 +1,13 @@
 //! The proxy binary: reads the command line, starts the control runtime, ends with an exit code.
+//!
+//! The same binary is `pilot-agent`, by whose name people and hooks ask a sidecar things.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use proxy::args::Args;
-use proxy::bootstrap::{Settings, check};
+use proxy::bootstrap::Settings;
+use proxy::command::{Failed, Task, begin, show};
 use proxy::{app, runtimes};
 
 #[global_allocator]
@@ -14,9 +17,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let settings = match check::settings(Args::parse()) {
-        Ok(settings) => settings,
-        Err(problems) => return complain(&problems, ExitCode::from(USAGE)),
+    let settings = match begin(Args::parse()) {
+        Ok(Task::Serve(settings)) => *settings,
+        Ok(Task::Done(output)) => {
+            let failed = |error| complain(&error, ExitCode::FAILURE);
+            return show(&output).map_or_else(failed, |()| ExitCode::SUCCESS);
+        }
+        Err(Failed::Failed(problem)) => return complain(&problem, ExitCode::FAILURE),
+        Err(Failed::Usage(problem)) => {
+            let hint = format!("{problem}\n\nFor what can be said, try '--help'.");
+            return complain(&hint, ExitCode::from(USAGE));
+        }
     };
     if let Err(problem) = mesh_runtime::logging::init(settings.log_format, &settings.log_level) {
         return complain(&problem, ExitCode::from(USAGE));
@@ -43,6 +54,6 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     reason = "nothing is logged before the options are known"
 )]
 fn complain(problem: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
-    eprintln!("error: {problem}\n\nFor what can be said, try '--help'.");
+    eprintln!("error: {problem}");
     code
 }

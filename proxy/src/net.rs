@@ -11,4 +11,4 @@ pub mod permits;
 pub mod port_holder;
 pub mod splice;
 
-pub use accepted::{Accepted, Connection, HttpVersion, Prefixed};
+pub use accepted::{Accepted, Connection, HttpVersion, Prefixed, Way};

@@ -44,7 +44,7 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
         }
         OutboundProtocol::Tls(routes) => serve_tls(worker, connection, routes).await,
         OutboundProtocol::Detect { http, tls, tcp } => {
-            let patience = detection(&worker);
+            let patience = detection(&worker, connection.way);
             let Ok(start) = read_start(&connection.stream, patience).await else {
                 return;
             };
@@ -74,7 +74,7 @@ pub(crate) async fn serve_http(
     listener: Arc<Listener>,
     selection: RouteSelection,
 ) {
-    let start = read_http_start(&connection.stream, declared(&worker)).await;
+    let start = read_http_start(&connection.stream, declared(&worker, connection.way)).await;
     // A client that closed or stayed silent is owed nothing.
     let Ok(Start {
         bytes,
@@ -105,7 +105,7 @@ pub(crate) async fn serve_tls(worker: Rc<Worker>, connection: Connection, routes
         .await;
         return;
     }
-    let Ok(start) = read_start(&connection.stream, declared(&worker)).await else {
+    let Ok(start) = read_start(&connection.stream, declared(&worker, connection.way)).await else {
         return;
     };
     let name = match start.spoken {
@@ -172,7 +172,7 @@ async fn refuse_unknown(worker: Rc<Worker>, connection: Connection) {
     let patience = Patience {
         first_byte: Some(REFUSAL_PATIENCE),
         verdict: REFUSAL_PATIENCE,
-        drain: &worker.drain,
+        drain: worker.drains.of(connection.way),
     };
     let start = read_start(&connection.stream, patience).await;
     match start {
@@ -188,7 +188,7 @@ async fn refuse_unknown(worker: Rc<Worker>, connection: Connection) {
 }
 
 /// Patience with a port whose protocol is declared.
-pub(crate) fn declared(worker: &Worker) -> Patience<'_> {
+pub(crate) fn declared(worker: &Worker, way: Way) -> Patience<'_> {
     let settings = &worker.settings;
     Patience {
         first_byte: Some(match settings.role {
@@ -196,17 +196,17 @@ pub(crate) fn declared(worker: &Worker) -> Patience<'_> {
             Role::Sidecar => SILENT_BETWEEN_WORKLOADS,
         }),
         verdict: settings.header_read_timeout,
-        drain: &worker.drain,
+        drain: worker.drains.of(way),
     }
 }
 
 /// Patience with a port whose protocol is to be found out.
-pub(crate) fn detection(worker: &Worker) -> Patience<'_> {
+pub(crate) fn detection(worker: &Worker, way: Way) -> Patience<'_> {
     let settings = &worker.settings;
     Patience {
         first_byte: settings.detect_timeout,
         verdict: settings.header_read_timeout,
-        drain: &worker.drain,
+        drain: worker.drains.of(way),
     }
 }
 

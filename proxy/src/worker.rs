@@ -3,6 +3,7 @@
 //! Nothing here is `Send`: a worker's state lives and dies on its thread, and tests run a worker
 //! on a runtime of their own.
 
+pub mod drains;
 mod sockets;
 
 use std::cell::RefCell;
@@ -13,16 +14,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mesh_api::listener::Listener;
-use mesh_runtime::drain::DrainWatch;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::bootstrap::Settings;
 use crate::config::WorkerConfig;
 use crate::config::live::{ConfigCache, LiveConfig};
 use crate::http::idle::IdleWatch;
+use crate::net::Way;
 use crate::net::permits::ConnectionPermits;
 use crate::telemetry::WorkerTelemetry;
 use crate::upstream::Upstreams;
+use drains::DrainWatches;
 
 /// What all workers of a process share.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ pub struct Shared {
     /// The cap on downstream connections.
     pub permits: ConnectionPermits,
     /// Told when the process drains.
-    pub drain: DrainWatch,
+    pub drains: DrainWatches,
 }
 
 /// The state of one worker thread; used as `Rc<Worker>`.
@@ -47,8 +49,8 @@ pub struct Worker {
     pub upstreams: Upstreams,
     /// This worker's metric cells and its way to the access log.
     pub telemetry: WorkerTelemetry,
-    /// Told when the process drains; every connection holds a guard of it.
-    pub drain: DrainWatch,
+    /// Told when the process drains; every connection holds a guard of the one it belongs to.
+    pub drains: DrainWatches,
     /// The published configuration.
     pub live: Arc<LiveConfig>,
     /// The cap on downstream connections.
@@ -80,7 +82,7 @@ impl Worker {
             settings,
             live,
             permits,
-            drain,
+            drains,
         } = shared;
         let mut cache = live.cache();
         let config = Rc::new(WorkerConfig::new(Arc::clone(cache.load()), None));
@@ -90,7 +92,7 @@ impl Worker {
             settings,
             upstreams,
             telemetry,
-            drain,
+            drains,
             live,
             permits,
             idle: IdleWatch::default(),
@@ -115,10 +117,13 @@ impl Worker {
 
 impl Worker {
     /// Whether `destination` is a socket this proxy listens on, so that carrying a connection
-    /// there would bring it back here.
-    pub fn is_own_socket(&self, destination: SocketAddr) -> bool {
+    /// there would bring it back here. What comes in was going to one of this machine's own
+    /// addresses, of which there may be several.
+    pub fn is_own_socket(&self, way: Way, destination: SocketAddr) -> bool {
         let address = destination.ip().to_canonical();
-        let is_here = address.is_loopback() || address == self.settings.address.to_canonical();
+        let is_here = way == Way::Inbound
+            || address.is_loopback()
+            || address == self.settings.address.to_canonical();
         self.bound.borrow().iter().any(|bound| {
             let wildcard = bound.ip().is_unspecified();
             bound.port() == destination.port()

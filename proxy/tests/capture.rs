@@ -1,8 +1,8 @@
 //! Original-destination mode: connections the kernel redirects, in network namespaces.
 //!
 //! A workload with a proxy on one side of a cable, its peer on the other. The rules are those a
-//! pod gets: the application's connections go to 15001, what comes from outside to 15006, and
-//! the proxy's own (group 1337) are left alone.
+//! pod gets from `proxy init`: the application's connections go to 15001, what comes from
+//! outside to 15006, and the proxy's own (user 1337) are left alone.
 
 #![cfg(test)]
 
@@ -31,23 +31,6 @@ use mesh_api::units::Port;
 use mesh::{cluster, listener, routes};
 use namespaces::{Namespaces, inside, missing, skipped};
 use process::{Process, pause};
-
-const RULES: &str = "
-table inet mesh {
-    chain output {
-        type nat hook output priority -100; policy accept;
-        meta skgid 1337 return
-        oifname lo return
-        meta l4proto tcp redirect to :15001
-    }
-    chain prerouting {
-        type nat hook prerouting priority -100; policy accept;
-        iifname lo return
-        tcp dport { 15020, 15021, 15090 } return
-        meta l4proto tcp redirect to :15006
-    }
-}
-";
 
 fn at(address: &str) -> SocketAddr {
     address.parse().unwrap()
@@ -84,20 +67,22 @@ fn configuration(unmatched: UnmatchedTraffic) -> Vec<Resource> {
         &[at("10.77.0.2:8082")],
         ConnectionLimits::default(),
     ));
-    for (name, ip) in [("v4", "0.0.0.0"), ("v6", "[::]")] {
-        let capture = ListenerKind::OutboundCapture { unmatched };
-        all.push(listener(
-            &format!("out-{name}"),
-            at(&format!("{ip}:15001")),
-            capture,
-        ));
-        let capture = ListenerKind::InboundCapture;
-        all.push(listener(
-            &format!("in-{name}"),
-            at(&format!("{ip}:15006")),
-            capture,
-        ));
-    }
+    all.extend(cluster(
+        "own.test",
+        &[at("10.77.0.1:9080")],
+        ConnectionLimits::default(),
+    ));
+    // The proxy serves the same ports over IPv6.
+    let capture = ListenerKind::OutboundCapture { unmatched };
+    all.push(listener("outbound", at("0.0.0.0:15001"), capture));
+    let capture = ListenerKind::InboundCapture;
+    all.push(listener("inbound", at("0.0.0.0:15006"), capture));
+    all.push(captured(
+        "own",
+        Some("10.96.0.11"),
+        80,
+        outbound("own.test"),
+    ));
     all.push(captured(
         "vip",
         Some("10.96.0.10"),
@@ -157,9 +142,16 @@ fn start(namespaces: &Namespaces, unmatched: UnmatchedTraffic) -> Process {
         "exec",
         &namespaces.workload,
         "setpriv",
+        "--reuid",
+        "1337",
         "--regid",
         "1337",
         "--clear-groups",
+        // For the files of this test, which are root's.
+        "--inh-caps",
+        "+dac_override",
+        "--ambient-caps",
+        "+dac_override",
     ];
     let proxy = Process::start(&launcher, "10.77.0.1", data, &["--mode", "capture"]);
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -187,7 +179,7 @@ fn connections_go_where_they_were_going() {
     }
     let namespaces = Namespaces::new("go");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    namespaces.rules(RULES);
+    namespaces.init();
     for (name, address) in [
         ("vip", "10.77.0.2:8080"),
         ("any", "10.77.0.2:8082"),
@@ -228,6 +220,19 @@ fn connections_go_where_they_were_going() {
         (peer, "10.77.0.1:9999", "undeclared called by 127.0.0.6: hi"),
         (peer, "[fd77::1]:9080", "declared6 called by ::6: hi"),
         (peer, "[fd77::1]:9999", "undeclared6 called by ::6: hi"),
+        // The workload as one of its own service's endpoints: out by one listener and in again
+        // by the other.
+        (
+            workload,
+            "10.96.0.11:80",
+            "declared called by 127.0.0.6: hi",
+        ),
+        // By its own address it talks to itself.
+        (
+            workload,
+            "10.77.0.1:9080",
+            "declared called by 10.77.0.1: hi",
+        ),
     ] {
         let answer = ask(from, to, "hi");
         assert_eq!(
@@ -255,11 +260,17 @@ fn nothing_leads_back(namespaces: &Namespaces, proxy: &Process) {
     for (from, to) in [
         (peer, "10.77.0.1:15001"),
         (peer, "10.77.0.1:15006"),
+        (peer, "[fd77::1]:15001"),
         (peer, "[fd77::1]:15006"),
+        // An address of the workload that its proxy was not told.
+        (peer, "10.77.0.3:15001"),
+        (peer, "10.77.0.3:15006"),
         (workload, "10.77.0.1:15001"),
         (workload, "10.77.0.1:15006"),
         (workload, "127.0.0.1:15001"),
         (workload, "127.0.0.1:15006"),
+        (workload, "[::1]:15001"),
+        (workload, "[fd77::1]:15006"),
     ] {
         let answer = ask(from, to, "hi");
         assert!(
@@ -298,7 +309,7 @@ fn what_is_not_in_the_registry_is_refused() {
     }
     let namespaces = Namespaces::new("refuse");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    namespaces.rules(RULES);
+    namespaces.init();
     serve(peer, "vip", "10.77.0.2:8080");
     serve(peer, "stranger", "10.77.0.2:7000");
     let _proxy = start(&namespaces, UnmatchedTraffic::Refuse);

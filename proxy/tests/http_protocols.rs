@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use http_support::{Client, Upstream, fetch, get, plain, request};
+use http_support::{Client, Upstream, fetch, get, plain, raw, request};
 use mesh::{TestProxy, free_address, listener};
 use mesh_api::cluster::UpstreamProtocol;
 use mesh_api::listener::{GatewayProtocol, ListenerKind};
@@ -30,6 +30,7 @@ use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::resource::Resource;
 use mesh_api::route::Domain;
 use mesh_api::units::Port;
+use proxy::bootstrap::{Http10, Settings};
 use shop::{SHOP, Shop, always, cluster, endpoints, forward, inbound, routes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -327,4 +328,40 @@ async fn heads_without_bodies_and_early_answers_keep_the_connection_in_step() {
     let early = early.unwrap();
     assert_eq!(early.status, 413, "{early:?}");
     assert_eq!(shop.get("/").await.text(), "hello");
+}
+
+#[tokio::test]
+async fn http_1_0_is_served_only_where_that_is_wanted() {
+    let upstream = Upstream::named("one").await;
+    for (http10, expected) in [(Http10::Refused, "426"), (Http10::Accepted, "200")] {
+        let settings = Settings {
+            http10,
+            ..mesh::settings()
+        };
+        let mut proxy = TestProxy::with(settings);
+        let addresses = (free_address(), free_address());
+        proxy
+            .apply(vec![
+                Resource::Cluster(Arc::new(cluster(SHOP))),
+                endpoints(SHOP, &[upstream.address]),
+                routes(SHOP, vec![always(forward(SHOP))]),
+                shop::http_listener(addresses.0),
+                inbound(addresses.1, upstream.address, None),
+            ])
+            .await;
+        for address in [addresses.0, addresses.1] {
+            let bytes = format!("GET /a HTTP/1.0\r\nHost: {SHOP}\r\n\r\n");
+            // Whoever speaks it waits for the connection's end.
+            let answer = raw(address, bytes.as_bytes(), Duration::from_secs(2)).await;
+            assert!(
+                answer.starts_with(&format!("HTTP/1.0 {expected} ")),
+                "{answer}"
+            );
+            assert!(!answer.contains("chunked"), "{answer}");
+            if http10 == Http10::Accepted {
+                assert!(answer.contains("saw-version: HTTP/1.1"), "{answer}");
+                assert!(answer.ends_with("one"), "{answer}");
+            }
+        }
+    }
 }

@@ -33,7 +33,7 @@ pub(super) fn mount(router: Router, ask: &mpsc::Sender<Request>) -> Router {
         )
 }
 
-fn pass_on(ask: &mpsc::Sender<Request>, request: Request, done: &str) -> AdminResponse {
+pub(super) fn pass_on(ask: &mpsc::Sender<Request>, request: Request, done: &str) -> AdminResponse {
     match ask.try_send(request) {
         Ok(()) => AdminResponse::text(done),
         Err(_full_or_gone) => {

@@ -11,8 +11,12 @@ use std::time::Duration;
 use mesh_api::workload::WorkloadId;
 
 use super::concurrency::default_concurrency;
-use super::{Mode, Role, Settings};
-use crate::args::{AccessLogArg, Args, Command, ModeArg, Options};
+use super::{AtDeadline, Http10, Mode, Role, Settings};
+use crate::args::{AccessLogArg, ApplicationOptions, IdentityOptions, ModeArg, Options, Serving};
+use crate::control::ControlPlane;
+use crate::pod::PodSettings;
+use crate::pod::metrics::AppMetrics;
+use crate::pod::probes::AppProbes;
 use crate::telemetry::access_log::AccessLogMode;
 
 /// More workers than this is a slip of the finger.
@@ -35,13 +39,13 @@ impl fmt::Display for InvalidSettings {
 }
 
 /// The settings of a command line. Touches nothing but the data directory, which it creates.
-pub fn settings(args: Args) -> Result<Settings, InvalidSettings> {
-    let (role, options) = match args.command {
-        Command::Sidecar(options) => (Role::Sidecar, options),
-        Command::Gateway(options) => (Role::Gateway, options),
+pub(crate) fn settings(serving: Serving) -> Result<Settings, InvalidSettings> {
+    let (role, options) = match serving {
+        Serving::Sidecar(options) => (Role::Sidecar, options),
+        Serving::Gateway(options) => (Role::Gateway, options),
     };
     let mut problems = Problems::default();
-    let settings = read(role, options, &mut problems);
+    let settings = read(role, *options, &mut problems);
     match settings {
         Some(settings) if problems.0.is_empty() => Ok(settings),
         Some(_) | None => Err(InvalidSettings(problems.0)),
@@ -78,12 +82,13 @@ fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Setting
         identity,
         traffic,
         stopping,
+        application,
         logs,
     } = options;
     let workload: Option<WorkloadId> =
         problems.parse("workload", &identity.workload, "expected NAMESPACE/NAME");
     let address = address(&identity.address, problems);
-    let control_plane = control_plane(&identity.control_plane, problems);
+    let control_plane = control_plane(&identity, problems);
     let mode = mode(role, traffic.mode, problems);
     let concurrency = match traffic.concurrency {
         None => Some(default_concurrency()),
@@ -108,6 +113,7 @@ fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Setting
     let detect_timeout = problems.duration("detect-timeout", &traffic.detect_timeout);
     let min_drain = problems.duration("min-drain", &stopping.min_drain);
     let drain_timeout = problems.duration("drain-timeout", &stopping.drain_timeout);
+    let pod = pod(&application, problems);
     let log_format = problems.parse("log-format", &logs.log_format, "expected text or json");
     if let Err(error) = create_private(&identity.data_dir) {
         let what = format!("{error}; give a directory this user may create and write to");
@@ -128,14 +134,49 @@ fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Setting
         },
         min_drain: min_drain?,
         drain_timeout: drain_timeout?,
+        at_deadline: if stopping.exit_on_zero_active_connections {
+            AtDeadline::Wait
+        } else {
+            AtDeadline::Cut
+        },
         max_connections: max_connections?.get(),
         header_read_timeout: header_read_timeout?,
         detect_timeout: detect_timeout.map(|timeout| (!timeout.is_zero()).then_some(timeout))?,
+        http10: if traffic.http10 {
+            Http10::Accepted
+        } else {
+            Http10::Refused
+        },
+        pod,
         bind_source: !traffic.no_bind_source,
         log_format: log_format?,
         log_level: logs.log_level,
         exit_on_stdin_close: stopping.exit_on_stdin_close,
     })
+}
+
+/// What the injector hands on about the application.
+fn pod(options: &ApplicationOptions, problems: &mut Problems) -> PodSettings {
+    let mut read = |option: &str, from: &str, problem: String| {
+        problems.0.push(format!(
+            "--{option} (or {from} in the environment): {problem}"
+        ));
+    };
+    let mut settings = PodSettings::default();
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.trim().is_empty());
+    if let Some(text) = given(&options.app_probers) {
+        match AppProbes::parse(&text) {
+            Ok(probes) => settings.probes = probes,
+            Err(problem) => read("app-probers", "ISTIO_KUBE_APP_PROBERS", problem),
+        }
+    }
+    if let Some(text) = given(&options.app_metrics) {
+        match AppMetrics::parse(&text) {
+            Ok(metrics) => settings.metrics = metrics,
+            Err(problem) => read("app-metrics", "ISTIO_PROMETHEUS_ANNOTATIONS", problem),
+        }
+    }
+    settings
 }
 
 fn mode(role: Role, mode: ModeArg, problems: &mut Problems) -> Mode {
@@ -163,18 +204,15 @@ fn address(text: &str, problems: &mut Problems) -> Option<IpAddr> {
     Some(address)
 }
 
-fn control_plane(text: &str, problems: &mut Problems) -> Option<String> {
-    let uri: Option<http::Uri> = text.parse().ok();
-    let plain = uri.filter(|uri| {
-        uri.scheme_str() == Some("http")
-            && uri.host().is_some_and(|host| !host.is_empty())
-            && uri.port_u16().is_some_and(|port| port != 0)
-            && matches!(uri.path(), "" | "/")
-    });
-    if plain.is_none() {
-        problems.add("control-plane", text, "expected http://HOST:PORT");
+fn control_plane(options: &IdentityOptions, problems: &mut Problems) -> Option<ControlPlane> {
+    let (roots, token) = (&options.control_plane_root, &options.token);
+    match ControlPlane::new(&options.control_plane, roots.clone(), token.clone()) {
+        Ok(control_plane) => Some(control_plane),
+        Err(invalid) => {
+            problems.add(invalid.option, invalid.value, invalid.problem);
+            None
+        }
     }
-    plain.map(|_| text.trim_end_matches('/').to_owned())
 }
 
 /// What a proxy remembers is nobody else's business: 0700.
@@ -190,7 +228,7 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
 }
 
 /// A whole number and `ms`, `s`, `m` or `h`.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(digits)?;
     let number: u32 = number.parse().ok()?;
@@ -209,9 +247,13 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::args::{Args, Command};
 
     fn parse(words: &[&str]) -> Result<Settings, InvalidSettings> {
-        settings(Args::try_parse_from(words).unwrap())
+        let Command::Serve(serving) = Args::try_parse_from(words).unwrap().command else {
+            panic!("{words:?} serves nothing");
+        };
+        settings(serving)
     }
 
     #[test]
@@ -231,7 +273,7 @@ mod tests {
         assert!(data.is_dir());
         assert_eq!(settings.role, Role::Sidecar);
         assert_eq!(settings.mode, Mode::Explicit);
-        assert_eq!(settings.control_plane, "http://127.0.0.1:15010");
+        assert_eq!(settings.control_plane.url(), "http://127.0.0.1:15010");
         assert_eq!(settings.max_connections, 50_000);
         assert_eq!(settings.detect_timeout, None);
         assert_eq!(settings.min_drain, Duration::from_secs(5));
@@ -258,6 +300,8 @@ mod tests {
             "--min-drain=-1s",
             "--drain-timeout=9999999999h",
             "--log-format=yaml",
+            r#"--app-probers={"/app-health/web/livez":{"httpGet":{"port":"web"}}}"#,
+            "--app-metrics={",
         ])
         .unwrap_err()
         .to_string();
@@ -274,10 +318,12 @@ mod tests {
             "--min-drain -1s",
             "--drain-timeout 9999999999h",
             "--log-format yaml: expected text or json",
+            "ISTIO_KUBE_APP_PROBERS in the environment): /app-health/web/livez: port web",
+            "--app-metrics (or ISTIO_PROMETHEUS_ANNOTATIONS",
         ] {
             assert!(error.contains(option), "{option} is not in:\n{error}");
         }
-        assert_eq!(error.lines().count(), 12, "{error}");
+        assert_eq!(error.lines().count(), 14, "{error}");
     }
 
     #[test]
@@ -298,6 +344,22 @@ mod tests {
         let application = settings.application_source("10.0.0.7".parse().unwrap());
         assert_eq!(application, Some("127.0.0.6".parse().unwrap()));
         assert_eq!(settings.admin_address(15000).to_string(), "127.0.0.1:15000");
-        assert_eq!(settings.probe_address(15021).to_string(), "0.0.0.0:15021");
+        let probes: Vec<String> = settings
+            .probe_addresses(15021)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(probes, ["0.0.0.0:15021", "[::]:15021"]);
+        let explicit = |address: &str| {
+            let settings = Settings {
+                mode: Mode::Explicit,
+                address: address.parse().unwrap(),
+                ..settings.clone()
+            };
+            let probes = settings.probe_addresses(1);
+            probes.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(explicit("127.80.1.1"), ["127.80.1.1:1"]);
+        assert_eq!(explicit("10.0.0.7"), ["10.0.0.7:1", "127.0.0.1:1"]);
     }
 }

@@ -17,22 +17,20 @@ use mesh_runtime::{Backoff, Gate};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
-use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Streaming};
 
+use super::connect::{ConnectError, ControlPlane};
 use super::last_good::LastGood;
 use super::session::{Answer, ProtocolError, Session, Step};
 use super::status::{ControlStatus, Source};
+use super::token::TokenError;
 use super::{Apply, ClientSettings};
 
 /// The first and the longest step of the back-off between attempts.
 /// The longest is short, because a control plane that is back should be noticed within 2 s.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
-/// How long opening a connection, and then a stream, may take.
+/// How long opening a stream may take, once there is a connection.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// A silent connection is asked this often whether it is alive, and has as long to answer: one
-/// that died without a word is noticed in twice that.
-const KEEPALIVE: Duration = Duration::from_secs(10);
 /// A control plane that does not read for this long is as good as gone.
 const SEND_LIMIT: Duration = Duration::from_secs(15);
 /// A stream that lived this long was a success, even if nothing was said on it.
@@ -45,24 +43,16 @@ const AGE_INTERVAL: Duration = Duration::from_secs(5);
 /// Messages that may wait to be sent.
 const OUTGOING: usize = 64;
 
-/// Why a client cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[error("the control plane's address \"{url}\" is not usable: {error}; expected http://HOST:PORT")]
-pub struct InvalidControlPlane {
-    /// What was given.
-    pub url: String,
-    /// What is wrong with it.
-    pub error: tonic::transport::Error,
-}
-
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum Lost {
-    #[error("cannot connect: {}", causes(.0))]
-    Connect(#[source] tonic::transport::Error),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
     #[error("the control plane did not accept the stream within {OPEN_LIMIT:?}")]
     Unanswered,
-    #[error("the stream broke: {0}")]
+    #[error("{}", describe(.0))]
     Broken(#[source] Box<tonic::Status>),
     #[error("the control plane closed the stream")]
     Closed,
@@ -75,14 +65,13 @@ enum Lost {
     Resumed,
 }
 
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+fn describe(status: &tonic::Status) -> String {
+    let (code, message) = (status.code(), status.message());
+    if matches!(code, Code::Unauthenticated | Code::PermissionDenied) {
+        format!("the control plane refuses this proxy: {message}")
+    } else {
+        format!("the stream broke: {code}: {message}")
     }
-    text
 }
 
 /// Serves configuration to `applier` for as long as it is polled; opens `ready` with the first.
@@ -94,15 +83,7 @@ pub async fn run<A: Apply>(
     wanted: mpsc::Receiver<IpAddr>,
     status: ControlStatus,
     ready: Gate,
-) -> Result<Infallible, InvalidControlPlane> {
-    let url = settings.control_plane.clone();
-    let endpoint = Endpoint::from_shared(settings.control_plane)
-        .map_err(|error| InvalidControlPlane { url, error })?
-        .connect_timeout(OPEN_LIMIT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true);
+) -> Infallible {
     ControlStatus::describe();
     let last_good = settings
         .data_dir
@@ -112,7 +93,7 @@ pub async fn run<A: Apply>(
     let mut session = Session::new(settings.identity);
     session.stand_for(settings.address);
     let client = Client {
-        endpoint,
+        control_plane: Arc::new(settings.control_plane),
         session,
         applier,
         wanted: Some(wanted),
@@ -136,7 +117,7 @@ pub async fn run<A: Apply>(
 }
 
 struct Client<A> {
-    endpoint: Endpoint,
+    control_plane: Arc<ControlPlane>,
     session: Session,
     applier: A,
     /// `None` once every worker is gone.
@@ -164,7 +145,11 @@ impl<A: Apply> Client<A> {
                 continue;
             }
             let delay = backoff.next_delay(rand::random());
-            self.status.lost(&lost.to_string(), delay);
+            if settled && matches!(lost, Lost::Closed) {
+                self.status.ended();
+            } else {
+                self.status.lost(&lost.to_string(), delay);
+            }
             self.pause(delay, &mut ticks).await;
         }
     }
@@ -213,7 +198,7 @@ impl<A: Apply> Client<A> {
         let hello = self.session.opened();
         // The queue is new and has room.
         outgoing.try_send(hello).map_err(|_full| Lost::Stalled)?;
-        let connecting = connect(self.endpoint.clone(), messages);
+        let connecting = connect(Arc::clone(&self.control_plane), messages);
         tokio::pin!(connecting);
         loop {
             tokio::select! {
@@ -337,14 +322,21 @@ struct Stream {
 }
 
 async fn connect(
-    endpoint: Endpoint,
+    control_plane: Arc<ControlPlane>,
     messages: mpsc::Receiver<ProxyMessage>,
 ) -> Result<Streaming<ServerMessage>, Lost> {
-    let channel: Channel = endpoint.connect().await.map_err(Lost::Connect)?;
+    let authorization = control_plane.authorization().await?;
+    let channel = control_plane.connect().await?;
     let mut client = DiscoveryClient::new(channel)
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES);
-    match timeout(OPEN_LIMIT, client.stream(ReceiverStream::new(messages))).await {
+    let mut request = Request::new(ReceiverStream::new(messages));
+    if let Some(authorization) = authorization {
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
+    }
+    match timeout(OPEN_LIMIT, client.stream(request)).await {
         Err(_elapsed) => Err(Lost::Unanswered),
         Ok(Err(status)) => Err(Lost::Broken(Box::new(status))),
         Ok(Ok(response)) => Ok(response.into_inner()),

@@ -86,6 +86,17 @@ impl ControlStatus {
         tracing::info!(failures, "connected to the control plane");
     }
 
+    /// The control plane ended the stream in order, as it does now and then.
+    pub(super) fn ended(&self) {
+        let mut state = self.0.lock();
+        if std::mem::take(&mut state.report.connected) {
+            state.confirmed = Some(Instant::now());
+        }
+        drop(state);
+        metrics::gauge!("proxy_control_connected").set(0.0);
+        tracing::info!("the control plane ended the stream; opening another");
+    }
+
     /// The stream broke or could not be opened.
     pub(super) fn lost(&self, error: &str, retry_in: Duration) {
         let now = Instant::now();

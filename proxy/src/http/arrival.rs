@@ -19,6 +19,7 @@ use super::headers::Scan;
 use super::idle::InFlight;
 use super::intake::{self, Intake};
 use super::respond::LocalReply;
+use crate::bootstrap::Http10;
 use crate::error::{ProxyError, RequestFault};
 use crate::telemetry::RequestSeries;
 use crate::upstream::attempt::Sent;
@@ -74,8 +75,8 @@ impl Arrival {
     }
 
     /// Checks the request and brings its head into the form that is routed and forwarded.
-    pub fn admit(&mut self) -> Result<Intake, RequestFault> {
-        let (intake, protocol) = intake::admit(&mut self.parts, self.scan)?;
+    pub fn admit(&mut self, http10: Http10) -> Result<Intake, RequestFault> {
+        let (intake, protocol) = intake::admit(&mut self.parts, self.scan, http10)?;
         self.protocol = protocol;
         Ok(intake)
     }

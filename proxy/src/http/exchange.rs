@@ -20,7 +20,7 @@ use super::respond::{LocalReply, reply};
 use super::upgrade;
 use crate::config::LocalEndpoint;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
-use crate::net::HttpVersion;
+use crate::net::{HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
 use crate::upstream::attempt::Sent;
 use crate::upstream::retry::AttemptLog;
@@ -38,6 +38,8 @@ pub struct Client {
     pub original_destination: Option<SocketAddr>,
     /// What it speaks.
     pub version: HttpVersion,
+    /// Which way it goes.
+    pub way: Way,
     /// What its responses name as server.
     pub server: HeaderValue,
 }
@@ -57,6 +59,7 @@ pub struct Exchange {
     /// Whether it is gRPC.
     pub grpc: bool,
     server: HeaderValue,
+    way: Way,
     in_flight: InFlight,
 }
 
@@ -85,6 +88,7 @@ impl Exchange {
             record: RequestRecord::start(telemetry, series, &client.downstream, parts),
             grpc,
             server: client.server.clone(),
+            way: client.way,
             in_flight,
         }
     }
@@ -128,6 +132,7 @@ impl Exchange {
             record,
             grpc,
             server,
+            way: _,
             in_flight,
         } = self;
         let tail = Tail::new(record, Some(in_flight));
@@ -175,7 +180,10 @@ impl Exchange {
         edit(&mut parts.headers, remote);
 
         let Self {
-            record, in_flight, ..
+            record,
+            way,
+            in_flight,
+            ..
         } = self;
         let mut tail = Tail::new(record, Some(in_flight));
         tail.upstream = Some(lease);
@@ -185,7 +193,7 @@ impl Exchange {
             parts.headers.insert(header::CONNECTION, connection);
             parts.headers.insert(header::UPGRADE, protocol);
             tail.record.response_head(&parts);
-            upgrade::tunnel(client, upstream, tail, worker.drain.clone());
+            upgrade::tunnel(client, upstream, tail, worker.drains.of(way).clone());
             return Response::from_parts(parts, ResponseBody::none());
         }
         tail.deadline = onward.clock.sleep();

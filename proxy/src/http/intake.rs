@@ -10,6 +10,7 @@ use mesh_api::route::host::split_authority;
 
 use super::headers::{Scan, strip_request};
 use super::path;
+use crate::bootstrap::Http10;
 use crate::error::RequestFault;
 
 /// A request that may be routed.
@@ -22,8 +23,12 @@ pub struct Intake {
 /// Checks a request and brings it into the form in which it is routed and forwarded: path and
 /// query as target, one Host header, no header of this hop. Also says what the client wants to
 /// speak instead of HTTP, if anything.
-pub fn admit(parts: &mut Parts, scan: Scan) -> Result<(Intake, Option<HeaderValue>), RequestFault> {
-    check_method(parts)?;
+pub fn admit(
+    parts: &mut Parts,
+    scan: Scan,
+    http10: Http10,
+) -> Result<(Intake, Option<HeaderValue>), RequestFault> {
+    check_method(parts, http10)?;
     check_framing(parts, scan)?;
     let authority = single_authority(parts, scan)?;
     if authority.to_str().ok().and_then(split_authority).is_none() {
@@ -35,8 +40,12 @@ pub fn admit(parts: &mut Parts, scan: Scan) -> Result<(Intake, Option<HeaderValu
     Ok((Intake { authority }, upgrade))
 }
 
-fn check_method(parts: &Parts) -> Result<(), RequestFault> {
-    if parts.version < Version::HTTP_11 {
+fn check_method(parts: &Parts, http10: Http10) -> Result<(), RequestFault> {
+    let oldest = match http10 {
+        Http10::Refused => Version::HTTP_11,
+        Http10::Accepted => Version::HTTP_10,
+    };
+    if parts.version < oldest {
         return Err(RequestFault::VersionTooOld);
     }
     if parts.method == Method::CONNECT {
@@ -123,7 +132,7 @@ mod tests {
     fn admitted(request: Request<()>) -> Result<(Parts, Intake), RequestFault> {
         let (mut parts, ()) = request.into_parts();
         let scan = Scan::of(&parts.headers);
-        let (intake, _upgrade) = admit(&mut parts, scan)?;
+        let (intake, _upgrade) = admit(&mut parts, scan, Http10::Refused)?;
         Ok((parts, intake))
     }
 
@@ -192,5 +201,25 @@ mod tests {
             admitted(old.unwrap()).unwrap_err(),
             RequestFault::VersionTooOld
         );
+    }
+
+    #[test]
+    fn old_versions_are_served_where_that_is_wanted() {
+        let admit_old = |version, upgrade: &str| {
+            let request = get("/").version(version).header("host", "a");
+            let request = request.header("connection", "upgrade");
+            let (mut parts, ()) = request
+                .header("upgrade", upgrade)
+                .body(())
+                .unwrap()
+                .into_parts();
+            let scan = Scan::of(&parts.headers);
+            admit(&mut parts, scan, Http10::Accepted).map(|(_, upgrade)| upgrade.is_some())
+        };
+        // It never had upgrades.
+        assert_eq!(admit_old(Version::HTTP_10, "websocket"), Ok(false));
+        assert_eq!(admit_old(Version::HTTP_11, "websocket"), Ok(true));
+        let older = admit_old(Version::HTTP_09, "websocket");
+        assert_eq!(older, Err(RequestFault::VersionTooOld));
     }
 }

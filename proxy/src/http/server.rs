@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::body::ResponseBody;
 use super::executor::LocalExecutor;
 use super::idle::{ConnectionWatch, IdleLimits, Registration, Verdict, Watched};
-use crate::net::HttpVersion;
+use crate::net::{HttpVersion, Way};
 use crate::worker::Worker;
 
 /// Headers of one message.
@@ -67,7 +67,12 @@ impl Ended {
 }
 
 /// Serves the requests of one connection until it ends.
-pub async fn serve<IO, F, R>(worker: &Worker, io: IO, version: HttpVersion, handle: F) -> Ended
+pub async fn serve<IO, F, R>(
+    worker: &Worker,
+    io: IO,
+    (version, way): (HttpVersion, Way),
+    handle: F,
+) -> Ended
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>, &Rc<RequestScope>) -> R + 'static,
@@ -89,7 +94,7 @@ where
     });
     let driver = Driver {
         registration,
-        drain: worker.drain.clone(),
+        drain: worker.drains.of(way).clone(),
     };
     match version {
         HttpVersion::Http1 => {

@@ -62,6 +62,7 @@ where
             },
             original_destination: connection.original_destination,
             version: connection.version,
+            way: connection.way,
             server: HeaderValue::from_static("istio-envoy"),
             worker: Rc::clone(&worker),
         },
@@ -74,9 +75,9 @@ where
         },
         memo: RefCell::default(),
     });
-    let version = connection.version;
+    let spoken = (connection.version, connection.way);
     let requests = Rc::clone(&entry);
-    let ended = server::serve(&worker, connection.io, version, move |request, scope| {
+    let ended = server::serve(&worker, connection.io, spoken, move |request, scope| {
         // In a box of its own, so that an idle connection does not hold room for it.
         Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
     });
@@ -100,7 +101,7 @@ async fn handle(
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
         entry.series(&config, inbound, grpc)
     });
-    if let Err(fault) = arrival.admit() {
+    if let Err(fault) = arrival.admit(client.worker.settings.http10) {
         return arrival.fail(&fault.into());
     }
     let Some(inbound) = inbound else {

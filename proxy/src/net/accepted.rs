@@ -10,6 +10,15 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+/// Which way a connection goes, seen from the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// From the local application.
+    Outbound,
+    /// From others: to the local application, or to a gateway.
+    Inbound,
+}
+
 /// A downstream connection nothing was read from yet.
 #[derive(Debug)]
 pub struct Connection {
@@ -21,6 +30,8 @@ pub struct Connection {
     pub local: SocketAddr,
     /// Where it was going before it was redirected; `None` at an explicit listener.
     pub original_destination: Option<SocketAddr>,
+    /// Which way it goes.
+    pub way: Way,
 }
 
 impl Connection {
@@ -36,6 +47,7 @@ impl Connection {
             peer: self.peer,
             local: self.local,
             original_destination: self.original_destination,
+            way: self.way,
             version,
         }
     }
@@ -52,6 +64,8 @@ pub struct Accepted<IO = Prefixed<TcpStream>> {
     pub local: SocketAddr,
     /// Where it was going before it was redirected; `None` at an explicit listener.
     pub original_destination: Option<SocketAddr>,
+    /// Which way it goes.
+    pub way: Way,
     /// Which HTTP the first bytes are; meaningless for bytes that are none.
     pub version: HttpVersion,
 }

@@ -39,6 +39,19 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// Whether the machine has no addresses of that kind, IPv6 for example.
+    pub fn is_no_such_family(&self) -> bool {
+        match self {
+            Self::InUse { .. } => false,
+            Self::Failed { source, .. } => matches!(
+                source.raw_os_error().map(Errno::from_raw),
+                Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+            ),
+        }
+    }
+}
+
 fn by(holder: Option<&port_holder::Holder>) -> String {
     holder
         .map(|holder| format!(" by {holder}"))
@@ -72,21 +85,29 @@ pub fn listen_beside_own(
     all(address, workers, true)
 }
 
+/// Listens on `address` with one socket that is nobody else's.
+pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let socket = start(address, false).map_err(|source| failed(address, source))?;
+    Ok(socket.into())
+}
+
+fn failed(address: SocketAddr, source: io::Error) -> BindError {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        BindError::InUse {
+            address,
+            holder: port_holder::find(address),
+        }
+    } else {
+        BindError::Failed { address, source }
+    }
+}
+
 fn all(
     address: SocketAddr,
     workers: NonZeroUsize,
     beside_own: bool,
 ) -> Result<Vec<TcpListener>, BindError> {
-    let fail = |source: io::Error| {
-        if source.kind() == io::ErrorKind::AddrInUse {
-            BindError::InUse {
-                address,
-                holder: port_holder::find(address),
-            }
-        } else {
-            BindError::Failed { address, source }
-        }
-    };
+    let fail = |source: io::Error| failed(address, source);
     let first = start(address, beside_own).map_err(fail)?;
     let bound = first.local_addr().map_err(fail)?;
     first.set_reuse_port(true).map_err(fail)?;

@@ -72,6 +72,7 @@ pub async fn serve<IO>(
             },
             original_destination: connection.original_destination,
             version: connection.version,
+            way: connection.way,
             server: HeaderValue::from_static(if gateway { "istio-envoy" } else { "envoy" }),
             worker: Rc::clone(&worker),
         },
@@ -79,9 +80,9 @@ pub async fn serve<IO>(
         listener,
         gateway,
     });
-    let version = connection.version;
+    let spoken = (connection.version, connection.way);
     let requests = Rc::clone(&entry);
-    let ended = server::serve(&worker, connection.io, version, move |request, scope| {
+    let ended = server::serve(&worker, connection.io, spoken, move |request, scope| {
         // In a box of its own, so that an idle connection does not hold room for it.
         Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
     });
@@ -103,7 +104,7 @@ async fn handle(
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
         Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
     });
-    let intake = match arrival.admit() {
+    let intake = match arrival.admit(client.worker.settings.http10) {
         Ok(intake) => intake,
         Err(fault) => return arrival.fail(&fault.into()),
     };

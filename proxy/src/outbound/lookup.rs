@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_api::listener::Listener;
 
 use crate::config::ActiveConfig;
+pub use crate::net::Way;
 use crate::worker::Worker;
 
 /// What a redirected connection meets.
@@ -19,18 +20,9 @@ pub enum Match {
     OwnSocket,
 }
 
-/// Which way a redirected connection was going.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the local application.
-    Outbound,
-    /// To the local application.
-    Inbound,
-}
-
 /// What a connection redirected on its way to `destination` meets.
 pub fn find(worker: &Worker, config: &ActiveConfig, way: Way, destination: SocketAddr) -> Match {
-    if worker.is_own_socket(destination) {
+    if worker.is_own_socket(way, destination) {
         return Match::OwnSocket;
     }
     let found = match way {

@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::{Closing, Worker, WorkerSocket};
 use crate::net::accept::{Arrival, accept};
-use crate::net::accepted::Connection;
+use crate::net::accepted::{Connection, Way};
 use crate::{gateway, inbound, outbound};
 
 /// The sockets one worker serves.
 pub(super) struct Sockets {
     worker: Rc<Worker>,
-    open: BTreeMap<SocketAddr, Served>,
+    /// By the address in the configuration, which may stand for more than one socket.
+    open: BTreeMap<SocketAddr, Vec<Served>>,
 }
 
 struct Served {
@@ -93,7 +94,8 @@ impl Sockets {
             .await;
         });
         self.worker.bound.borrow_mut().insert(address);
-        self.open.insert(address, Served { slot, stop, task });
+        let served = Served { slot, stop, task };
+        self.open.entry(address).or_default().push(served);
     }
 
     /// Stops accepting at some sockets; returns when what was queued there is being served.
@@ -103,13 +105,18 @@ impl Sockets {
             Closing::FromOthers => self
                 .open
                 .iter()
-                .filter(|(_, served)| is_from_others(&served.slot.last.borrow().kind))
+                .filter(|(_, served)| {
+                    served
+                        .iter()
+                        .any(|served| is_from_others(&served.slot.last.borrow().kind))
+                })
                 .map(|(address, _)| *address)
                 .collect(),
         };
         let closing: Vec<Served> = chosen
             .iter()
             .filter_map(|address| self.open.remove(address))
+            .flatten()
             .collect();
         self.worker
             .bound
@@ -146,13 +153,18 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
     let listener = slot.listener(worker);
     let worker = Rc::clone(worker);
     let bound = slot.address;
+    let way = if is_from_others(&listener.kind) {
+        Way::Inbound
+    } else {
+        Way::Outbound
+    };
     tokio::task::spawn_local(async move {
         let Arrival {
             stream,
             peer,
             permit,
         } = arrival;
-        let in_flight = worker.drain.guard();
+        let in_flight = worker.drains.of(way).guard();
         // A socket bound to one address needs no system call to know it.
         let local = if bound.ip().is_unspecified() || bound.port() == 0 {
             stream.local_addr().unwrap_or(bound)
@@ -164,6 +176,7 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
             peer,
             local,
             original_destination: None,
+            way,
         };
         serve(worker, connection, listener).await;
         drop((permit, in_flight));

@@ -22,15 +22,17 @@ use mesh_api::route::{Destination, Destinations, HeaderEdits, Target};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity, WorkloadId};
-use mesh_runtime::drain::Drain;
 use mesh_runtime::logging::LogFormat;
 use mesh_runtime::prometheus::ScrapeSection;
-use proxy::bootstrap::{Mode, Role, Settings};
+use proxy::bootstrap::{AtDeadline, Http10, Mode, Role, Settings};
 use proxy::config::live::LiveConfig;
+use proxy::control::ControlPlane;
 use proxy::listeners::{self, Applier};
 use proxy::net::permits::ConnectionPermits;
+use proxy::pod::PodSettings;
 use proxy::runtimes::{WorkerThread, spawn_worker};
 use proxy::telemetry::{AccessLogMode, Telemetry};
+use proxy::worker::drains::Drains;
 use proxy::worker::{Shared, Worker};
 
 /// Settings of a sidecar on this machine.
@@ -43,15 +45,18 @@ pub fn settings() -> Settings {
             name: "proxy-1".into(),
         },
         address: "127.0.0.1".parse().unwrap(),
-        control_plane: "http://127.0.0.1:1".to_owned(),
+        control_plane: ControlPlane::new("http://127.0.0.1:1", None, None).unwrap(),
         data_dir: PathBuf::from("/nonexistent"),
         concurrency: NonZeroUsize::new(2).unwrap(),
         access_log: AccessLogMode::Off,
         min_drain: Duration::ZERO,
         drain_timeout: Duration::from_secs(5),
+        at_deadline: AtDeadline::Cut,
         max_connections: 1000,
         header_read_timeout: Duration::from_secs(10),
         detect_timeout: None,
+        http10: Http10::Refused,
+        pod: PodSettings::default(),
         bind_source: false,
         log_format: LogFormat::Text,
         log_level: "info".to_owned(),
@@ -62,7 +67,7 @@ pub fn settings() -> Settings {
 /// A proxy that runs in this process.
 pub struct TestProxy {
     pub live: Arc<LiveConfig>,
-    pub drain: Drain,
+    pub drain: Drains,
     pub telemetry: Telemetry,
     pub permits: ConnectionPermits,
     applier: Applier,
@@ -76,13 +81,13 @@ impl TestProxy {
 
     pub fn with(settings: Settings) -> Self {
         let settings = Arc::new(settings);
-        let (live, drain, telemetry) = (LiveConfig::new(), Drain::new(), Telemetry::new());
+        let (live, drain, telemetry) = (LiveConfig::new(), Drains::default(), Telemetry::new());
         let permits = ConnectionPermits::new(settings.max_connections);
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
             permits: permits.clone(),
-            drain: drain.watch(),
+            drains: drain.watches(),
         };
         let workers: Vec<WorkerThread> = (0..settings.concurrency.get())
             .map(|id| {

@@ -3,6 +3,7 @@
 //! All traffic stays between the two; nothing of the machine's own network is touched.
 
 #![expect(unreachable_pub, reason = "every test binary has its own copy")]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::fs::File;
 use std::io::Write;
@@ -83,9 +84,21 @@ impl Namespaces {
             "via",
             "10.77.0.2",
         ]);
-        // What the proxy calls the application from.
-        ip(&["-n", workload, "address", "add", "::6/128", "dev", "lo"]);
+        // Pods may have more addresses than one.
+        let more = "10.77.0.3/24";
+        ip(&["-n", workload, "address", "add", more, "dev", "cable"]);
         made
+    }
+
+    /// Redirects the workload's connections, as a pod's are.
+    pub fn init(&self) {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.workload])
+            .args([env!("CARGO_BIN_EXE_proxy"), "init"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{error}");
     }
 
     /// Loads nft rules into the workload's namespace.
