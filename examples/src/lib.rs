@@ -6,10 +6,14 @@
 //! | [`load`] | bounded HTTP load without retries, with shares and latencies |
 //! | [`mesh`] | control plane, proxies and shop as child processes over a folder of YAML |
 //! | [`demo`] | the guided tour that `cargo xtask demo` runs |
+//! | [`cluster`] | a real Kubernetes with the mesh on it, for the tests that need one |
+//! | [`stream_probe`] | knocks at a configuration stream, for the tests of who is let in |
 //! | [`soak`] | long runs that `cargo xtask soak` does, and tests do in short |
 
+pub mod cluster;
 pub mod demo;
 pub mod load;
 pub mod mesh;
 pub mod shop;
 pub mod soak;
+pub mod stream_probe;

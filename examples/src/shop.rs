@@ -91,6 +91,10 @@ pub struct ShopArgs {
     /// Where a backend finds the store.
     #[arg(long, value_name = "URL", default_value = "http://store:8080")]
     pub store_url: String,
+    /// End at once when told to stop, cutting what is in progress, as programs do that do not
+    /// care for signals.
+    #[arg(long)]
+    pub abrupt: bool,
     /// Stop when standard input closes, so that no shop outlives whoever started it.
     #[arg(long)]
     pub exit_on_stdin_close: bool,
@@ -147,6 +151,9 @@ pub async fn run(args: ShopArgs) -> anyhow::Result<()> {
 
     let reason = shutdown.recv().await;
     tracing::info!(%reason, "stopping");
+    if args.abrupt {
+        return Ok(());
+    }
     drain.trigger();
     tokio::select! {
         drained = drain.wait_idle(DRAIN_DEADLINE) => {

@@ -69,6 +69,11 @@ impl Metadata {
         ))
     }
 
+    /// The document itself.
+    pub(crate) fn document(&self) -> &Value {
+        &self.0
+    }
+
     /// About how many things Cargo will report when it builds these packages: one per library,
     /// program and build script, and one per build script that ran.
     fn expected_reports(&self, packages: &[&str]) -> u64 {
@@ -154,10 +159,38 @@ enum Event {
 
 /// Builds the programs of some packages with a progress bar, and returns the folder they are in.
 pub(crate) fn build_programs(profile: &str, packages: &[&str]) -> Result<PathBuf> {
-    let metadata = Metadata::load()?;
-    let target = metadata.target_directory()?;
     let mut command = command();
     command.args(["build", "--bins", "--profile", profile]);
+    Ok(build(command, packages)?.join(profile))
+}
+
+/// Builds programs that need nothing of the machine they will run on, and returns the folder
+/// they are in. They say nothing of the folders they were built in either.
+pub(crate) fn build_static(profile: &str, packages: &[&str], programs: &[&str]) -> Result<PathBuf> {
+    // A platform named on the command line keeps build scripts and macros out of the flags, and
+    // the output apart from that of every other build.
+    let platform = format!("{}-unknown-linux-gnu", env::consts::ARCH);
+    let mut flags = OsString::from("-Ctarget-feature=+crt-static");
+    let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    for (folder, name) in [(cargo_home, "/cargo"), (Some(workspace_root()), "/mesh")] {
+        if let Some(folder) = folder {
+            flags.push("\u{1f}--remap-path-prefix=");
+            flags.push(folder);
+            flags.push("=");
+            flags.push(name);
+        }
+    }
+    let mut command = command();
+    command.args(["build", "--profile", profile, "--target", &platform]);
+    command.args(programs.iter().flat_map(|program| ["--bin", program]));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+    Ok(build(command, packages)?.join(platform).join(profile))
+}
+
+/// Runs a build of some packages with a progress bar, and returns Cargo's target folder.
+fn build(mut command: Command, packages: &[&str]) -> Result<PathBuf> {
+    let metadata = Metadata::load()?;
     command.args(["--message-format", "json-diagnostic-rendered-ansi"]);
     for package in packages {
         command.args(["--package", package]);
@@ -185,7 +218,7 @@ pub(crate) fn build_programs(profile: &str, packages: &[&str]) -> Result<PathBuf
         packages.join(", "),
         started.elapsed().as_secs()
     );
-    Ok(target.join(profile))
+    metadata.target_directory()
 }
 
 /// Reads both outputs of Cargo until it ends. Returns what to show if it failed.

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check of a change, in the order in which a failure is cheapest.
 
+mod cluster;
 mod outcome;
 mod steps;
 
@@ -24,7 +25,8 @@ pub(crate) const SKIPS: &str = "MESH_TEST_SKIPS";
 /// Checks the house rules, formatting and lints, builds the programs that tests start, runs all
 /// tests and builds the documentation. As root it also runs the tests that need network
 /// namespaces, and first installs the Debian packages they use; otherwise they are reported as
-/// skipped. With CI=true a skipped test is a failure. The last line is `N passed, N failed`; a
+/// skipped. With --cluster it then starts a Kubernetes of its own, deploys the mesh, tests it
+/// there, and removes both. With CI=true a skipped test is a failure. The last line is `N passed, N failed`; a
 /// failed check counts as one failure.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -32,7 +34,9 @@ Examples:
   cargo xtask test                     everything
   cargo xtask test --only tidy,clippy  two steps
   cargo xtask test canary              only the tests with `canary` in their name
-  cargo xtask test --skip-slow         leave out the tests that start a whole mesh")]
+  cargo xtask test --skip-slow         leave out the tests that start a whole mesh
+  cargo xtask test --cluster           everything, and the tests on a real Kubernetes
+  cargo xtask test --cluster ingress   only tests on Kubernetes with `ingress` in their name")]
 pub(crate) struct Args {
     /// Leave out the tests that start a whole mesh (package `examples`)
     #[arg(long)]
@@ -40,7 +44,10 @@ pub(crate) struct Args {
     /// Run only these steps, in this program's order
     #[arg(long, value_delimiter = ',', value_name = "STEP,STEP")]
     only: Vec<Step>,
-    /// Run only tests whose name contains this; means `--only build,test`
+    #[command(flatten)]
+    cluster: cluster::ClusterArgs,
+    /// Run only tests whose name contains this; means `--only build,test`, or with --cluster
+    /// `--only cluster`
     filter: Option<String>,
 }
 
@@ -59,6 +66,8 @@ enum Step {
     Test,
     /// Documentation, with warnings as errors
     Doc,
+    /// Tests on a real Kubernetes; only with --cluster
+    Cluster,
 }
 
 impl Step {
@@ -84,6 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         skips_file: &skips_file,
         skip_slow: args.skip_slow,
         filter: args.filter.as_deref(),
+        cluster: &args.cluster,
     };
     let mut built = true;
     for (index, step) in chosen.iter().enumerate() {
@@ -115,6 +125,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report
         .skips
         .extend(fs::read_to_string(&skips_file)?.lines().map(str::to_owned));
+    if chosen.contains(&Step::Cluster) && chosen.contains(&Step::Test) {
+        // What the first of the two steps could not run, the second one did.
+        report.skips.retain(|skip| !cluster::has_own_step(skip));
+    }
     print!("\n{report}");
     Ok(if report.failed() == 0 {
         ExitCode::SUCCESS
@@ -124,12 +138,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn chosen(args: &Args) -> BTreeSet<Step> {
+    let cluster = args.cluster.cluster;
     if !args.only.is_empty() {
         args.only.iter().copied().collect()
     } else if args.filter.is_some() {
-        [Step::Build, Step::Test].into()
+        if cluster {
+            [Step::Cluster].into()
+        } else {
+            [Step::Build, Step::Test].into()
+        }
     } else {
-        Step::value_variants().iter().copied().collect()
+        let all = Step::value_variants().iter().copied();
+        all.filter(|step| cluster || *step != Step::Cluster)
+            .collect()
     }
 }
 
@@ -167,6 +188,7 @@ mod tests {
         Args {
             skip_slow: false,
             only: only.to_vec(),
+            cluster: cluster::ClusterArgs::default(),
             filter: filter.map(str::to_owned),
         }
     }
@@ -181,7 +203,14 @@ mod tests {
 
     #[test]
     fn all_steps_run_unless_some_are_chosen() {
-        assert_eq!(chosen(&args(&[], None)).len(), Step::value_variants().len());
+        let mut all = args(&[], None);
+        assert_eq!(chosen(&all).len() + 1, Step::value_variants().len());
+        assert!(!chosen(&all).contains(&Step::Cluster));
+        all.cluster.cluster = true;
+        assert_eq!(chosen(&all).len(), Step::value_variants().len());
+        assert_eq!(chosen(&all).last(), Some(&Step::Cluster));
+        all.filter = Some("ingress".to_owned());
+        assert_eq!(chosen(&all), [Step::Cluster].into());
         assert_eq!(
             chosen(&args(&[], Some("canary"))),
             [Step::Build, Step::Test].into()

@@ -14,10 +14,10 @@ use http::{HeaderName, HeaderValue, Method};
 #[derive(Debug, Parser)]
 #[command(name = "load", version)]
 struct Args {
-    /// Where to connect.
-    #[arg(long, value_name = "IP:PORT")]
-    to: SocketAddr,
-    /// The Host header or :authority; the address if left out.
+    /// Where to connect. A name is looked up once, at the start.
+    #[arg(long, value_name = "HOST:PORT")]
+    to: String,
+    /// The Host header or :authority; what --to says if left out.
     #[arg(long)]
     host: Option<String>,
     /// Path and query.
@@ -87,10 +87,17 @@ fn seconds(value: f64, flag: &str) -> anyhow::Result<Duration> {
     Duration::try_from_secs_f64(value).with_context(|| format!("--{flag} {value}"))
 }
 
+async fn look_up(to: &str) -> anyhow::Result<SocketAddr> {
+    let what = || format!("--to {to}: expected HOST:PORT with a name that can be looked up");
+    let mut found = tokio::net::lookup_host(to).await.with_context(what)?;
+    found.next().with_context(what)
+}
+
 impl Args {
-    fn plan(self) -> anyhow::Result<Plan> {
-        let authority = self.host.unwrap_or_else(|| self.to.to_string());
-        let mut plan = Plan::new(self.to, authority, self.path);
+    async fn plan(self) -> anyhow::Result<Plan> {
+        let address = look_up(&self.to).await?;
+        let authority = self.host.unwrap_or(self.to);
+        let mut plan = Plan::new(address, authority, self.path);
         plan.method = self.method;
         for (name, value) in self.headers {
             plan.headers.append(name, value);
@@ -124,7 +131,7 @@ impl Args {
 async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let output = args.output;
-    let report = run(args.plan()?).await;
+    let report = run(args.plan().await?).await;
     let mut stdout = std::io::stdout().lock();
     match output {
         Output::Text => writeln!(stdout, "{report}")?,

@@ -24,6 +24,7 @@ async fn tier(tier: Tier, version: &str, proxy: Option<SocketAddr>) -> (SocketAd
         upstream_proxy: proxy.map(|address| format!("http://{address}")),
         backend_url: "http://backend:8080".to_owned(),
         store_url: "http://store:8080".to_owned(),
+        abrupt: false,
         exit_on_stdin_close: false,
     };
     let drain = Drain::new();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::outcome::Counts;
-use super::{Done, SKIPS, Step};
+use super::{Done, SKIPS, Step, cluster};
 use crate::{cargo, tidy};
 
 /// What the steps need to know of the command line.
@@ -15,6 +15,7 @@ pub(super) struct Setting<'a> {
     pub(super) skips_file: &'a Path,
     pub(super) skip_slow: bool,
     pub(super) filter: Option<&'a str>,
+    pub(super) cluster: &'a cluster::ClusterArgs,
 }
 
 pub(super) fn run(step: Step, setting: &Setting<'_>) -> Result<Done> {
@@ -49,6 +50,7 @@ pub(super) fn run(step: Step, setting: &Setting<'_>) -> Result<Done> {
             "see the errors above",
         ),
         Step::Test => tests(setting),
+        Step::Cluster => cluster::run(setting),
         Step::Doc => check(
             &["doc", "--workspace", "--no-deps"],
             &[("RUSTDOCFLAGS", "-D warnings")],
@@ -87,7 +89,7 @@ fn tests(setting: &Setting<'_>) -> Result<Done> {
 }
 
 /// Runs a command, shows its output line by line as it comes, and reads the results out of it.
-fn stream(command: &mut Command, shown: &mut impl Write) -> Result<Done> {
+pub(super) fn stream(command: &mut Command, shown: &mut impl Write) -> Result<Done> {
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()

@@ -2,23 +2,44 @@
 
 use super::Violation;
 use super::tree::Tree;
+use crate::cargo;
 
 /// Which crates of the workspace a crate may use. `None`: any.
 const ARROW: &[(&str, Option<&[&str]>)] = &[
     ("mesh-api", Some(&[])),
     ("mesh-runtime", Some(&["mesh-api"])),
+    ("mesh-kubernetes", Some(&["mesh-api", "mesh-runtime"])),
     (
         "control-plane",
-        Some(&["mesh-api", "mesh-runtime", "injector"]),
+        Some(&["mesh-api", "mesh-runtime", "mesh-kubernetes", "injector"]),
     ),
     ("proxy", Some(&["mesh-api", "mesh-runtime"])),
-    ("injector", Some(&["mesh-api", "mesh-runtime"])),
+    (
+        "injector",
+        Some(&["mesh-api", "mesh-runtime", "mesh-kubernetes"]),
+    ),
     ("xtask", Some(&[])),
     ("examples", None),
 ];
 
 /// A second TLS stack must not slip in: ours is rustls with aws-lc.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
+
+/// The rule about [`BANNED`].
+pub(super) const BANNED_CRATE: &str = "banned-crate";
+
+/// Whether a crate found in the lock file is really built. The lock file also names what a
+/// feature nobody enables would need. In doubt it is.
+pub(super) fn is_linked(violation: &Violation) -> bool {
+    let named = violation.advice.split('`').nth(1);
+    let Some(name) = named else { return true };
+    let tree = cargo::command()
+        .args(["tree", "--workspace", "--locked", "--quiet", "-i", name])
+        .output();
+    tree.map_or(true, |tree| {
+        !tree.status.success() || !tree.stdout.is_empty()
+    })
+}
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
@@ -80,7 +101,7 @@ fn banned(lock: &str, found: &mut Vec<Violation>) {
             found.push(Violation::new(
                 "Cargo.lock",
                 line.number,
-                "banned-crate",
+                BANNED_CRATE,
                 advice,
             ));
         }

@@ -1,0 +1,367 @@
+//! `cargo xtask deploy`: one command from the source to a mesh that carries traffic in a cluster.
+
+mod foreign;
+pub(crate) mod installed;
+pub(crate) mod kubectl;
+pub(crate) mod manifests;
+mod rollout;
+pub(crate) mod target;
+mod values;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use serde_json::Value;
+
+use crate::cluster::progress::step;
+use crate::image::{self, Built, Name};
+use kubectl::{Kubectl, items, name_of, text_at};
+use manifests::{NAMESPACE, Phase, kind_of};
+use target::{ClusterArgs, ImageArgs, Target};
+
+/// Who applied a field, for the API server.
+const FIELD_MANAGER: &str = "mesh-deploy";
+const APPLY: Duration = Duration::from_mins(2);
+
+/// Install the mesh into a Kubernetes cluster, microk8s by default
+///
+/// Builds the images, gives them to the cluster, applies `deploy/`, waits until everything runs,
+/// and proves it by a request through two injected pods. Running it again changes only what
+/// differs. Refuses to run over another mesh.
+#[derive(Debug, clap::Args)]
+#[command(after_help = help())]
+pub(crate) struct Args {
+    #[command(flatten)]
+    cluster: ClusterArgs,
+    #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
+    settings: SettingArgs,
+    /// How many seconds each part may take to become ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// Leave out the request through two injected pods at the end
+    #[arg(long)]
+    skip_verify: bool,
+    /// Print the manifests as JSON, with images and settings, and apply nothing
+    #[arg(long)]
+    print: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Settings")]
+struct SettingArgs {
+    /// What is installed
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
+    /// Two replicas of everything
+    #[arg(long, conflicts_with = "autoscaling")]
+    high_availability: bool,
+    /// Two to five replicas of istiod and the ingress gateway, by CPU; needs the metrics server
+    #[arg(long)]
+    autoscaling: bool,
+    /// The type of the gateways' Services
+    #[arg(long, value_enum)]
+    service_type: Option<ServiceType>,
+    /// One setting; may be given several times, the keys are below
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum Profile {
+    /// Control plane and injector
+    Minimal,
+    /// And an ingress gateway
+    #[default]
+    Default,
+    /// And an egress gateway, an access log, and every request traced
+    Demo,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ServiceType {
+    /// A port of every node
+    #[value(name = "NodePort", alias = "nodeport")]
+    NodePort,
+    /// An address of the cloud's, or of MetalLB
+    #[value(name = "LoadBalancer", alias = "loadbalancer")]
+    LoadBalancer,
+    /// Inside the cluster only
+    #[value(name = "ClusterIP", alias = "clusterip")]
+    ClusterIp,
+}
+
+fn help() -> String {
+    format!(
+        "{}\n\n\
+         Examples:\n  \
+         cargo xtask deploy                                        to microk8s\n  \
+         cargo xtask deploy --context kind-dev --import 'kind load image-archive {{}} --name dev'\n  \
+         cargo xtask deploy --kubeconfig prod.yaml --registry registry.example.com/mesh \\\n      \
+         --high-availability --service-type LoadBalancer\n  \
+         cargo xtask deploy --profile demo --set mesh.accessLogEncoding=JSON",
+        values::KEYS
+    )
+}
+
+fn spelled(value: &impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// Installs, or brings what is installed up to date.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let target = Target::of(&args.cluster)?;
+    let kubectl = &target.kubectl;
+    // Everything that can be refused is refused before anything is built.
+    let placeholders = render(kubectl, &args.settings)?;
+    if !args.print {
+        target.check_images(&args.images)?;
+        step("the cluster answers and has no other mesh", |_| {
+            let status = target.wait_ready()?;
+            foreign::refuse(kubectl, &placeholders, status.as_deref())
+        })?;
+    }
+    let images = images(&args.images)?;
+    if args.print {
+        let names = images
+            .iter()
+            .map(|image| (image.name.clone(), image.reference.clone()));
+        let mut objects = placeholders;
+        manifests::set_images(&mut objects, &names.collect())?;
+        println!("{}", serde_json::to_string_pretty(&objects_list(&objects))?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let names = step("images are given to the cluster", |step| {
+        let mut names = BTreeMap::new();
+        for image in &images {
+            step.doing(&image.name);
+            names.insert(image.name.clone(), target.give(image, &args.images)?);
+        }
+        Ok(names)
+    })?;
+    let mut objects = placeholders;
+    manifests::set_images(&mut objects, &names)?;
+    let limit = Duration::from_secs(args.timeout);
+    install(kubectl, &mut objects, limit)?;
+    if !args.skip_verify {
+        let shop = names
+            .get(&Name::Shop.image())
+            .context("no image of the shop")?;
+        step("a request passes two injected pods", |step| {
+            verify::verify(kubectl, shop, limit, step)
+        })?;
+    }
+    report(kubectl)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn objects_list(objects: &[Value]) -> Value {
+    serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects})
+}
+
+/// The manifests of the profile with everything that was set.
+fn render(kubectl: &Kubectl, args: &SettingArgs) -> Result<Vec<Value>> {
+    let components: Vec<&str> = [
+        (args.high_availability, "high-availability"),
+        (args.autoscaling, "autoscaling"),
+    ]
+    .into_iter()
+    .filter_map(|(chosen, name)| chosen.then_some(name))
+    .collect();
+    let profile = spelled(&args.profile);
+    let folder = target::manifests();
+    let mut objects = manifests::render(kubectl, &folder, &profile, &components)?;
+    if args.autoscaling {
+        drop_orphans(&mut objects);
+    }
+    if let Some(kind) = &args.service_type {
+        values::set_service_type(&mut objects, &spelled(kind));
+    }
+    for setting in &args.set {
+        let (key, value) = values::parse(setting)?;
+        values::set(&mut objects, &key, &value)?;
+    }
+    Ok(objects)
+}
+
+/// Leaves out autoscalers of what the profile does not have.
+fn drop_orphans(objects: &mut Vec<Value>) {
+    let deployments: Vec<String> = objects
+        .iter()
+        .filter(|object| kind_of(object) == "Deployment")
+        .map(|object| name_of(object).to_owned())
+        .collect();
+    objects.retain(|object| {
+        kind_of(object) != "HorizontalPodAutoscaler"
+            || deployments.iter().any(|name| name == name_of(object))
+    });
+}
+
+/// The images to install: those of a folder, or freshly built.
+fn images(args: &ImageArgs) -> Result<Vec<Built>> {
+    let names = Name::value_variants();
+    let Some(folder) = &args.images else {
+        return image::build(args.image_profile, &image::default_folder()?, names);
+    };
+    let images = image::list(folder)?;
+    for name in names {
+        if !images.iter().any(|image| image.name == name.image()) {
+            bail!(
+                "{} lacks {}: `cargo xtask image --out {0}` makes all",
+                folder.display(),
+                name.image()
+            );
+        }
+    }
+    Ok(images)
+}
+
+/// Applies everything in the order in which parts need each other.
+fn install(kubectl: &Kubectl, objects: &mut [Value], limit: Duration) -> Result<()> {
+    keep_failure_policy(objects, &foreign::live(kubectl, objects)?);
+    step("definitions are applied", |_| {
+        apply(kubectl, objects, Phase::Definitions)?;
+        let wait = [
+            "wait",
+            "--for=condition=Established",
+            "--timeout=60s",
+            "customresourcedefinitions",
+            "-l",
+            manifests::OWNER_SELECTOR,
+        ];
+        kubectl.succeed(&wait, None, APPLY)
+    })?;
+    step("control plane and injector are applied", |_| {
+        apply(kubectl, objects, Phase::Core)
+    })?;
+    step("control plane and injector are ready", |step| {
+        let names = deployments(objects, Phase::Core);
+        rollout::wait(kubectl, NAMESPACE, &names, limit, step)
+    })?;
+    let gateways = deployments(objects, Phase::Gateways);
+    if !gateways.is_empty() {
+        step("gateways are ready", |step| {
+            apply(kubectl, objects, Phase::Gateways)?;
+            rollout::wait(kubectl, NAMESPACE, &gateways, limit, step)
+        })?;
+    }
+    let installed = installed::objects(kubectl)?;
+    let old = installed::superfluous(&installed, objects);
+    if !old.is_empty() {
+        let names: Vec<String> = old
+            .iter()
+            .map(|object| manifests::spelled(object))
+            .collect();
+        step(
+            &format!("no longer wanted, removed: {}", names.join(", ")),
+            |_| installed::delete(kubectl, &old),
+        )?;
+    }
+    Ok(())
+}
+
+fn deployments(objects: &[Value], phase: Phase) -> Vec<&str> {
+    objects
+        .iter()
+        .filter(|object| kind_of(object) == "Deployment" && manifests::phase(object) == phase)
+        .map(name_of)
+        .collect()
+}
+
+fn apply(kubectl: &Kubectl, objects: &[Value], phase: Phase) -> Result<()> {
+    let chosen = objects
+        .iter()
+        .filter(|object| manifests::phase(object) == phase);
+    let list = manifests::list(chosen)?;
+    let manager = format!("--field-manager={FIELD_MANAGER}");
+    // Only objects of ours get here, and what others wrote into fields we state is overwritten
+    // on purpose: the manifests are what is true. Fields we do not state (the trust of webhooks)
+    // stay theirs.
+    let apply = [
+        "apply",
+        "--server-side",
+        "--force-conflicts",
+        &manager,
+        "-f",
+        "-",
+    ];
+    kubectl.succeed(&apply, Some(&list), APPLY)?;
+    Ok(())
+}
+
+/// A validating webhook that the control plane has closed stays closed while it is updated.
+fn keep_failure_policy(objects: &mut [Value], live: &Value) {
+    let webhooks = objects
+        .iter_mut()
+        .filter(|object| kind_of(object) == "ValidatingWebhookConfiguration");
+    for object in webhooks {
+        let policy = items(live)
+            .find(|one| kind_of(one) == kind_of(object) && name_of(one) == name_of(object))
+            .and_then(|one| text_at(one, "/webhooks/0/failurePolicy"));
+        if let Some(policy) = policy
+            && let Some(own) = object.pointer_mut("/webhooks/0/failurePolicy")
+        {
+            *own = policy.into();
+        }
+    }
+}
+
+/// Says where the mesh is and what to do next.
+fn report(kubectl: &Kubectl) -> Result<()> {
+    println!("\nThe mesh is installed in namespace {NAMESPACE}.");
+    let nodes = kubectl.json(&["get", "nodes", "-o", "json"])?;
+    let services = kubectl.json(&["get", "services", "-n", NAMESPACE, "-o", "json"])?;
+    for line in items(&services).filter_map(|service| entrance(service, &nodes)) {
+        println!("{line}");
+    }
+    let kubectl = kubectl.spelled();
+    println!(
+        "Next:\n  \
+         {kubectl} create namespace shop\n  \
+         {kubectl} label namespace shop istio-injection=enabled\n  \
+         {kubectl} apply -k examples/shop/kubernetes\n\
+         Pods that run already get a proxy when they are restarted: {kubectl} rollout restart \
+         deployment -n NAMESPACE"
+    );
+    Ok(())
+}
+
+/// How a gateway is reached from outside.
+fn entrance(service: &Value, nodes: &Value) -> Option<String> {
+    let name = name_of(service);
+    if !name.ends_with("gateway") {
+        return None;
+    }
+    let ports = service.pointer("/spec/ports").and_then(Value::as_array)?;
+    let http = ports
+        .iter()
+        .find(|port| text_at(port, "/name") == Some("http2"))?;
+    let balancer = ["ip", "hostname"]
+        .iter()
+        .find_map(|key| text_at(service, &format!("/status/loadBalancer/ingress/0/{key}")));
+    let node = items(nodes).find_map(|node| {
+        let addresses = node
+            .pointer("/status/addresses")
+            .and_then(Value::as_array)?;
+        let own = addresses
+            .iter()
+            .find(|one| text_at(one, "/type") == Some("InternalIP"))?;
+        text_at(own, "/address")
+    });
+    let port = http.pointer("/nodePort").and_then(Value::as_u64);
+    match (balancer, node, port) {
+        (Some(address), ..) => Some(format!("{name}: http://{address}")),
+        (None, Some(node), Some(port)) => Some(format!("{name}: http://{node}:{port}")),
+        (None, ..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

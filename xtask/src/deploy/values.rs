@@ -1,0 +1,212 @@
+//! What can be set about an installation beyond its profile, one `--set KEY=VALUE` at a time.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::kubectl::name_of;
+use super::manifests::{INJECTOR_VALUES, edit_mesh, edit_values, kind_of};
+
+/// The parts that can be set, and the Deployments they are.
+const PARTS: &[(&str, &str)] = &[
+    ("istiod", "istiod"),
+    ("injector", "istio-sidecar-injector"),
+    ("ingressgateway", "istio-ingressgateway"),
+    ("egressgateway", "istio-egressgateway"),
+];
+
+/// What can be set, for help and errors.
+pub(crate) const KEYS: &str = "\
+Keys of --set:
+  PART.replicas=N               PART is istiod, injector, ingressgateway or egressgateway
+  PART.cpu=QUANTITY             requests; there is no CPU limit
+  PART.memory=QUANTITY          requests
+  PART.memoryLimit=QUANTITY     limit; `none` for no limit
+  PART.minReplicas=N, PART.maxReplicas=N
+                                of istiod and ingressgateway, with --autoscaling
+  PART.serviceType=TYPE         of gateways: NodePort, LoadBalancer or ClusterIP
+  PART.nodePort.PORT=N          of gateways: fixes the node port of http2, https or status-port
+  sidecar.cpu, sidecar.memory, sidecar.memoryLimit, sidecar.logLevel
+                                of the proxies that are injected
+  mesh.KEY=VALUE                a key of MeshConfig, as mesh.accessLogFile=/dev/stdout
+  injection.KEY=VALUE           a key of sidecarInjectorWebhook, as
+                                injection.enableNamespacesByDefault=true";
+
+/// Reads `KEY=VALUE`.
+pub(crate) fn parse(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => bail!("`{text}` is not KEY=VALUE"),
+    }
+}
+
+/// Puts a value where its key says.
+pub(crate) fn set(objects: &mut [Value], key: &str, value: &str) -> Result<()> {
+    let (part, rest) = key
+        .split_once('.')
+        .with_context(|| format!("there is no key `{key}`.\n{KEYS}"))?;
+    let done = match part {
+        "mesh" => edit_mesh(find(objects, "ConfigMap", "istio")?, |mesh| {
+            put(mesh, rest, plain(value));
+        }),
+        "injection" => edit_values(find(objects, "ConfigMap", INJECTOR_VALUES)?, |values| {
+            put(
+                values,
+                &format!("sidecarInjectorWebhook.{rest}"),
+                plain(value),
+            );
+            Ok(())
+        }),
+        "sidecar" => edit_values(find(objects, "ConfigMap", INJECTOR_VALUES)?, |values| {
+            sidecar(values, rest, value)
+        }),
+        _ => match PARTS.iter().find(|(name, _)| *name == part) {
+            Some((_, deployment)) => of_part(objects, deployment, rest, value),
+            None => bail!("there is no `{part}` to set.\n{KEYS}"),
+        },
+    };
+    done.with_context(|| format!("--set {key}={value}"))
+}
+
+/// Sets the type of every gateway's Service.
+pub(crate) fn set_service_type(objects: &mut [Value], kind: &str) {
+    let services = objects
+        .iter_mut()
+        .filter(|object| kind_of(object) == "Service" && name_of(object).ends_with("gateway"));
+    for service in services {
+        put(service, "spec.type", kind.into());
+    }
+}
+
+fn of_part(objects: &mut [Value], name: &str, key: &str, value: &str) -> Result<()> {
+    match key {
+        "replicas" => {
+            let count = number(value)?;
+            let scaler = objects.iter().any(|object| {
+                kind_of(object) == "HorizontalPodAutoscaler" && name_of(object) == name
+            });
+            if scaler {
+                bail!("with --autoscaling the autoscaler decides; set minReplicas instead");
+            }
+            put(
+                find(objects, "Deployment", name)?,
+                "spec.replicas",
+                count.into(),
+            );
+        }
+        "minReplicas" | "maxReplicas" => {
+            let scaler = find(objects, "HorizontalPodAutoscaler", name)
+                .context("only with --autoscaling")?;
+            put(scaler, &format!("spec.{key}"), number(value)?.into());
+        }
+        "cpu" | "memory" | "memoryLimit" => {
+            let deployment = find(objects, "Deployment", name)?;
+            let container = deployment
+                .pointer_mut("/spec/template/spec/containers/0")
+                .context("the Deployment has no container")?;
+            resource(container, key, value)?;
+        }
+        "serviceType" if name.ends_with("gateway") => {
+            if !["NodePort", "LoadBalancer", "ClusterIP"].contains(&value) {
+                bail!("expected NodePort, LoadBalancer or ClusterIP");
+            }
+            put(find(objects, "Service", name)?, "spec.type", value.into());
+        }
+        _ => match key.strip_prefix("nodePort.") {
+            Some(port) if name.ends_with("gateway") => node_port(objects, name, port, value)?,
+            _ => bail!("there is no such key.\n{KEYS}"),
+        },
+    }
+    Ok(())
+}
+
+fn node_port(objects: &mut [Value], name: &str, port: &str, value: &str) -> Result<()> {
+    let ports = find(objects, "Service", name)?.pointer_mut("/spec/ports");
+    let ports = ports.and_then(Value::as_array_mut).into_iter().flatten();
+    let mut named = ports.filter(|one| one.get("name").and_then(Value::as_str) == Some(port));
+    let found = named
+        .next()
+        .with_context(|| format!("the Service has no port `{port}`"))?;
+    put(found, "nodePort", number(value)?.into());
+    Ok(())
+}
+
+fn sidecar(values: &mut Value, key: &str, value: &str) -> Result<()> {
+    let proxy = values
+        .pointer_mut("/global/proxy")
+        .context("no global.proxy")?;
+    match key {
+        "logLevel" => put(proxy, "logLevel", value.into()),
+        "cpu" | "memory" | "memoryLimit" => resource(proxy, key, value)?,
+        _ => bail!("there is no such key.\n{KEYS}"),
+    }
+    Ok(())
+}
+
+/// Sets a request or limit of what has `resources`.
+fn resource(owner: &mut Value, key: &str, value: &str) -> Result<()> {
+    let path = match key {
+        "cpu" => "resources.requests.cpu",
+        "memory" => "resources.requests.memory",
+        _ => "resources.limits.memory",
+    };
+    if value == "none" && key == "memoryLimit" {
+        if let Some(limits) = owner
+            .pointer_mut("/resources/limits")
+            .and_then(Value::as_object_mut)
+        {
+            limits.remove("memory");
+        }
+        return Ok(());
+    }
+    let digits = value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = value.strip_prefix(digits).unwrap_or_default();
+    let known = ["", "m", "k", "M", "G", "Ki", "Mi", "Gi"].contains(&unit);
+    if digits.parse::<f64>().is_err() || !known {
+        bail!("expected a quantity, as 100m, 0.5, 64Mi or 1Gi");
+    }
+    put(owner, path, value.into());
+    Ok(())
+}
+
+fn number(text: &str) -> Result<u32> {
+    text.parse()
+        .ok()
+        .filter(|count| *count > 0)
+        .context("expected a number above 0")
+}
+
+/// What a value means: a number or a truth value if it looks like one, else text.
+fn plain(text: &str) -> Value {
+    match text {
+        "true" => true.into(),
+        "false" => false.into(),
+        _ => text
+            .parse::<i64>()
+            .map_or_else(|_| text.into(), Value::from),
+    }
+}
+
+/// Sets a value at a path of keys with dots between, making what is missing on the way.
+fn put(object: &mut Value, path: &str, value: Value) {
+    let mut place = object;
+    for key in path.split('.') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        let Some(map) = place.as_object_mut() else {
+            return;
+        };
+        place = map.entry(key).or_insert(Value::Null);
+    }
+    *place = value;
+}
+
+fn find<'v>(objects: &'v mut [Value], kind: &str, name: &str) -> Result<&'v mut Value> {
+    objects
+        .iter_mut()
+        .find(|object| kind_of(object) == kind && name_of(object) == name)
+        .with_context(|| format!("this profile has no {kind} `{name}`; choose another --profile"))
+}
+
+#[cfg(test)]
+mod tests;
