@@ -213,7 +213,7 @@ mod tests {
     fn connections_that_say_nothing_are_small() {
         let sizes = [
             ("a task", size(serve), 1792),
-            ("outbound", size(outbound::serve), 1536),
+            ("outbound", size(outbound::serve), 1600),
             ("inbound", size(inbound::serve), 1280),
             ("gateway", size(gateway::serve), 1408),
         ];
