@@ -9,7 +9,7 @@ use kube::Client;
 use mesh_kubernetes::testing::{FakeApi, failure};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::Receiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{KubernetesWatch, Settings, Timing, watch};
 use crate::crd::Object;
@@ -107,6 +107,17 @@ impl Running {
             if !batch.changes.is_empty() {
                 return texts(&batch.changes);
             }
+        }
+    }
+
+    /// For a moment there may be something to say, but nothing to push.
+    async fn pushes_nothing(&mut self) {
+        let end = Instant::now() + MOMENT;
+        while let Ok(batch) = timeout_at(end, self.next()).await {
+            assert!(
+                batch.changes.is_empty() && !batch.initial_complete,
+                "{batch:?}"
+            );
         }
     }
 

@@ -64,7 +64,7 @@ async fn what_may_not_be_read_holds_up_the_start_and_is_named() {
         ])
         .await;
     // Without the policies nothing may be pushed: what they close would be open.
-    running.stays_quiet().await;
+    running.pushes_nothing().await;
     api.heal();
     let batch = running.complete().await;
     assert!(!batch.changes.is_empty());
