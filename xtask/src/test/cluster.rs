@@ -156,7 +156,8 @@ impl Place {
 
     /// Runs one of our own commands on the cluster, as a user would type it.
     fn xtask(&self, command: &str, flags: &[&str], more: &[OsString]) -> Result<()> {
-        let program = env::current_exe().context("our own program")?;
+        // Not by its path: a build since we started may have put another file there.
+        let program = "/proc/self/exe";
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = self.bin.iter().cloned().chain(env::split_paths(&path));
         let status = Command::new(program)
