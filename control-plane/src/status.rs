@@ -3,7 +3,7 @@
 //!
 //! Every replica counts which of its proxies have applied what; the leader sums the counts and
 //! writes. What is to be said is computed anew from the newest examined world whenever something
-//! happened ([`view`], pure); what is written, and when, is the difference to what the objects
+//! happened ([`mod@view`], pure); what is written, and when, is the difference to what the objects
 //! say already ([`plan`]), at a limited rate ([`writer`]).
 
 pub mod bucket;

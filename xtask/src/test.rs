@@ -125,9 +125,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report
         .skips
         .extend(fs::read_to_string(&skips_file)?.lines().map(str::to_owned));
-    if chosen.contains(&Step::Cluster) && chosen.contains(&Step::Test) {
-        // What the first of the two steps could not run, the second one did.
-        report.skips.retain(|skip| !cluster::has_own_step(skip));
+    // What the step `test` cannot run of them, the step `cluster` does, for whoever asks for it.
+    report.skips.retain(|skip| !cluster::has_own_step(skip));
+    if chosen.contains(&Step::Test) && !chosen.contains(&Step::Cluster) {
+        println!("\nnot asked for: the tests on a real Kubernetes (--cluster)");
     }
     print!("\n{report}");
     Ok(if report.failed() == 0 {
