@@ -1,8 +1,8 @@
 //! The process from start to stop: what is started after what, and the reverse.
 //!
 //! Start: probes and admin pages, workers, the configuration stream; ready when the first
-//! configuration is in effect. Stop: not ready, a while of accepting still, then every
-//! connection is told to finish, then whatever remains is cut.
+//! configuration is in effect. Stop: not ready, a while of accepting still in which clients are
+//! told to go elsewhere, then every connection is told to finish, then whatever remains is cut.
 //!
 //! In a pod, the application stops at the same time as the proxy or before it, and needs its way
 //! out until its last connection is gone: where connections are captured, outbound ones are
@@ -183,7 +183,7 @@ impl Proxy {
     /// local application notices nothing.
     fn start_draining(&mut self) {
         self.accepting.close();
-        self.drains.inbound.trigger();
+        self.drains.inbound.announce();
         self.draining.get_or_insert_with(Instant::now);
     }
 
@@ -198,6 +198,10 @@ impl Proxy {
         if hurry {
             limit = settings.drain_timeout.min(ORPHANED);
         } else {
+            self.drains.inbound.announce();
+            if settings.mode == Mode::Explicit {
+                self.drains.outbound.announce();
+            }
             // Clients that were told earlier need not be waited for again.
             let told = self
                 .draining

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "support/http.rs"]
+mod http_support;
 #[path = "support/mesh.rs"]
 mod mesh;
 #[path = "support/process.rs"]
@@ -28,6 +30,7 @@ use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use http_support::{Client, Upstream, get, plain, read};
 use mesh::{TestProxy, free_address};
 use process::{Process, echo_on_threads, pause};
 use servers::echo;
@@ -103,6 +106,118 @@ async fn whoever_gets_a_connection_gets_an_answer() {
         }
         assert!(answered > 0, "round {round}");
     }
+}
+
+/// An HTTP proxy in front of an application that takes 100 ms for `/slow`.
+async fn http_proxy() -> (TestProxy, SocketAddr) {
+    let server = Upstream::serve(|request, _| async move {
+        if request.uri().path() == "/slow" {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        plain(200, "here")
+    })
+    .await;
+    let (mut proxy, address) = (TestProxy::start(), free_address());
+    let listener = inbound(address, server.address, InboundProtocol::Http1);
+    proxy.apply(vec![listener]).await;
+    (proxy, address)
+}
+
+async fn ask(stream: &mut TcpStream, request: &[u8]) -> String {
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"here") {
+        let mut buffer = [0; 1024];
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "closed after {}", answer.escape_ascii());
+        answer.extend_from_slice(&buffer[..count]);
+    }
+    String::from_utf8(answer).unwrap()
+}
+
+async fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    let read = tokio::time::timeout(within, stream.read(&mut [0])).await;
+    matches!(read, Ok(Ok(0)))
+}
+
+const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+const SOON: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(150);
+
+#[tokio::test]
+async fn an_announced_drain_closes_no_connection_that_may_carry_a_request() {
+    let (proxy, address) = http_proxy().await;
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    assert!(!ask(&mut kept, GET).await.contains("connection: close"));
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nHost: app\r\n\r\n")
+        .await
+        .unwrap();
+    proxy.drain.inbound.announce();
+    assert!(!is_closed(&mut kept, QUIET).await, "nobody was told");
+    // Each of them, and whoever comes now, learns it from an answer.
+    let mut new = TcpStream::connect(address).await.unwrap();
+    for (which, stream, request) in [
+        ("kept", &mut kept, GET),
+        ("busy", &mut busy, &b""[..]),
+        ("new", &mut new, GET),
+    ] {
+        let answer = ask(stream, request).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{which}: {answer}");
+        assert!(answer.contains("connection: close"), "{which}: {answer}");
+        assert!(is_closed(stream, SOON).await, "{which}");
+    }
+    assert_eq!(proxy.drain.wait_idle(SOON).await, Drained::Idle);
+}
+
+#[tokio::test]
+async fn a_drain_closes_what_is_idle_and_answers_what_has_begun() {
+    let (proxy, address) = http_proxy().await;
+    let mut idle = TcpStream::connect(address).await.unwrap();
+    ask(&mut idle, GET).await;
+    let mut begun = TcpStream::connect(address).await.unwrap();
+    ask(&mut begun, GET).await;
+    let (head, rest) = GET.split_at(10);
+    begun.write_all(head).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    proxy.drain.trigger();
+    assert!(is_closed(&mut idle, SOON).await);
+    assert!(
+        !is_closed(&mut begun, QUIET).await,
+        "half a request is here"
+    );
+    assert!(ask(&mut begun, rest).await.contains("connection: close"));
+    assert!(is_closed(&mut begun, SOON).await);
+    // Taken from the queue of a socket that is closing: its request is there already.
+    let mut late = TcpStream::connect(address).await.unwrap();
+    assert!(ask(&mut late, GET).await.contains("connection: close"));
+    assert_eq!(proxy.drain.wait_idle(SOON).await, Drained::Idle);
+}
+
+#[tokio::test]
+async fn http2_clients_are_told_at_once_and_lose_nothing() {
+    let (proxy, address) = http_proxy().await;
+    let mut early = Client::http2(address).await;
+    early.get("app", "/").await;
+    let slow = tokio::spawn(async move {
+        let head = early.open(get("app", "/slow")).await.unwrap();
+        (read(head).await, early)
+    });
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    proxy.drain.inbound.announce();
+    let mut late = Client::http2(address).await;
+    for _ in 0..3 {
+        assert_eq!(late.get("app", "/").await.status, 200);
+    }
+    let (answer, mut early) = slow.await.unwrap();
+    assert_eq!((answer.status, answer.text()), (200, "here"));
+    assert!(
+        early.try_send(get("app", "/")).await.is_err(),
+        "it was told"
+    );
+    proxy.drain.trigger();
+    drop((early, late));
+    assert_eq!(proxy.drain.wait_idle(SOON).await, Drained::Idle);
 }
 
 #[test]

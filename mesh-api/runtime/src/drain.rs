@@ -1,18 +1,44 @@
-//! Stop taking new work, let what is running finish, then cut: the signal and the count.
+//! Say that we are going, stop taking new work, let what is running finish, then cut: the signal
+//! and the count.
+//!
+//! Saying so first matters to clients that keep connections: one that is closed without notice
+//! may already carry their next request.
 //!
 //! Both halves are one shared allocation with two atomics, cheap enough for one guard per
 //! connection on any thread.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+/// How far a drain has come. It never goes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not begun.
+    Running,
+    /// Clients are told to go elsewhere where the protocol has a word for it; whatever arrives
+    /// is still served, and nothing is closed under anybody.
+    Announced,
+    /// No new work: what is in progress finishes, what has nothing to do is closed.
+    Triggered,
+}
+
+impl Stage {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Running,
+            1 => Self::Announced,
+            _ => Self::Triggered,
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Shared {
-    triggered: AtomicBool,
-    started: Notify,
+    stage: AtomicU8,
+    moved_on: Notify,
     in_flight: AtomicUsize,
     idle: Notify,
 }
@@ -48,6 +74,17 @@ pub enum Drained {
     },
 }
 
+impl Shared {
+    fn stage(&self) -> Stage {
+        Stage::of(self.stage.load(Ordering::Relaxed))
+    }
+
+    fn advance(&self, to: Stage) {
+        self.stage.fetch_max(to as u8, Ordering::SeqCst);
+        self.moved_on.notify_waiters();
+    }
+}
+
 impl Drain {
     /// A drain not yet started.
     pub fn new() -> Self {
@@ -61,15 +98,19 @@ impl Drain {
         }
     }
 
-    /// Starts the drain. Starting it twice changes nothing.
+    /// Announces the drain. Changes nothing once it has been announced or started.
+    pub fn announce(&self) {
+        self.shared.advance(Stage::Announced);
+    }
+
+    /// Starts the drain, announced or not. Starting it twice changes nothing.
     pub fn trigger(&self) {
-        self.shared.triggered.store(true, Ordering::SeqCst);
-        self.shared.started.notify_waiters();
+        self.shared.advance(Stage::Triggered);
     }
 
     /// Whether the drain has started.
     pub fn is_triggered(&self) -> bool {
-        self.shared.triggered.load(Ordering::Relaxed)
+        self.shared.stage() == Stage::Triggered
     }
 
     /// Guards alive now.
@@ -107,18 +148,32 @@ impl Drain {
 impl DrainWatch {
     /// Waits until the drain starts; at once if it has. Safe to drop and call again.
     pub async fn triggered(&self) {
-        let started = self.shared.started.notified();
-        tokio::pin!(started);
-        started.as_mut().enable();
-        if self.is_triggered() {
-            return;
+        self.beyond(Stage::Announced).await;
+    }
+
+    /// Waits until the drain has come further than `stage`, and for ever if there is nothing
+    /// further. Safe to drop and call again.
+    pub async fn beyond(&self, stage: Stage) {
+        loop {
+            let moved_on = self.shared.moved_on.notified();
+            tokio::pin!(moved_on);
+            // Registered before looking, or a step in between would be missed.
+            moved_on.as_mut().enable();
+            if self.stage() > stage {
+                return;
+            }
+            moved_on.await;
         }
-        started.await;
+    }
+
+    /// How far the drain has come: one relaxed load.
+    pub fn stage(&self) -> Stage {
+        self.shared.stage()
     }
 
     /// Whether the drain has started: one relaxed load.
     pub fn is_triggered(&self) -> bool {
-        self.shared.triggered.load(Ordering::Relaxed)
+        self.stage() == Stage::Triggered
     }
 
     /// Counts one piece of work until the guard is dropped.
@@ -189,6 +244,29 @@ mod tests {
         assert!(drain.watch().is_triggered());
         let outcome = drain.wait_idle(Duration::from_secs(1)).await;
         assert_eq!(outcome, Drained::DeadlinePassed { remaining: 2 });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn is_announced_before_it_starts_and_never_goes_back() {
+        let drain = Drain::new();
+        let watch = drain.watch();
+        assert_eq!(watch.stage(), Stage::Running);
+        let told = tokio::spawn({
+            let watch = watch.clone();
+            async move {
+                watch.beyond(Stage::Running).await;
+                let first = watch.stage();
+                watch.triggered().await;
+                (first, watch.stage())
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        drain.announce();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(!watch.is_triggered() && !told.is_finished());
+        drain.trigger();
+        drain.announce();
+        assert_eq!(told.await.unwrap(), (Stage::Announced, Stage::Triggered));
     }
 
     #[tokio::test]

@@ -178,6 +178,16 @@ impl ConnectionWatch {
         InFlight(Arc::clone(self))
     }
 
+    /// Whether the client may be cut off without losing anything of a request.
+    pub fn is_between_requests(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
+    }
+
+    /// Whether a request is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+    }
+
     fn check(&self, now: u32) {
         let (head, idle) = self.limits;
         let since = self.head_since.load(Ordering::Relaxed);

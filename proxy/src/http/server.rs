@@ -7,12 +7,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use mesh_runtime::drain::DrainWatch;
+use mesh_runtime::drain::{DrainWatch, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::ResponseBody;
@@ -39,8 +39,9 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// An HTTP/2 client is asked whether it is still there after this time, and has as long to answer.
 const PING_AFTER: Duration = Duration::from_mins(1);
 const PING_ANSWER: Duration = Duration::from_secs(20);
-/// A connection without any request is closed after this time.
-const IDLE: Duration = Duration::from_hours(1);
+/// A connection without any request is closed after this time. Proxies that call us close theirs
+/// after an hour; the side that sends requests is to be the first, or one of them meets the close.
+const IDLE: Duration = Duration::from_mins(65);
 
 /// How a server connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,17 +85,25 @@ where
     };
     let http1 = version == HttpVersion::Http1;
     let registration = worker.idle.register(limits, http1);
+    let drain = worker.drains.of(way).clone();
     let scope = Rc::new(RequestScope {
         watch: std::sync::Arc::clone(registration.watch()),
+        last_word: http1.then(|| drain.clone()),
     });
     let io = Watched::new(TokioIo::new(io), registration.watch());
     let service = service_fn(move |request| {
         let answer = handle(request, &scope);
-        async move { Ok::<_, Infallible>(answer.await) }
+        let scope = Rc::clone(&scope);
+        async move {
+            let mut answer = answer.await;
+            scope.say_goodbye(&mut answer);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let driver = Driver {
         registration,
-        drain: worker.drains.of(way).clone(),
+        drain,
+        version,
     };
     match version {
         HttpVersion::Http1 => {
@@ -133,6 +142,8 @@ where
 #[derive(Debug)]
 pub struct RequestScope {
     watch: std::sync::Arc<ConnectionWatch>,
+    /// Where the answer itself has to say that it is the last one: in HTTP/1.
+    last_word: Option<DrainWatch>,
 }
 
 impl RequestScope {
@@ -140,12 +151,25 @@ impl RequestScope {
     pub fn begin(&self) -> super::idle::InFlight {
         self.watch.begin()
     }
+
+    /// Tells an HTTP/1 client, once the drain is announced, to send its next request elsewhere
+    /// (RFC 9112 section 9.6). A connection closed without that word may carry a request already.
+    fn say_goodbye<B>(&self, answer: &mut Response<B>) {
+        let leaving = |drain: &DrainWatch| drain.stage() > Stage::Running;
+        if self.last_word.as_ref().is_some_and(leaving)
+            && answer.status() != StatusCode::SWITCHING_PROTOCOLS
+        {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
+        }
+    }
 }
 
 /// Drives a connection, and watches the clock and the drain beside it.
 struct Driver {
     registration: Registration,
     drain: DrainWatch,
+    version: HttpVersion,
 }
 
 impl Driver {
@@ -154,37 +178,63 @@ impl Driver {
         C: Future<Output = Result<(), hyper::Error>>,
     {
         let mut connection = std::pin::pin!(connection);
-        let mut triggered = std::pin::pin!(self.drain.triggered());
+        let mut seen = self.drain.stage();
+        let mut next_stage = std::pin::pin!(self.drain.beyond(seen));
+        let close_at = self.close_at(seen);
         let mut registered = false;
-        let mut draining = false;
+        let mut closing = false;
         let watch = self.registration.watch();
         std::future::poll_fn(|context: &mut Context<'_>| {
             match watch.verdict() {
                 Verdict::HeadLate => return Poll::Ready(Ended::Slow),
-                Verdict::Idle if !draining => {
-                    draining = true;
+                Verdict::Idle if !closing => {
+                    closing = true;
                     shut_down(connection.as_mut());
                 }
                 Verdict::Idle | Verdict::Fine => {}
             }
-            if !registered {
-                // Once is enough: this task keeps its waker.
-                registered = true;
+            let stage = self.drain.stage();
+            if !registered || stage > seen {
+                // Once per stage is enough: this task keeps its waker.
                 watch.wake(context.waker());
-                if triggered.as_mut().poll(context).is_ready() {
-                    draining = true;
-                    shut_down(connection.as_mut());
+                while next_stage.as_mut().poll(context).is_ready() {
+                    next_stage.set(self.drain.beyond(self.drain.stage()));
                 }
-            } else if !draining && self.drain.is_triggered() {
-                draining = true;
-                shut_down(connection.as_mut());
+                (registered, seen) = (true, stage);
             }
-            connection.as_mut().poll(context).map(|ended| match ended {
+            // Before anything is closed, what has already arrived is read: it may be a request.
+            let mut polled = connection.as_mut().poll(context);
+            if polled.is_pending() && !closing && stage >= close_at && self.may_close() {
+                closing = true;
+                shut_down(connection.as_mut());
+                polled = connection.as_mut().poll(context);
+            }
+            polled.map(|ended| match ended {
                 Ok(()) => Ended::Well,
                 Err(error) => ended_by(&error),
             })
         })
         .await
+    }
+
+    /// When the connection is told to end. HTTP/2 has a word for it that costs no request
+    /// (GOAWAY, RFC 9113 section 6.8), so a client is told as soon as it may go; one that comes
+    /// after that does not know better yet, and is served until the drain starts. HTTP/1 has that
+    /// word only in answers.
+    fn close_at(&self, begun: Stage) -> Stage {
+        match (self.version, begun) {
+            (HttpVersion::Http2, Stage::Running) => Stage::Announced,
+            (HttpVersion::Http1 | HttpVersion::Http2, _) => Stage::Triggered,
+        }
+    }
+
+    /// Whether hyper can be told to end without losing a request of which it knows a part.
+    fn may_close(&self) -> bool {
+        let watch = self.registration.watch();
+        match self.version {
+            HttpVersion::Http1 => watch.is_answering() || watch.is_between_requests(),
+            HttpVersion::Http2 => true,
+        }
     }
 }
 
