@@ -1,6 +1,7 @@
 //! The injector as a server: answers the API server's reviews, keeps its own certificate and
 //! webhook right, and looks for pods that were missed.
 
+mod by_default;
 mod cluster;
 pub mod missing;
 mod namespaces;
@@ -96,6 +97,12 @@ pub async fn run(
         settings.look_every,
         drain.watch(),
     );
+    tokio::spawn(by_default::compare(
+        client.clone(),
+        settings.webhook_configuration.clone(),
+        configuration.clone(),
+        drain.watch(),
+    ));
     let monitoring = monitoring(&prometheus, &readiness, build, found);
     let admin = AdminServer::bind(usable(settings.monitoring)?, AdminLimits::default()).await?;
     tokio::spawn(admin.serve(monitoring, drain.watch()));

@@ -173,7 +173,10 @@ pub(crate) fn build_static(profile: &str, packages: &[&str], programs: &[&str]) 
     let mut flags = OsString::from("-Ctarget-feature=+crt-static");
     let cargo_home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let cargo_home = cargo_home.or_else(|| Some(env::home_dir()?.join(".cargo")));
-    for (folder, name) in [(cargo_home, "/cargo"), (Some(workspace_root()), "/mesh")] {
+    // Our own files are named relative to the workspace already, but for those that are generated.
+    // The workspace itself is left out: other flags for every checkout would build all crates anew.
+    let target = Metadata::load()?.target_directory()?;
+    for (folder, name) in [(cargo_home, "/cargo"), (Some(target), "/target")] {
         if let Some(folder) = folder {
             flags.push("\u{1f}--remap-path-prefix=");
             flags.push(folder);

@@ -171,6 +171,7 @@ fn render(kubectl: &Kubectl, args: &SettingArgs) -> Result<Vec<Value>> {
     let components: Vec<&str> = [
         (args.high_availability, "high-availability"),
         (args.autoscaling, "autoscaling"),
+        (values::injects_by_default(&args.set), "inject-by-default"),
     ]
     .into_iter()
     .filter_map(|(chosen, name)| chosen.then_some(name))

@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     report
         .skips
         .extend(fs::read_to_string(&skips_file)?.lines().map(str::to_owned));
-    // What the step `test` cannot run of them, the step `cluster` does, for whoever asks for it.
+    // What the step `test` cannot run, the step `cluster` does, for whoever asks for it.
     report.skips.retain(|skip| !cluster::has_own_step(skip));
     if chosen.contains(&Step::Test) && !chosen.contains(&Step::Cluster) {
         println!("\nnot asked for: the tests on a real Kubernetes (--cluster)");

@@ -39,6 +39,15 @@ pub(crate) fn parse(text: &str) -> Result<(String, String)> {
     }
 }
 
+/// Whether the settings ask for sidecars in namespaces that say nothing. That takes a webhook of
+/// its own beside the value.
+pub(crate) fn injects_by_default(settings: &[String]) -> bool {
+    let mut values = settings
+        .iter()
+        .filter_map(|setting| setting.strip_prefix("injection.enableNamespacesByDefault="));
+    values.next_back() == Some("true")
+}
+
 /// Puts a value where its key says.
 pub(crate) fn set(objects: &mut [Value], key: &str, value: &str) -> Result<()> {
     let (part, rest) = key

@@ -200,6 +200,38 @@ fn components_add_replicas_and_autoscalers() {
 }
 
 #[test]
+fn only_a_component_asks_about_namespaces_that_say_nothing() {
+    let Some(objects) = rendered("default", &["inject-by-default"]) else {
+        return;
+    };
+    let webhooks = objects
+        .iter()
+        .find(|object| kind_of(object) == "MutatingWebhookConfiguration")
+        .and_then(|object| object["webhooks"].as_array())
+        .unwrap();
+    let [auto] = webhooks.get(4..).unwrap() else {
+        panic!("{webhooks:?}");
+    };
+    assert_eq!(auto["name"], "auto.sidecar-injector.istio.io");
+    // It is asked, and holds up, as the others are; the cluster's own namespaces never are.
+    for field in [
+        "clientConfig",
+        "rules",
+        "failurePolicy",
+        "sideEffects",
+        "timeoutSeconds",
+    ] {
+        assert_eq!(auto[field], webhooks[0][field], "{field}");
+    }
+    let never = &auto["namespaceSelector"]["matchExpressions"][0];
+    assert_eq!(
+        *never,
+        webhooks[0]["namespaceSelector"]["matchExpressions"][0]
+    );
+    assert!(!auto.to_string().contains("\"In\""), "{auto}");
+}
+
+#[test]
 fn the_images_that_were_built_stand_everywhere() {
     let Some(mut objects) = rendered("demo", &[]) else {
         return;

@@ -124,3 +124,17 @@ fn all_gateways_get_the_type_of_service() {
     set_service_type(&mut objects, "LoadBalancer");
     assert_eq!(objects[2]["spec"]["type"], "LoadBalancer");
 }
+
+#[test]
+fn the_last_word_on_injection_by_default_counts() {
+    let said = |settings: &[&str]| {
+        let settings: Vec<String> = settings.iter().map(|one| (*one).to_owned()).collect();
+        injects_by_default(&settings)
+    };
+    let (on, off) = (
+        "injection.enableNamespacesByDefault=true",
+        "injection.enableNamespacesByDefault=false",
+    );
+    assert!(said(&["istiod.replicas=2", on]) && said(&[off, on]));
+    assert!(!said(&[]) && !said(&[on, off]));
+}
