@@ -3,6 +3,7 @@
 //! its webhook configuration, and that is for whoever installs the mesh to write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use kube::Client;
@@ -16,8 +17,13 @@ use crate::Configuration;
 /// The webhook that asks about them.
 const AUTO: &str = "auto.sidecar-injector.istio.io";
 
-/// Compares the two whenever the settings change, until the drain begins, and warns where one
-/// promises what the other does not keep.
+/// Whoever installs the mesh writes one after the other; that is given time to arrive.
+const SETTLE: Duration = Duration::from_secs(10);
+/// How often it is looked at without a change of the settings.
+const LOOK_EVERY: Duration = Duration::from_mins(10);
+
+/// Compares the two when the settings change and every now and then, until the drain begins, and
+/// warns where one promises what the other does not keep.
 pub(super) async fn compare(
     client: Client,
     name: String,
@@ -27,28 +33,37 @@ pub(super) async fn compare(
     let api: Api<MutatingWebhookConfiguration> = Api::all(client);
     let comparing = async {
         // The first value is a default; what the cluster says comes as a change.
-        while configuration.changed().await.is_ok() {
+        let mut known = configuration.changed().await;
+        while known.is_ok() {
+            tokio::time::sleep(SETTLE).await;
             let wanted = configuration
                 .borrow_and_update()
                 .settings
                 .enable_namespaces_by_default;
-            let only = ListParams::default().fields(&format!("metadata.name={name}"));
-            match within("list the webhook configuration", api.list(&only)).await {
-                Ok(found) => {
-                    if let Some(advice) = difference(wanted, &name, &found.items) {
-                        tracing::warn!("{advice}");
-                    }
-                }
-                Err(failure) => tracing::warn!(
-                    error = %failure,
-                    "not known whether enableNamespacesByDefault has an effect"
-                ),
-            }
+            tell(&api, &name, wanted).await;
+            let change = tokio::time::timeout(LOOK_EVERY, configuration.changed()).await;
+            known = change.unwrap_or(Ok(()));
         }
     };
     tokio::select! {
         () = drain.triggered() => {}
         () = comparing => {}
+    }
+}
+
+async fn tell(api: &Api<MutatingWebhookConfiguration>, name: &str, wanted: bool) {
+    // Only this one may be listed.
+    let only = ListParams::default().fields(&format!("metadata.name={name}"));
+    match within("list the webhook configuration", api.list(&only)).await {
+        Ok(found) => {
+            if let Some(advice) = difference(wanted, name, &found.items) {
+                tracing::warn!("{advice}");
+            }
+        }
+        Err(failure) => tracing::warn!(
+            error = %failure,
+            "not known whether enableNamespacesByDefault has an effect"
+        ),
     }
 }
 
