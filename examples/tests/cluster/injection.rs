@@ -8,6 +8,9 @@ use super::support::{SOON, image};
 const INJECTED: &str = "cluster-injected";
 const PLAIN: &str = "cluster-plain";
 const SYSTEM: &str = "istio-system";
+/// It is one patch, of YAML.
+const COMPONENT: &str =
+    include_str!("../../../deploy/components/inject-by-default/kustomization.yaml");
 const INJECTOR: &str = "deployment/istio-sidecar-injector";
 
 #[tokio::test]
@@ -74,6 +77,65 @@ async fn without_an_injector_labelled_namespaces_refuse_pods_and_nothing_else_do
         .unwrap();
     cluster.remove_namespace(INJECTED).unwrap();
     cluster.remove_namespace(PLAIN).unwrap();
+}
+
+#[tokio::test]
+async fn namespaces_that_say_nothing_get_sidecars_where_that_is_installed() {
+    let Some(cluster) = Cluster::connect("cluster injection by default")
+        .await
+        .unwrap()
+    else {
+        return;
+    };
+    let image = image(&cluster).unwrap();
+    cluster.fresh_namespace(PLAIN, false).unwrap();
+    by_default(&cluster, true).unwrap();
+    // The injector and the API server learn of it one after the other.
+    cluster
+        .until("a sidecar where nobody asked", SOON, |cluster| {
+            let name = ["delete", "pod", "lonely", "-n", PLAIN, "--now"];
+            cluster.kubectl(&[&name[..], &["--ignore-not-found"]].concat())?;
+            cluster.apply(&pod(PLAIN, &image))?;
+            anyhow::ensure!(has_sidecar(cluster, PLAIN)?, "none");
+            Ok(())
+        })
+        .await
+        .unwrap();
+    cluster.fresh_namespace(PLAIN, false).unwrap();
+    let label = ["label", "namespace", PLAIN, "istio-injection=disabled"];
+    cluster.kubectl(&label).unwrap();
+    cluster.apply(&pod(PLAIN, &image)).unwrap();
+    assert!(!has_sidecar(&cluster, PLAIN).unwrap(), "it was refused");
+    by_default(&cluster, false).unwrap();
+    cluster.remove_namespace(PLAIN).unwrap();
+}
+
+/// Installs what the component `inject-by-default` does, and the setting beside it; or neither.
+fn by_default(cluster: &Cluster, wanted: bool) -> anyhow::Result<()> {
+    let maps = ["configmap", "istio-sidecar-injector", "-n", SYSTEM];
+    let map = cluster.json(&maps)?;
+    let mut values: Value = serde_json::from_str(text(&map, "/data/values"))?;
+    if let Some(webhook) = values.pointer_mut("/sidecarInjectorWebhook") {
+        webhook["enableNamespacesByDefault"] = wanted.into();
+    }
+    let patch = serde_json::json!({ "data": { "values": values.to_string() } });
+    let patched = [&["patch"], &maps[..], &["--type=merge", "-p"]].concat();
+    cluster.kubectl(&[&patched[..], &[&patch.to_string()]].concat())?;
+    let change = if wanted {
+        let (_, patch) = COMPONENT.split_once("patch: |\n").unwrap_or_default();
+        patch
+    } else {
+        r#"[{"op": "remove", "path": "/webhooks/4"}]"#
+    };
+    let webhooks = ["mutatingwebhookconfiguration", "istio-sidecar-injector"];
+    let patched = [&["patch"], &webhooks[..], &["--type=json", "-p", change]].concat();
+    cluster.kubectl(&patched).map(drop)
+}
+
+fn has_sidecar(cluster: &Cluster, namespace: &str) -> anyhow::Result<bool> {
+    let object = cluster.json(&["pod", "lonely", "-n", namespace])?;
+    let status = text(&object, "/metadata/annotations/sidecar.istio.io~1status");
+    Ok(!status.is_empty())
 }
 
 fn scale(cluster: &Cluster, replicas: u32) -> anyhow::Result<()> {
