@@ -32,13 +32,14 @@ use crate::admin::{self, Admin, Request};
 use crate::bootstrap::{AtDeadline, Mode, Role, Settings};
 use crate::config::live::LiveConfig;
 use crate::control::{self, ClientSettings, ControlStatus, Identity};
+use crate::dispatch::Command;
 use crate::listeners::{self, Applier};
-use crate::net::permits::{ConnectionPermits, connections_for};
+use crate::net::slots::{ConnectionSlots, connections_for};
 use crate::runtimes::{self, WorkerThread};
 use crate::telemetry::peers::PeerRequests;
 use crate::telemetry::{AccessLog, Telemetry};
 use crate::worker::drains::Drains;
-use crate::worker::{Command, Shared, Worker};
+use crate::worker::{Shared, Worker};
 
 /// Histogram buckets, in seconds, of what the exporter itself counts.
 const BUCKETS: [f64; 9] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0];
@@ -130,14 +131,14 @@ impl Proxy {
         let accepting = readiness.gate("accepting connections");
         let live = LiveConfig::new();
         let drains = Drains::default();
-        let permits = permits(&settings);
+        let slots = slots(&settings);
         let (peers, wanted_peers) = PeerRequests::channel();
         let access_log = AccessLog::start(settings.access_log, io::stdout())
             .context("cannot start the access log")?;
         let telemetry = Telemetry::new()
             .with_access_log(access_log)
             .with_peer_requests(peers);
-        sections(&prometheus, &telemetry, &permits);
+        sections(&prometheus, &telemetry, &slots);
         tokio::spawn(prometheus.clone().upkeep());
 
         let (ask, requests) = mpsc::channel(4);
@@ -154,7 +155,7 @@ impl Proxy {
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
-            permits,
+            slots,
             drains: drains.watches(),
         };
         let workers = start_workers(&shared, &telemetry)?;
@@ -280,7 +281,7 @@ fn start_workers(shared: &Shared, telemetry: &Telemetry) -> anyhow::Result<Vec<W
 }
 
 /// The cap on connections: what was asked for, or less where there are not enough files.
-fn permits(settings: &Settings) -> ConnectionPermits {
+fn slots(settings: &Settings) -> ConnectionSlots {
     let asked = settings.max_connections;
     let open_files = process::raise_open_files();
     let possible = connections_for(open_files);
@@ -292,15 +293,15 @@ fn permits(settings: &Settings) -> ConnectionPermits {
             "the limit of open files lowers the cap on connections"
         );
     }
-    ConnectionPermits::new(asked.min(possible))
+    ConnectionSlots::new(asked.min(possible))
 }
 
-fn sections(prometheus: &Prometheus, telemetry: &Telemetry, permits: &ConnectionPermits) {
+fn sections(prometheus: &Prometheus, telemetry: &Telemetry, slots: &ConnectionSlots) {
     prometheus.add_section(Arc::new(telemetry.clone()));
     prometheus.add_section(Arc::new(ProcessSection));
     prometheus.add_section(Arc::new(BuildInfo::of("proxy")));
-    let permits = permits.clone();
+    let slots = slots.clone();
     prometheus.add_section(Arc::new(move |out: &mut String| {
-        admin::render_connections(out, &permits);
+        admin::render_connections(out, &slots);
     }));
 }

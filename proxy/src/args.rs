@@ -3,6 +3,9 @@
 //! Values stay text here; [`crate::bootstrap::check`] reads them, so that all mistakes are
 //! reported together and not one per attempt.
 
+pub(crate) mod duration;
+pub(crate) mod request;
+
 use std::sync::LazyLock;
 
 use clap::builder::BoolishValueParser;
@@ -10,7 +13,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use mesh_runtime::build_info::BuildInfo;
 
 use crate::init::options::InitOptions;
-use crate::request::{RequestOptions, WaitOptions};
+use request::{RequestOptions, WaitOptions};
 
 /// The data plane of the mesh: carries a workload's traffic by the rules its control plane sends.
 #[derive(Debug, Parser)]

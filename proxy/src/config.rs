@@ -23,7 +23,7 @@ use mesh_api::workload::{Peer, Workload};
 
 pub use hosts::{HostLookup, HostTables};
 pub use rules::{HostRoutes, RouteRule};
-pub use view::{LocalCluster, LocalEndpoint, SeriesPair, WorkerConfig};
+pub use view::WorkerConfig;
 
 use crate::upstream::{ClusterId, ClusterState};
 

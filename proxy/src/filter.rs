@@ -3,6 +3,5 @@
 pub mod cors;
 pub mod fault;
 pub mod headers;
-pub mod mirror;
 pub mod redirect;
 pub mod rewrite;

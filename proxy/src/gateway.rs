@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection};
 
+use crate::carry::refuse;
 use crate::net::Connection;
-use crate::outbound::{self, tcp};
+use crate::routed::{serve_http, serve_tls, tcp};
 use crate::worker::Worker;
 
 /// Carries a connection accepted at a gateway port.
@@ -22,14 +23,14 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
         } => {
             // Which hosts are redirected is decided per request, from the listener.
             let selection = RouteSelection::Scope(scope.clone());
-            outbound::serve_http(worker, connection, listener, selection).await;
+            serve_http(worker, connection, listener, selection).await;
         }
         GatewayProtocol::Tcp(routes) => {
             Box::pin(tcp::serve(worker, connection, Bytes::new(), routes)).await;
         }
         GatewayProtocol::TlsPassthrough(routes) => {
-            outbound::serve_tls(worker, connection, routes).await;
+            serve_tls(worker, connection, routes).await;
         }
-        GatewayProtocol::Refuse { reason } => outbound::refuse(&connection, &listener, reason),
+        GatewayProtocol::Refuse { reason } => refuse(&connection, &listener, reason),
     }
 }

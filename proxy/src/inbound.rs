@@ -9,10 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh_api::listener::{InboundProtocol, Listener, ListenerKind};
 
+use crate::carry::lookup::{self, Match};
+use crate::carry::pass_through::pass_through;
+use crate::carry::patience::{declared, detection};
+use crate::carry::refuse;
 use crate::net::detect::{Spoken, Start, read_http_start, read_start};
-use crate::net::{Connection, original_dst};
-use crate::outbound::lookup::{self, Match, Way};
-use crate::outbound::{self, declared, detection, refuse};
+use crate::net::{Connection, Way, original_dst};
 use crate::worker::Worker;
 
 /// Carries a connection accepted at an inbound listener.
@@ -76,9 +78,7 @@ pub async fn serve_captured(
         Match::Listener(found) => Box::pin(serve(worker, connection, found)).await,
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
-            let passing =
-                outbound::tcp::pass_through(worker, connection, destination, Way::Inbound);
-            Box::pin(passing).await;
+            Box::pin(pass_through(worker, connection, destination, Way::Inbound)).await;
         }
     }
 }

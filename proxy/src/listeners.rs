@@ -21,8 +21,8 @@ use crate::bootstrap::{Mode, Settings};
 use crate::config::ActiveConfig;
 use crate::config::live::LiveConfig;
 use crate::control::Apply;
+use crate::dispatch::{Closing, Command, WorkerSocket};
 use crate::net::bind::{self, BindError};
-use crate::worker::{Closing, Command, WorkerSocket};
 
 /// Puts snapshots into effect; lives on the control runtime.
 #[derive(Debug)]

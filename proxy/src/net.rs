@@ -7,8 +7,8 @@ pub mod client_hello;
 pub mod detect;
 pub mod dial;
 pub mod original_dst;
-pub mod permits;
 pub mod port_holder;
+pub mod slots;
 pub mod splice;
 
 pub use accepted::{Accepted, Connection, HttpVersion, Prefixed, Way};

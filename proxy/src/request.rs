@@ -2,21 +2,20 @@
 //!
 //! The image has no shell and no curl, so the binary is its own client.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use clap::Args;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
 use tokio::time::Instant;
 
+use crate::args::request::{RequestOptions, WaitOptions};
 use crate::net::dial::dial;
 use crate::pod::client::{self, Answer};
 
 const ADMIN: u16 = 15_000;
 const POD: u16 = 15_020;
-const READINESS: u16 = 15_021;
 /// What is asked of the pod's port unless a port is given.
 const AT_POD_PORT: [&str; 5] = [
     "/drain",
@@ -31,54 +30,6 @@ const MOST: usize = 256 << 20;
 const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 /// How long one try may take while waiting.
 const ONE_TRY: Duration = Duration::from_secs(2);
-
-const REQUEST_EXAMPLES: &str = "\
-Examples:
-  proxy request GET stats
-  proxy request GET 'config_dump?resource=cluster/'
-  proxy request POST 'logging?level=debug'
-  proxy request POST /drain
-
-Exit code: 0 if the answer is a success, 1 if it is not or nobody answers.";
-
-/// The options of `proxy request`.
-#[derive(Debug, Args)]
-#[command(after_help = REQUEST_EXAMPLES)]
-pub(crate) struct RequestOptions {
-    /// GET or POST.
-    pub(crate) method: Method,
-    /// The page; a leading slash may be left out.
-    pub(crate) path: String,
-    /// The proxy's port [default: 15020 for /drain, /quitquitquit, /healthz and /app-health,
-    /// else 15000].
-    #[arg(long, value_name = "PORT")]
-    pub(crate) port: Option<u16>,
-    /// The proxy's address.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) address: IpAddr,
-    /// How long the answer may take.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-}
-
-/// The options of `proxy wait`.
-#[derive(Debug, Args)]
-pub(crate) struct WaitOptions {
-    /// How long to wait for the proxy to be ready.
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// The proxy's address.
-    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
-    pub(crate) address: IpAddr,
-    /// The port readiness is asked at.
-    #[arg(long, value_name = "PORT", default_value_t = READINESS)]
-    pub(crate) port: u16,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    crate::bootstrap::check::parse_duration(text)
-        .ok_or_else(|| "expected a duration such as 500ms, 5s or 1m".to_owned())
-}
 
 /// Asks once; the answer's body if it is a success.
 pub(crate) async fn request(options: &RequestOptions) -> Result<Bytes, String> {
@@ -163,6 +114,8 @@ mod tests {
     use mesh_runtime::admin::{AdminLimits, AdminResponse, AdminServer, Router};
     use mesh_runtime::drain::DrainWatch;
     use mesh_runtime::readiness::Readiness;
+
+    use std::net::IpAddr;
 
     use super::*;
 

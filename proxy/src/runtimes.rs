@@ -11,7 +11,8 @@ use std::thread;
 use tokio::runtime::{Builder, LocalOptions, Runtime};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::worker::{self, Command, Worker};
+use crate::dispatch::{self, Command};
+use crate::worker::Worker;
 
 /// Commands that may wait for a worker.
 const COMMANDS: usize = 16;
@@ -48,7 +49,7 @@ pub fn spawn_worker(
             let mut runtime = runtime;
             match runtime.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => {
-                    runtime.block_on(async move { worker::run(build(), received).await });
+                    runtime.block_on(async move { dispatch::run(build(), received).await });
                 }
                 Err(error) => tracing::error!(worker = id, %error, "no runtime for a worker"),
             }

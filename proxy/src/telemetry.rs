@@ -13,6 +13,7 @@
 //! | [`messages`] | counting the gRPC messages that go by |
 //! | [`access_log`] | one line per request, through a writer that cannot block it |
 //! | [`trace`] | request ids and trace context |
+//! | [`pair`] | the two series of a place that carries HTTP |
 //! | [`peers`] | asking for the workload behind an address |
 
 pub mod access_log;
@@ -22,6 +23,7 @@ pub mod flags;
 pub mod labels;
 pub mod messages;
 pub mod metrics;
+pub mod pair;
 pub mod peers;
 pub mod record;
 pub mod render;
@@ -37,6 +39,7 @@ pub use connection::{ConnectionRecord, ConnectionStart};
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use labels::{Protocol, Reporter, Security, SeriesKey, Service};
 pub use metrics::{Metrics, RequestSample, RequestSeries, TcpSeries};
+pub use pair::SeriesPair;
 pub use record::{Downstream, RequestRecord};
 
 use access_log::AccessLogger;

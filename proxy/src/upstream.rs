@@ -12,9 +12,10 @@ pub mod connect;
 pub mod dns;
 pub mod endpoint;
 mod late_answer;
+pub mod lease;
 pub mod limits;
+pub mod local;
 pub mod pool;
-pub mod replay;
 pub mod retry;
 pub mod ring;
 pub mod tcp;
@@ -27,7 +28,9 @@ use mesh_api::endpoint::Health;
 use mesh_api::workload::ServiceIdentity;
 
 pub use endpoint::EndpointState;
-pub use limits::{ClusterShared, Permit};
+pub use lease::{LeasedConnection, UpstreamLease};
+pub use limits::{ClusterShared, Grant};
+pub use local::{LocalCluster, LocalEndpoint};
 pub use tcp::{TcpUpstream, connect_tcp};
 pub use worker::Upstreams;
 

@@ -1,27 +1,24 @@
-//! One worker: everything one thread needs to carry connections, and its main loop.
+//! One worker: everything one thread needs to carry connections. What it does with them is in
+//! [`crate::dispatch`].
 //!
 //! Nothing here is `Send`: a worker's state lives and dies on its thread, and tests run a worker
 //! on a runtime of their own.
 
 pub mod drains;
-mod sockets;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use mesh_api::listener::Listener;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::bootstrap::Settings;
 use crate::config::WorkerConfig;
 use crate::config::live::{ConfigCache, LiveConfig};
 use crate::http::idle::IdleWatch;
 use crate::net::Way;
-use crate::net::permits::ConnectionPermits;
+use crate::net::slots::ConnectionSlots;
 use crate::telemetry::WorkerTelemetry;
 use crate::upstream::Upstreams;
 use drains::DrainWatches;
@@ -34,7 +31,7 @@ pub struct Shared {
     /// The published configuration.
     pub live: Arc<LiveConfig>,
     /// The cap on downstream connections.
-    pub permits: ConnectionPermits,
+    pub slots: ConnectionSlots,
     /// Told when the process drains.
     pub drains: DrainWatches,
 }
@@ -54,7 +51,7 @@ pub struct Worker {
     /// The published configuration.
     pub live: Arc<LiveConfig>,
     /// The cap on downstream connections.
-    pub permits: ConnectionPermits,
+    pub slots: ConnectionSlots,
     /// Looks after downstream HTTP connections that take too long.
     pub idle: IdleWatch,
     /// The addresses this proxy listens on, admin ports aside.
@@ -81,12 +78,12 @@ impl Worker {
         let Shared {
             settings,
             live,
-            permits,
+            slots,
             drains,
         } = shared;
         let mut cache = live.cache();
         let config = Rc::new(WorkerConfig::new(Arc::clone(cache.load()), None));
-        let upstreams = Upstreams::new(&settings);
+        let upstreams = Upstreams::new(id, &settings);
         Rc::new(Self {
             id,
             settings,
@@ -94,7 +91,7 @@ impl Worker {
             telemetry,
             drains,
             live,
-            permits,
+            slots,
             idle: IdleWatch::default(),
             bound: RefCell::default(),
             view: RefCell::new(View { cache, config }),
@@ -109,7 +106,7 @@ impl Worker {
         let active = cache.load();
         if !Arc::ptr_eq(active, &config.active) {
             *config = Rc::new(WorkerConfig::new(Arc::clone(active), Some(&**config)));
-            self.upstreams.prune(&config.active);
+            self.upstreams.prune(|id| config.active.cluster_by_id(id));
         }
         Rc::clone(config)
     }
@@ -129,69 +126,5 @@ impl Worker {
             bound.port() == destination.port()
                 && (bound.ip().to_canonical() == address || (wildcard && is_here))
         })
-    }
-}
-
-/// What the control runtime tells a worker.
-#[derive(Debug)]
-pub enum Command {
-    /// Serve these sockets as well.
-    Open {
-        /// The sockets.
-        sockets: Vec<WorkerSocket>,
-        /// Told when they are served.
-        done: oneshot::Sender<()>,
-    },
-    /// Stop accepting, take what is queued, close.
-    Close {
-        /// Which sockets.
-        which: Closing,
-        /// Told when they are closed.
-        done: oneshot::Sender<()>,
-    },
-}
-
-/// Which sockets to close.
-#[derive(Clone, Debug)]
-pub enum Closing {
-    /// Those at these addresses.
-    At(Vec<SocketAddr>),
-    /// Those by which others come in; the local application's stay, since answering what is in
-    /// flight may need them.
-    FromOthers,
-}
-
-/// One worker's socket of a listener.
-#[derive(Debug)]
-pub struct WorkerSocket {
-    /// The address it is bound to, as configuration names it.
-    pub address: SocketAddr,
-    /// What is served there at first; later connections see the newest configuration.
-    pub listener: Arc<Listener>,
-    /// The socket.
-    pub socket: TcpListener,
-}
-
-/// Serves whatever sockets it is told to until the commands end.
-pub async fn run(worker: Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
-    let mut sockets = sockets::Sockets::new(worker);
-    while let Some(command) = commands.recv().await {
-        let done = match command {
-            Command::Open {
-                sockets: opened,
-                done,
-            } => {
-                for socket in opened {
-                    sockets.open(socket);
-                }
-                done
-            }
-            Command::Close { which, done } => {
-                sockets.close(&which).await;
-                done
-            }
-        };
-        // Nobody waits any more if the process is ending.
-        let _told = done.send(());
     }
 }

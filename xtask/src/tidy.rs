@@ -4,6 +4,7 @@ mod copied;
 mod crates;
 mod documents;
 mod examples;
+mod floors;
 mod names;
 mod protocol;
 mod rust;
@@ -122,6 +123,7 @@ fn check(tree: &Tree) -> Vec<Violation> {
         rust::check,
         names::check,
         crates::check,
+        floors::check,
         protocol::check,
         documents::check,
         examples::check,

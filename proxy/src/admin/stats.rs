@@ -9,7 +9,7 @@ use mesh_runtime::admin::{AdminRequest, AdminResponse, Router};
 
 use crate::config::ActiveConfig;
 use crate::config::live::LiveConfig;
-use crate::net::permits::ConnectionPermits;
+use crate::net::slots::ConnectionSlots;
 use crate::upstream::ClusterState;
 
 /// Mounts the pages that show counts.
@@ -118,17 +118,17 @@ fn clusters_page(active: &ActiveConfig) -> String {
 }
 
 /// Downstream connections for the scrape page.
-pub(crate) fn render_connections(out: &mut String, permits: &ConnectionPermits) {
+pub(crate) fn render_connections(out: &mut String, slots: &ConnectionSlots) {
     for (name, help, value) in [
         (
             "proxy_downstream_connections",
             "Downstream connections open now.",
-            permits.open(),
+            slots.open(),
         ),
         (
             "proxy_downstream_connections_limit",
             "The cap on them.",
-            permits.limit(),
+            slots.limit(),
         ),
     ] {
         // Writing to a String cannot fail.

@@ -12,6 +12,7 @@ use mesh_api::workload::WorkloadId;
 
 use super::concurrency::default_concurrency;
 use super::{AtDeadline, Http10, Mode, Role, Settings};
+use crate::args::duration;
 use crate::args::{AccessLogArg, ApplicationOptions, IdentityOptions, ModeArg, Options, Serving};
 use crate::control::ControlPlane;
 use crate::pod::PodSettings;
@@ -69,9 +70,9 @@ impl Problems {
     }
 
     fn duration(&mut self, option: &str, text: &str) -> Option<Duration> {
-        let parsed = parse_duration(text);
+        let parsed = duration::parse(text);
         if parsed.is_none() {
-            self.add(option, text, "expected a duration such as 500ms, 5s or 1m");
+            self.add(option, text, duration::EXPECTED);
         }
         parsed
     }
@@ -225,21 +226,6 @@ fn create_private(dir: &Path) -> std::io::Result<()> {
         return Err(std::io::ErrorKind::PermissionDenied.into());
     }
     Ok(())
-}
-
-/// A whole number and `ms`, `s`, `m` or `h`.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at_checked(digits)?;
-    let number: u32 = number.parse().ok()?;
-    let unit = match unit {
-        "ms" => Duration::from_millis(1),
-        "s" => Duration::from_secs(1),
-        "m" => Duration::from_mins(1),
-        "h" => Duration::from_hours(1),
-        _ => return None,
-    };
-    unit.checked_mul(number)
 }
 
 #[cfg(test)]

@@ -6,19 +6,18 @@ use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
 use mesh_api::route::{Rewrite, UriRewrite};
 
-use crate::config::rules::ForwardStep;
 use crate::error::RequestFault;
 use crate::http::headers::ORIGINAL_PATH;
 use crate::http::path::{from_path, join};
 
-/// Carries out a route's rewrite; the path as it was is told in `x-envoy-original-path`.
+/// Carries out a route's rewrite, `authority` being its new Host header, ready to send; the path as it was is told in `x-envoy-original-path`.
 pub fn apply(
     rewrite: &Rewrite,
-    step: &ForwardStep,
+    authority: Option<&HeaderValue>,
     uri: &mut Uri,
     headers: &mut HeaderMap,
 ) -> Result<(), RequestFault> {
-    if let Some(authority) = &step.authority {
+    if let Some(authority) = authority {
         headers.insert(header::HOST, authority.clone());
     }
     let Some(path) = rewritten(&rewrite.uri, uri.path()) else {

@@ -1,13 +1,12 @@
-//! The bodies this proxy moves: a request's on its way to the upstream, a response's on its way
-//! to the client. Neither is held in memory beyond what a retry policy asks for.
+//! A request's body on its way to the upstream. It is not held in memory beyond what a retry
+//! policy asks for.
 
+pub mod replay;
 pub mod request;
-pub mod response;
 
 use std::fmt;
 
 pub use request::{BodyTap, Progress, RequestBody, Source};
-pub use response::{ResponseBody, Tail, UpstreamLease};
 
 /// Why a body ended early. The other side sees a broken connection or a reset stream, never a
 /// message that looks complete.

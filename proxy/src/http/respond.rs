@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::body::{ResponseBody, Tail};
 use crate::error::{PolicyFault, ProxyError, RequestFault, RoutingFault, UpstreamFault};
 
 /// `x-envoy-overloaded`.
@@ -41,7 +40,7 @@ impl LocalReply {
     }
 
     /// The answer as a response; gRPC clients get a status in the head and no body.
-    pub fn into_response(self, grpc: bool, tail: Tail) -> Response<ResponseBody> {
+    pub fn into_response(self, grpc: bool) -> Response<Bytes> {
         let Self {
             status,
             grpc_status,
@@ -49,7 +48,7 @@ impl LocalReply {
             headers,
         } = self;
         let content = if grpc { Bytes::new() } else { body.clone() };
-        let mut response = Response::new(ResponseBody::none());
+        let mut response = Response::new(Bytes::new());
         if !grpc {
             *response.status_mut() = status;
         }
@@ -68,7 +67,7 @@ impl LocalReply {
         } else if !content.is_empty() && !added.contains_key(header::CONTENT_TYPE) {
             added.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
-        *response.body_mut() = ResponseBody::full(content, tail);
+        *response.body_mut() = content;
         response
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! Nothing reaches the application without a [`Permit`], and a permit is made in one place.
 
-mod permit;
-
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,24 +14,23 @@ use mesh_api::route::{RetryCondition, RetryPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::config::{LocalCluster, SeriesPair, WorkerConfig};
+use crate::authz::{Permit, admit};
+use crate::carry::arrival::{Arrival, Sends};
+use crate::carry::exchange::{Client, record_malformed, speaks_http2};
+use crate::carry::response::ResponseBody;
+use crate::carry::server;
+use crate::config::WorkerConfig;
 use crate::error::{RoutingFault, UpstreamFault};
-use crate::http::arrival::{Arrival, Sends};
-use crate::http::body::ResponseBody;
-use crate::http::exchange::{Client, record_malformed, speaks_http2};
 use crate::http::headers::FORWARDED_PROTO;
 use crate::http::idle::InFlight;
-use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
-use crate::telemetry::{
-    Downstream, Protocol, Reporter, RequestSeries, Security, SeriesKey, Service,
-};
+use crate::telemetry::{Downstream, RequestSeries, SeriesPair, Service};
+use crate::upstream::LocalCluster;
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
 use crate::upstream::retry::{AttemptLog, Delivery, deliver};
 use crate::worker::Worker;
-use permit::{Permit, authorize};
 
 /// Who a client is, as a certificate-checking proxy told it; nobody checks one yet, so nobody
 /// may say.
@@ -107,7 +104,7 @@ async fn handle(
     let Some(inbound) = inbound else {
         return arrival.fail(&RoutingFault::ListenerGone.into());
     };
-    let permit = match authorize(&config.active, inbound.policy.as_ref()) {
+    let permit = match admit(&config.active, inbound.policy.as_ref()) {
         Ok(permit) => permit,
         Err(fault) => return arrival.fail(&fault.into()),
     };
@@ -152,7 +149,7 @@ async fn forward(
     };
     let delivery = Delivery {
         target: Target {
-            worker: &client.worker,
+            upstreams: &client.worker.upstreams,
             cluster,
             http2,
             resend_safe: true,
@@ -209,31 +206,12 @@ impl Entry {
         };
         let telemetry = &self.client.worker.telemetry;
         Rc::clone(pair.find(grpc, telemetry, |protocol| {
-            self.series_key(config, inbound, protocol)
-        }))
-    }
-
-    fn series_key(
-        &self,
-        config: &WorkerConfig,
-        inbound: Option<&InboundListener>,
-        protocol: Protocol,
-    ) -> SeriesKey {
-        let address = self.client.downstream.remote.ip();
-        let known = config.active.peer(address);
-        if known.is_none() {
-            self.client.worker.telemetry.want_workload(address);
-        }
-        let service = inbound.and_then(|inbound| inbound.service.clone());
-        SeriesKey {
-            reporter: Reporter::Destination,
-            source: known.map(Arc::clone).unwrap_or_default(),
-            destination: Arc::clone(config.active.own()),
-            service: service.map_or(Service::Unknown, |service| {
+            let service = inbound.and_then(|inbound| inbound.service.clone());
+            let service = service.map_or(Service::Unknown, |service| {
                 Service::Known(Arc::new(service))
-            }),
-            protocol,
-            security: Security::Plaintext,
-        }
+            });
+            let peer = self.client.downstream.remote.ip();
+            config.inbound_key(peer, service, protocol, telemetry)
+        }))
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::bind::is_exhaustion;
-use super::permits::{ConnectionPermit, ConnectionPermits};
+use super::slots::{ConnectionSlot, ConnectionSlots};
 
 /// Connections taken in a row before others get a turn.
 const BATCH: usize = 16;
@@ -26,22 +26,22 @@ const LAST_HANDSHAKES: Duration = Duration::from_millis(20);
 
 /// A connection just accepted.
 #[derive(Debug)]
-pub struct Arrival {
+pub struct Newcomer {
     /// The connection.
     pub stream: TcpStream,
     /// Who connected.
     pub peer: SocketAddr,
     /// Its place under the cap; kept for as long as the connection lives.
-    pub permit: ConnectionPermit,
+    pub slot: ConnectionSlot,
 }
 
 /// Accepts until `stop` is sent (or dropped), then what is already queued; hands every
 /// connection to `serve`.
 pub async fn accept(
     listener: TcpListener,
-    permits: &ConnectionPermits,
+    slots: &ConnectionSlots,
     mut stop: oneshot::Receiver<()>,
-    mut serve: impl FnMut(Arrival),
+    mut serve: impl FnMut(Newcomer),
 ) {
     let mut pauses = Pauses::default();
     let mut in_a_row = 0;
@@ -55,7 +55,7 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 pauses.recovered();
-                arrive(stream, peer, permits, &mut serve);
+                arrive(stream, peer, slots, &mut serve);
                 in_a_row += 1;
                 if in_a_row == BATCH {
                     in_a_row = 0;
@@ -77,7 +77,7 @@ pub async fn accept(
         tracing::debug!(%error, "connections that arrive while this socket closes may be reset");
     }
     tokio::time::sleep(LAST_HANDSHAKES).await;
-    take_queued(&listener, permits, &mut serve).await;
+    take_queued(&listener, slots, &mut serve).await;
 }
 
 /// Makes the kernel ignore whoever begins to connect; handshakes under way still complete.
@@ -106,8 +106,8 @@ fn refuse_new(listener: &TcpListener) -> io::Result<()> {
 /// Takes the connections that were completed before the socket closes.
 async fn take_queued(
     listener: &TcpListener,
-    permits: &ConnectionPermits,
-    serve: &mut impl FnMut(Arrival),
+    slots: &ConnectionSlots,
+    serve: &mut impl FnMut(Newcomer),
 ) {
     // Readiness may be stale, so the queue is asked itself until it says that it is empty.
     let socket = SockRef::from(listener);
@@ -119,7 +119,7 @@ async fn take_queued(
                     .set_nonblocking(true)
                     .and_then(|()| TcpStream::from_std(stream));
                 if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
-                    arrive(stream, peer, permits, serve);
+                    arrive(stream, peer, slots, serve);
                 }
             }
             Err(error) if is_exhaustion(&error) => tokio::time::sleep(SHORTEST_PAUSE).await,
@@ -132,10 +132,10 @@ async fn take_queued(
 fn arrive(
     stream: TcpStream,
     peer: SocketAddr,
-    permits: &ConnectionPermits,
-    serve: &mut impl FnMut(Arrival),
+    slots: &ConnectionSlots,
+    serve: &mut impl FnMut(Newcomer),
 ) {
-    let Some(permit) = permits.acquire() else {
+    let Some(slot) = slots.acquire() else {
         metrics::counter!("proxy_connections_refused_total").increment(1);
         reset(&stream);
         return;
@@ -144,11 +144,7 @@ fn arrive(
         // The client is gone already.
         tracing::trace!(%peer, %error, "no TCP_NODELAY");
     }
-    serve(Arrival {
-        stream,
-        peer,
-        permit,
-    });
+    serve(Newcomer { stream, peer, slot });
 }
 
 /// Makes the end of a connection a reset, which leaves nothing behind in the kernel.

@@ -16,11 +16,9 @@ use hyper::client::conn::TrySendError;
 use super::connect::Dial;
 use super::pool::http2::Dialing;
 use super::pool::{Http1Lease, Http2Stream};
-use crate::config::{LocalCluster, LocalEndpoint};
+use super::{Grant, LeasedConnection, LocalCluster, LocalEndpoint, UpstreamLease, Upstreams};
 use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
-use crate::http::body::response::LeasedConnection;
-use crate::http::body::{RequestBody, UpstreamLease};
-use crate::worker::Worker;
+use crate::http::body::RequestBody;
 
 /// How many connections that turn out to be closed one try goes through.
 const MAX_STALE: usize = 8;
@@ -30,8 +28,8 @@ const STALE_AFTER: Duration = Duration::from_millis(250);
 /// What all tries of one request have in common.
 #[derive(Debug)]
 pub struct Target<'a> {
-    /// The worker.
-    pub worker: &'a Worker,
+    /// The connections of the worker it runs on.
+    pub upstreams: &'a Upstreams,
     /// The cluster.
     pub cluster: &'a Rc<LocalCluster>,
     /// Whether HTTP/2 is spoken to the endpoint.
@@ -83,12 +81,12 @@ pub async fn attempt(
     slot: &mut Option<Request<RequestBody>>,
 ) -> Result<Sent, Failed> {
     let state = target.cluster.state();
-    let permit = state
+    let grant = state
         .shared()
         .request(&state.cluster().limits)
         .map_err(|limit| Failed::before(UpstreamFault::Overflow(limit)))?;
     let busy = endpoint.pool().busy();
-    let active = target.cluster.pools().activate(target.worker.id);
+    let active = target.cluster.pools().activate(target.upstreams.worker());
     let mut stale = 0;
     loop {
         let connection = acquire(target, endpoint).await.map_err(Failed::before)?;
@@ -106,7 +104,7 @@ pub async fn attempt(
                         connection,
                         busy,
                         active,
-                        permit,
+                        grant,
                     },
                     remote,
                     local,
@@ -178,7 +176,7 @@ async fn acquire(
     endpoint: &LocalEndpoint,
 ) -> Result<LeasedConnection, UpstreamFault> {
     let dial = Dial {
-        upstreams: &target.worker.upstreams,
+        upstreams: target.upstreams,
         cluster: target.cluster.state().cluster(),
         pools: target.cluster.pools(),
         endpoint: endpoint.state(),
@@ -202,7 +200,7 @@ async fn acquire(
         let alone = dial.pool.is_unconnected();
         match shared.connection(limits, alone, &mut counted) {
             // Rare, and large: in a box of its own.
-            Ok(permit) => return Box::pin(open(&dial, target.http2, permit)).await,
+            Ok(grant) => return Box::pin(open(&dial, target.http2, grant)).await,
             Err(Limit::Connections | Limit::Pending | Limit::Requests | Limit::Retries) => {
                 dial.pools.freed().await;
                 if let Some(ready) = take(&dial, target.http2) {
@@ -233,15 +231,15 @@ async fn dial_in_progress(dial: &Dial<'_>) -> bool {
 async fn open(
     dial: &Dial<'_>,
     http2: bool,
-    permit: super::Permit,
+    grant: Grant,
 ) -> Result<LeasedConnection, UpstreamFault> {
     let opened = if http2 {
         let _duty = Dialing::begin(dial.pool);
-        dial.http2(permit).await.map(|connection| {
+        dial.http2(grant).await.map(|connection| {
             LeasedConnection::Http2(Http2Stream::share(connection, dial.pools, dial.pool))
         })
     } else {
-        dial.http1(permit).await.map(|connection| {
+        dial.http1(grant).await.map(|connection| {
             LeasedConnection::Http1(Http1Lease::new(connection, dial.pools, dial.pool))
         })
     };

@@ -9,8 +9,7 @@ use std::sync::atomic::Ordering;
 
 use mesh_api::cluster::{ClusterEndpoints, LoadBalancer};
 
-use super::ClusterState;
-use crate::config::{LocalCluster, LocalEndpoint};
+use super::{ClusterState, LocalCluster, LocalEndpoint};
 use crate::error::UpstreamFault;
 
 /// How often another endpoint is looked for when one was already tried; then it is accepted.

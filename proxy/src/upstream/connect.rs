@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use super::late_answer::LateAnswer;
 use super::pool::{ClusterPools, EndpointPool, Http1Connection, Http2Connection, OpenConnection};
-use super::{EndpointState, Permit, Upstreams};
+use super::{EndpointState, Grant, Upstreams};
 use crate::error::{ConnectFault, UpstreamFault};
 use crate::http::executor::LocalExecutor;
 
@@ -105,9 +105,9 @@ impl Dial<'_> {
         Ok((stream, address))
     }
 
-    /// A connection that speaks HTTP/1.1; the permit is held for as long as it is open.
-    pub(crate) async fn http1(&self, permit: Permit) -> Result<Http1Connection, ConnectFault> {
-        let open = OpenConnection::new(self.pools, self.pool, permit);
+    /// A connection that speaks HTTP/1.1; the grant is held for as long as it is open.
+    pub(crate) async fn http1(&self, grant: Grant) -> Result<Http1Connection, ConnectFault> {
+        let open = OpenConnection::new(self.pools, self.pool, grant);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -124,9 +124,9 @@ impl Dial<'_> {
         Ok(Http1Connection::new(sender, remote, local))
     }
 
-    /// A connection that speaks HTTP/2; the permit is held for as long as it is open.
-    pub(crate) async fn http2(&self, permit: Permit) -> Result<Http2Connection, ConnectFault> {
-        let open = OpenConnection::new(self.pools, self.pool, permit);
+    /// A connection that speaks HTTP/2; the grant is held for as long as it is open.
+    pub(crate) async fn http2(&self, grant: Grant) -> Result<Http2Connection, ConnectFault> {
+        let open = OpenConnection::new(self.pools, self.pool, grant);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
         let mut builder = hyper::client::conn::http2::Builder::new(LocalExecutor);

@@ -63,7 +63,7 @@ pub struct EndpointShared {
 #[repr(align(64))]
 struct ActiveCell(AtomicU32);
 
-/// Which count a permit belongs to.
+/// Which count a grant belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     Connections,
@@ -75,12 +75,12 @@ enum Count {
 /// The right to one connection, one waiting request, one request or one retry; given back when
 /// dropped.
 #[derive(Debug)]
-pub struct Permit {
+pub struct Grant {
     shared: Arc<ClusterShared>,
     count: Count,
 }
 
-impl Drop for Permit {
+impl Drop for Grant {
     fn drop(&mut self) {
         self.shared
             .counter(self.count)
@@ -99,13 +99,13 @@ impl ClusterShared {
     }
 
     /// One more, unless `limit` is reached.
-    fn take(self: &Arc<Self>, count: Count, limit: u32) -> Option<Permit> {
+    fn take(self: &Arc<Self>, count: Count, limit: u32) -> Option<Grant> {
         self.counter(count)
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 (now < limit).then_some(now + 1)
             })
             .ok()?;
-        Some(Permit {
+        Some(Grant {
             shared: Arc::clone(self),
             count,
         })
@@ -119,7 +119,7 @@ impl ClusterShared {
         limits: &ConnectionLimits,
         alone: bool,
         counted: &mut bool,
-    ) -> Result<Permit, Limit> {
+    ) -> Result<Grant, Limit> {
         let limit = match limits.max_connections {
             Some(limit) if !alone => limit,
             Some(_) | None => u32::MAX,
@@ -135,7 +135,7 @@ impl ClusterShared {
     }
 
     /// The right to wait for a connection; nothing is counted where there is no limit.
-    pub fn pending(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Permit>, Limit> {
+    pub fn pending(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Grant>, Limit> {
         let Some(limit) = limits.max_pending_requests else {
             return Ok(None);
         };
@@ -146,7 +146,7 @@ impl ClusterShared {
     }
 
     /// The right to send a request; nothing is counted where there is no limit.
-    pub fn request(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Permit>, Limit> {
+    pub fn request(self: &Arc<Self>, limits: &ConnectionLimits) -> Result<Option<Grant>, Limit> {
         let Some(limit) = limits.max_requests else {
             return Ok(None);
         };
@@ -167,7 +167,7 @@ impl ClusterShared {
         self: &Arc<Self>,
         cluster: &Cluster,
         unsent: bool,
-    ) -> Result<Option<Permit>, Limit> {
+    ) -> Result<Option<Grant>, Limit> {
         if unsent && cluster.limits.max_retries.is_none() {
             self.events.retries.fetch_add(1, Ordering::Relaxed);
             return Ok(None);
@@ -185,12 +185,12 @@ impl ClusterShared {
             .limits
             .max_retries
             .map_or(budget, |max| max.min(budget));
-        let Some(permit) = self.take(Count::Retries, limit) else {
+        let Some(grant) = self.take(Count::Retries, limit) else {
             self.events.retry_overflow.fetch_add(1, Ordering::Relaxed);
             return Err(Limit::Retries);
         };
         self.events.retries.fetch_add(1, Ordering::Relaxed);
-        Ok(Some(permit))
+        Ok(Some(grant))
     }
 
     /// Counts a request of this worker as active.
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn permits_are_counted_and_given_back() {
+    fn grants_are_counted_and_given_back() {
         let shared = Arc::new(ClusterShared::default());
         let two = limits(Some(2));
         let first = shared.request(&two).unwrap();

@@ -23,7 +23,7 @@ pub use http1::{Http1Connection, Http1Lease};
 pub use http2::{Http2Connection, Http2Stream};
 
 use super::limits::EndpointShared;
-use super::{ClusterId, ClusterShared, ClusterState, EndpointState, Permit};
+use super::{ClusterId, ClusterShared, ClusterState, EndpointState, Grant};
 
 /// This worker's connections to one cluster, and where its balancer stands.
 #[derive(Debug)]
@@ -68,11 +68,11 @@ impl fmt::Debug for EndpointPool {
 pub struct OpenConnection {
     pool: Rc<EndpointPool>,
     pools: Rc<ClusterPools>,
-    _permit: Permit,
+    _grant: Grant,
 }
 
 impl OpenConnection {
-    pub(crate) fn new(pools: &Rc<ClusterPools>, pool: &Rc<EndpointPool>, permit: Permit) -> Self {
+    pub(crate) fn new(pools: &Rc<ClusterPools>, pool: &Rc<EndpointPool>, grant: Grant) -> Self {
         pool.open.set(pool.open.get() + 1);
         pool.shared.connections.fetch_add(1, Ordering::Relaxed);
         pools
@@ -83,7 +83,7 @@ impl OpenConnection {
         Self {
             pool: Rc::clone(pool),
             pools: Rc::clone(pools),
-            _permit: permit,
+            _grant: grant,
         }
     }
 }
@@ -92,7 +92,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.pool.open.set(self.pool.open.get().saturating_sub(1));
         self.pool.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        // The permit is given back when this is gone; who waits looks after that.
+        // The grant is given back when this is gone; who waits looks after that.
         self.pools.wake_waiting();
     }
 }

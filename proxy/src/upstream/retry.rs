@@ -11,13 +11,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use mesh_api::route::{RetryCondition, RetryPolicy};
 use smallvec::SmallVec;
 
-use super::Permit;
 use super::attempt::{Failed, Sent, Target, attempt, copy_head};
 use super::balancer::{self, Choice};
-use super::replay::ReplayKeeper;
-use crate::config::LocalEndpoint;
+use super::{Grant, LocalEndpoint};
 use crate::error::{ProxyError, RetryClass, UpstreamFault};
 use crate::http::body::RequestBody;
+use crate::http::body::replay::ReplayKeeper;
 use crate::telemetry::ResponseFlag;
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
@@ -89,7 +88,7 @@ pub async fn deliver(
     let policy = delivery.policy;
     let kept = slot.as_ref().filter(|_| delivery.keep).and_then(Kept::of);
     let mut tried: SmallVec<[Rc<LocalEndpoint>; 2]> = SmallVec::new();
-    let mut permit: Option<Permit> = None;
+    let mut grant: Option<Grant> = None;
     for retry in 0_u32.. {
         let avoid = if policy.ignore_previous_hosts {
             tried.as_slice()
@@ -108,10 +107,10 @@ pub async fn deliver(
             Err(failed) => failed.over,
         });
         // The former retry is over when the next one is decided on.
-        drop(permit.take());
+        drop(grant.take());
         match next_try(delivery, retry, slot, kept.as_ref(), log, &result) {
             Next::Stop => return result.map_err(|failed| failed.error),
-            Next::Again(granted) => permit = granted,
+            Next::Again(granted) => grant = granted,
         }
         // Closes the stream of an answer that nobody will read.
         drop(result);
@@ -128,7 +127,7 @@ enum Next {
     /// Its result is the last word.
     Stop,
     /// Another one, with the request for it in the slot.
-    Again(Option<Permit>),
+    Again(Option<Grant>),
 }
 
 /// Whether there is another try.
@@ -154,11 +153,11 @@ fn next_try(
         *slot = Some(again);
     }
     let state = delivery.target.cluster.state();
-    let Ok(permit) = state.shared().retry(state.cluster(), is_unsent(result)) else {
+    let Ok(grant) = state.shared().retry(state.cluster(), is_unsent(result)) else {
         log.flag.set(Some(ResponseFlag::Overflow));
         return Next::Stop;
     };
-    Next::Again(permit)
+    Next::Again(grant)
 }
 
 /// Whether no application can have seen the request.

@@ -7,13 +7,11 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
-use super::EndpointState;
 use super::balancer::{self, Choice};
 use super::connect::Dial;
 use super::pool::{Busy, OpenConnection};
-use crate::config::{LocalCluster, LocalEndpoint};
+use super::{EndpointState, LocalCluster, LocalEndpoint, Upstreams};
 use crate::error::{ProxyError, UpstreamFault};
-use crate::worker::Worker;
 
 /// Endpoints tried before a client is told that there is none.
 const TRIES: usize = 3;
@@ -47,7 +45,7 @@ impl TcpUpstream {
 
 /// Picks an endpoint of `cluster` and connects to it; another one if that fails.
 pub async fn connect_tcp(
-    worker: &Worker,
+    upstreams: &Upstreams,
     cluster: &Rc<LocalCluster>,
     choice: Choice,
 ) -> Result<TcpUpstream, ProxyError> {
@@ -56,7 +54,7 @@ pub async fn connect_tcp(
     loop {
         let endpoint = balancer::pick(cluster, choice, &tried)?;
         let dial = Dial {
-            upstreams: &worker.upstreams,
+            upstreams,
             cluster: state.cluster(),
             pools: cluster.pools(),
             endpoint: endpoint.state(),
@@ -64,12 +62,12 @@ pub async fn connect_tcp(
         };
         dial.check()?;
         // Unlike a request, a connection over the limit does not wait.
-        let permit = state
+        let grant = state
             .shared()
             .connection(&state.cluster().limits, false, &mut false)
             .map_err(UpstreamFault::Overflow)?;
         let guard = TcpGuard {
-            _open: OpenConnection::new(cluster.pools(), endpoint.pool(), permit),
+            _open: OpenConnection::new(cluster.pools(), endpoint.pool(), grant),
             _busy: endpoint.pool().busy(),
         };
         match dial.tcp().await {

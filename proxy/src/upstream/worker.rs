@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use mesh_api::name::ClusterName;
 
-use super::ClusterState;
 use super::dns::Resolver;
 use super::pool::ClusterPools;
+use super::{ClusterId, ClusterState};
 use crate::bootstrap::Settings;
-use crate::config::ActiveConfig;
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -24,17 +23,24 @@ pub struct Upstreams {
     settings: Arc<Settings>,
     resolver: Resolver,
     sweeping: Cell<bool>,
+    worker: usize,
 }
 
 impl Upstreams {
-    /// No connections yet.
-    pub fn new(settings: &Arc<Settings>) -> Self {
+    /// No connections yet; `worker` says whose they are to be.
+    pub fn new(worker: usize, settings: &Arc<Settings>) -> Self {
         Self {
             pools: Rc::default(),
             settings: Arc::clone(settings),
             resolver: Resolver::default(),
             sweeping: Cell::new(false),
+            worker,
         }
+    }
+
+    /// Whose connections these are, from 0.
+    pub fn worker(&self) -> usize {
+        self.worker
     }
 
     /// The pools of a cluster: those there are, if they still fit its settings.
@@ -59,16 +65,14 @@ impl Upstreams {
         pools
     }
 
-    /// Closes idle connections to what the configuration no longer has. Busy ones end with their
-    /// request.
-    pub fn prune(&self, active: &ActiveConfig) {
+    /// Closes idle connections to what the configuration no longer has; `current` finds a
+    /// cluster in it. Busy ones end with their request.
+    pub fn prune<'c>(&self, current: impl Fn(ClusterId) -> Option<&'c Arc<ClusterState>>) {
         let mut all = self.pools.borrow_mut();
         for slot in all.iter_mut() {
             let Some(pools) = slot else { continue };
-            let current = active
-                .cluster_by_id(pools.id())
-                .filter(|state| pools.fits(state));
-            if let Some(state) = current {
+            let kept = current(pools.id()).filter(|state| pools.fits(state));
+            if let Some(state) = kept {
                 pools.prune(state);
             } else {
                 pools.retire();

@@ -28,7 +28,7 @@ use proxy::bootstrap::{AtDeadline, Http10, Mode, Role, Settings};
 use proxy::config::live::LiveConfig;
 use proxy::control::ControlPlane;
 use proxy::listeners::{self, Applier};
-use proxy::net::permits::ConnectionPermits;
+use proxy::net::slots::ConnectionSlots;
 use proxy::pod::PodSettings;
 use proxy::runtimes::{WorkerThread, spawn_worker};
 use proxy::telemetry::{AccessLogMode, Telemetry};
@@ -69,7 +69,7 @@ pub struct TestProxy {
     pub live: Arc<LiveConfig>,
     pub drain: Drains,
     pub telemetry: Telemetry,
-    pub permits: ConnectionPermits,
+    pub slots: ConnectionSlots,
     applier: Applier,
     workers: Vec<WorkerThread>,
 }
@@ -82,11 +82,11 @@ impl TestProxy {
     pub fn with(settings: Settings) -> Self {
         let settings = Arc::new(settings);
         let (live, drain, telemetry) = (LiveConfig::new(), Drains::default(), Telemetry::new());
-        let permits = ConnectionPermits::new(settings.max_connections);
+        let slots = ConnectionSlots::new(settings.max_connections);
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
-            permits: permits.clone(),
+            slots: slots.clone(),
             drains: drain.watches(),
         };
         let workers: Vec<WorkerThread> = (0..settings.concurrency.get())
@@ -104,7 +104,7 @@ impl TestProxy {
             live,
             drain,
             telemetry,
-            permits,
+            slots,
             applier,
             workers,
         }

@@ -14,8 +14,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::BodyError;
+use super::replay::Replay;
 use crate::telemetry::record::BodyMeter;
-use crate::upstream::replay::Replay;
 
 /// Frames a mirror may lag behind before it is given up.
 const MIRROR_LAG: usize = 64;

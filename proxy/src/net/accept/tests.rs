@@ -24,10 +24,10 @@ async fn what_is_queued_at_the_stop_is_served() {
         .collect();
     let (stop, stopped) = oneshot::channel();
     stop.send(()).unwrap();
-    let permits = ConnectionPermits::new(1000);
+    let slots = ConnectionSlots::new(1000);
     let served = RefCell::new(Vec::new());
-    accept(listener, &permits, stopped, |arrival| {
-        served.borrow_mut().push(arrival);
+    accept(listener, &slots, stopped, |newcomer| {
+        served.borrow_mut().push(newcomer);
     })
     .await;
     assert_eq!(served.borrow().len(), clients.len());
@@ -42,13 +42,13 @@ async fn beyond_the_cap_connections_are_reset_and_places_come_back() {
     tokio::task::LocalSet::new()
         .run_until(async {
             let (listener, address) = listen();
-            let permits = ConnectionPermits::new(2);
+            let slots = ConnectionSlots::new(2);
             let served = Rc::new(RefCell::new(Vec::new()));
             let (_stop, stopped) = oneshot::channel();
-            let (copy, sink) = (permits.clone(), Rc::clone(&served));
+            let (copy, sink) = (slots.clone(), Rc::clone(&served));
             let task = tokio::task::spawn_local(async move {
-                accept(listener, &copy, stopped, |arrival| {
-                    sink.borrow_mut().push(arrival);
+                accept(listener, &copy, stopped, |newcomer| {
+                    sink.borrow_mut().push(newcomer);
                 })
                 .await;
             });
@@ -56,7 +56,7 @@ async fn beyond_the_cap_connections_are_reset_and_places_come_back() {
             let _second = TcpStream::connect(address).await.unwrap();
             let mut third = TcpStream::connect(address).await.unwrap();
             assert!(third.read(&mut [0]).await.is_err(), "the third is reset");
-            assert_eq!(permits.open(), 2);
+            assert_eq!(slots.open(), 2);
             drop(first);
             served.borrow_mut().remove(0);
             let _fourth = TcpStream::connect(address).await.unwrap();

@@ -13,13 +13,13 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::UpstreamProtocol;
 
-use super::body::{ResponseBody, Source, Tail};
-use super::headers::{SERVICE_TIME, strip_response};
-use super::idle::InFlight;
-use super::respond::{LocalReply, reply};
+use super::response::{ResponseBody, Tail};
 use super::upgrade;
-use crate::config::LocalEndpoint;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
+use crate::http::body::Source;
+use crate::http::headers::{SERVICE_TIME, strip_response};
+use crate::http::idle::InFlight;
+use crate::http::respond::{LocalReply, reply};
 use crate::net::{HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
 use crate::upstream::attempt::Sent;
@@ -136,7 +136,8 @@ impl Exchange {
             in_flight,
         } = self;
         let tail = Tail::new(record, Some(in_flight));
-        let response = reply.into_response(grpc, tail);
+        let response = reply.into_response(grpc);
+        let response = response.map(|content| ResponseBody::full(content, tail));
         let (mut parts, mut body) = response.into_parts();
         parts.headers.insert(header::SERVER, server);
         edit(&mut parts.headers);
@@ -267,9 +268,4 @@ pub fn for_wire(parts: &mut http::request::Parts, http2: bool) -> Result<(), Req
         .build()
         .map_err(|_cause| RequestFault::AuthorityMalformed)?;
     Ok(())
-}
-
-/// What the last try of a request went to, for metrics.
-pub fn last_endpoint(log: &AttemptLog) -> Option<Rc<LocalEndpoint>> {
-    log.endpoint.borrow().as_ref().map(Rc::clone)
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt as _;
 
-use crate::config::{LocalCluster, WorkerConfig};
+use crate::config::WorkerConfig;
 use crate::http::body::RequestBody;
+use crate::http::respond::reply;
 use crate::telemetry::{RequestSample, ResponseFlags};
+use crate::upstream::LocalCluster;
 use crate::upstream::attempt::{Target, attempt};
 use crate::upstream::balancer::{self, Choice};
 use crate::worker::Worker;
@@ -42,7 +44,7 @@ impl Drop for UnderWay {
 }
 
 /// Sends a copy. `config` stays the one the request began with.
-pub fn send(
+pub(super) fn send(
     worker: &Rc<Worker>,
     config: &Rc<WorkerConfig>,
     cluster: Rc<LocalCluster>,
@@ -66,13 +68,13 @@ pub fn send(
 
 /// What a copy has in common with its original.
 #[derive(Clone, Copy, Debug)]
-pub struct MirrorOptions {
+pub(super) struct MirrorOptions {
     /// Whether HTTP/2 is spoken.
-    pub http2: bool,
+    pub(super) http2: bool,
     /// Whether it is gRPC.
-    pub grpc: bool,
+    pub(super) grpc: bool,
     /// What may decide on the endpoint.
-    pub choice: Choice,
+    pub(super) choice: Choice,
 }
 
 async fn deliver(
@@ -86,7 +88,7 @@ async fn deliver(
         return;
     };
     let target = Target {
-        worker,
+        upstreams: &worker.upstreams,
         cluster,
         http2: options.http2,
         resend_safe: false,
@@ -101,7 +103,7 @@ async fn deliver(
         }
         Err(failed) => {
             let flags = failed.error.flag().map(ResponseFlags::from);
-            let status = crate::http::respond::reply(&failed.error).status;
+            let status = reply(&failed.error).status;
             (status.as_u16(), flags.unwrap_or_default())
         }
     };

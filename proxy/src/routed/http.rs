@@ -4,6 +4,7 @@
 mod affinity;
 mod forward;
 mod homeward;
+mod mirror;
 mod prepare;
 mod route;
 
@@ -17,14 +18,14 @@ use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection
 use mesh_api::route::{Domain, RouteAction};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::carry::arrival::Arrival;
+use crate::carry::exchange::{Client, record_malformed};
+use crate::carry::response::ResponseBody;
+use crate::carry::server;
 use crate::error::{ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
-use crate::http::arrival::Arrival;
-use crate::http::body::ResponseBody;
-use crate::http::exchange::{Client, record_malformed};
 use crate::http::idle::InFlight;
 use crate::http::respond::LocalReply;
-use crate::http::server;
 use crate::net::Accepted;
 use crate::telemetry::{Downstream, ResponseFlag};
 use crate::worker::Worker;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use http::header::{HeaderMap, HeaderValue};
 
 use super::Entry;
-use crate::http::arrival::Arrival;
+use crate::carry::arrival::Arrival;
 use crate::http::headers::{EXTERNAL_ADDRESS, FORWARDED_FOR, FORWARDED_PROTO, strip_internal};
 use crate::telemetry::trace::{self, RequestIds};
 

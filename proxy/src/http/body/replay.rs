@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
-use crate::http::body::{BodyError, Source};
+use super::{BodyError, Source};
 
 /// The most that is kept of one request.
 pub const LIMIT: usize = 1 << 20;

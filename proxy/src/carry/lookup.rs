@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_api::listener::Listener;
 
 use crate::config::ActiveConfig;
-pub use crate::net::Way;
+use crate::net::Way;
 use crate::worker::Worker;
 
 /// What a redirected connection meets.

@@ -12,18 +12,19 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::body::{RequestBody, ResponseBody, Source};
 use super::exchange::deadline::Clock;
 use super::exchange::{Client, Exchange, Onward, for_wire};
-use super::headers::Scan;
-use super::idle::InFlight;
-use super::intake::{self, Intake};
-use super::respond::LocalReply;
+use super::response::ResponseBody;
 use crate::bootstrap::Http10;
 use crate::error::{ProxyError, RequestFault};
+use crate::http::body::replay::Replay;
+use crate::http::body::{RequestBody, Source};
+use crate::http::headers::Scan;
+use crate::http::idle::InFlight;
+use crate::http::intake::{self, Intake};
+use crate::http::respond::LocalReply;
 use crate::telemetry::RequestSeries;
 use crate::upstream::attempt::Sent;
-use crate::upstream::replay::Replay;
 use crate::worker::Worker;
 
 /// A request that has arrived.

@@ -15,9 +15,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_runtime::drain::{DrainWatch, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::body::ResponseBody;
-use super::executor::LocalExecutor;
-use super::idle::{ConnectionWatch, IdleLimits, Registration, Verdict, Watched};
+use super::response::ResponseBody;
+use crate::http::executor::LocalExecutor;
+use crate::http::idle::{ConnectionWatch, IdleLimits, InFlight, Registration, Verdict, Watched};
 use crate::net::{HttpVersion, Way};
 use crate::worker::Worker;
 
@@ -148,7 +148,7 @@ pub struct RequestScope {
 
 impl RequestScope {
     /// A request is in flight until the guard is dropped.
-    pub fn begin(&self) -> super::idle::InFlight {
+    pub fn begin(&self) -> InFlight {
         self.watch.begin()
     }
 

@@ -10,11 +10,11 @@ use mesh_api::route::RequestView;
 use mesh_api::workload::ServiceIdentity;
 
 use super::Entry;
+use crate::carry::arrival::Arrival;
 use crate::config::{HostRoutes, RouteRule, WorkerConfig};
 use crate::error::RoutingFault;
 use crate::filter::cors::Verdict;
 use crate::filter::redirect::Origin;
-use crate::http::arrival::Arrival;
 use crate::http::headers::FORWARDED_PROTO;
 use crate::http::intake::Intake;
 use crate::http::respond::LocalReply;

@@ -11,9 +11,10 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::{Closing, Worker, WorkerSocket};
-use crate::net::accept::{Arrival, accept};
+use super::{Closing, WorkerSocket};
+use crate::net::accept::{Newcomer, accept};
 use crate::net::accepted::{Connection, Way};
+use crate::worker::Worker;
 use crate::{gateway, inbound, outbound};
 
 /// The sockets one worker serves.
@@ -87,9 +88,9 @@ impl Sockets {
         let (stop, stopped) = oneshot::channel();
         let (worker, place) = (Rc::clone(&self.worker), Rc::clone(&slot));
         let task = tokio::task::spawn_local(async move {
-            let permits = worker.permits.clone();
-            accept(socket, &permits, stopped, |arrival| {
-                start(&worker, &place, arrival);
+            let slots = worker.slots.clone();
+            accept(socket, &slots, stopped, |newcomer| {
+                start(&worker, &place, newcomer);
             })
             .await;
         });
@@ -149,7 +150,7 @@ fn is_from_others(kind: &ListenerKind) -> bool {
 }
 
 /// Starts the task of one connection.
-fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
+fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, newcomer: Newcomer) {
     let listener = slot.listener(worker);
     let worker = Rc::clone(worker);
     let bound = slot.address;
@@ -159,11 +160,7 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
         Way::Outbound
     };
     tokio::task::spawn_local(async move {
-        let Arrival {
-            stream,
-            peer,
-            permit,
-        } = arrival;
+        let Newcomer { stream, peer, slot } = newcomer;
         let in_flight = worker.drains.of(way).guard();
         // A socket bound to one address needs no system call to know it.
         let local = if bound.ip().is_unspecified() || bound.port() == 0 {
@@ -179,7 +176,7 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, arrival: Arrival) {
             way,
         };
         serve(worker, connection, listener).await;
-        drop((permit, in_flight));
+        drop((slot, in_flight));
     });
 }
 

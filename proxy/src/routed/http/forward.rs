@@ -13,20 +13,22 @@ use mesh_api::route::{Forward, HeaderEdits, RetryPolicy, Target as RouteTarget};
 use tokio::time::Instant;
 
 use super::homeward::Homeward;
-use super::{Entry, affinity};
+use super::{Entry, affinity, mirror};
+use crate::carry::arrival::{Arrival, Sends};
+use crate::carry::exchange::deadline;
+use crate::carry::exchange::{for_wire, speaks_http2};
+use crate::carry::response::ResponseBody;
 use crate::config::rules::{CopyFor, ForwardStep};
-use crate::config::{LocalCluster, LocalEndpoint, RouteRule, WorkerConfig};
+use crate::config::{RouteRule, WorkerConfig};
 use crate::error::{ProxyError, RoutingFault, UpstreamFault};
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
-use crate::filter::{fault, mirror, rewrite};
-use crate::http::arrival::{Arrival, Sends};
-use crate::http::body::{RequestBody, ResponseBody};
-use crate::http::exchange::deadline;
-use crate::http::exchange::{for_wire, speaks_http2};
+use crate::filter::{fault, rewrite};
+use crate::http::body::RequestBody;
 use crate::telemetry::{Protocol, RequestSeries};
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
 use crate::upstream::retry::{AttemptLog, Delivery, deliver};
+use crate::upstream::{LocalCluster, LocalEndpoint};
 
 /// The terms a request is delivered on.
 struct Terms<'a> {
@@ -114,7 +116,7 @@ fn plan<'a>(
     };
     edit_request(entry, order, rule, &cluster, &mut arrival.parts);
     let Parts { uri, headers, .. } = &mut arrival.parts;
-    rewrite::apply(&forward.rewrite, step, uri, headers)?;
+    rewrite::apply(&forward.rewrite, step.authority.as_ref(), uri, headers)?;
     let terms = Terms {
         cluster,
         retry: &forward.retry,
@@ -188,7 +190,7 @@ async fn carry(
     };
     let delivery = Delivery {
         target: Target {
-            worker,
+            upstreams: &worker.upstreams,
             cluster,
             http2,
             resend_safe: false,

@@ -8,10 +8,10 @@ use http::header::{self, HeaderMap, HeaderValue};
 use mesh_api::route::HeaderEdits;
 
 use super::Entry;
+use crate::carry::arrival::Arrival;
+use crate::carry::response::ResponseBody;
 use crate::config::RouteRule;
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
-use crate::http::arrival::Arrival;
-use crate::http::body::ResponseBody;
 use crate::http::respond::LocalReply;
 
 /// What is done to the answer on its way back.

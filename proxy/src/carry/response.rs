@@ -11,11 +11,11 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::BodyError;
+use crate::http::body::BodyError;
 use crate::http::idle::InFlight;
 use crate::telemetry::{RequestRecord, ResponseFlag};
-use crate::upstream::Permit;
-use crate::upstream::pool::{ActiveRequest, Busy, Http1Lease, Http2Stream};
+use crate::upstream::UpstreamLease;
+use crate::upstream::attempt::is_stream_reset;
 
 /// The body of a response to the client.
 pub struct ResponseBody {
@@ -42,38 +42,6 @@ pub struct Tail {
     pub upstream: Option<UpstreamLease>,
     /// When the whole request must be over.
     pub deadline: Option<Pin<Box<Sleep>>>,
-}
-
-/// What a request holds of its upstream until the response is over.
-#[derive(Debug)]
-pub struct UpstreamLease {
-    /// The connection.
-    pub connection: LeasedConnection,
-    /// The endpoint is busy with it.
-    pub busy: Busy,
-    /// The cluster counts it.
-    pub active: ActiveRequest,
-    /// The right to be active, where there is a limit.
-    pub permit: Option<Permit>,
-}
-
-/// A connection a request holds.
-#[derive(Debug)]
-pub enum LeasedConnection {
-    /// Alone.
-    Http1(Http1Lease),
-    /// With others.
-    Http2(Http2Stream),
-}
-
-impl UpstreamLease {
-    /// The response was read to its end: the connection may serve another request.
-    pub fn release(self) {
-        let Self { connection, .. } = self;
-        if let LeasedConnection::Http1(lease) = connection {
-            lease.release();
-        }
-    }
 }
 
 impl fmt::Debug for ResponseBody {
@@ -208,7 +176,7 @@ impl ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let reset = crate::upstream::attempt::is_stream_reset(&error);
+                let reset = is_stream_reset(&error);
                 let flag = if reset {
                     ResponseFlag::UpstreamReset
                 } else {

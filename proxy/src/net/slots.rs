@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// How many connections may be open at once. Clones share the count.
 #[derive(Clone, Debug)]
-pub struct ConnectionPermits {
+pub struct ConnectionSlots {
     shared: Arc<Shared>,
 }
 
@@ -17,11 +17,11 @@ struct Shared {
 
 /// One open connection; gives its place back when dropped.
 #[derive(Debug)]
-pub struct ConnectionPermit {
+pub struct ConnectionSlot {
     shared: Arc<Shared>,
 }
 
-impl ConnectionPermits {
+impl ConnectionSlots {
     /// At most `limit` at once.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -33,13 +33,13 @@ impl ConnectionPermits {
     }
 
     /// A place, or `None` if all are taken.
-    pub fn acquire(&self) -> Option<ConnectionPermit> {
+    pub fn acquire(&self) -> Option<ConnectionSlot> {
         let before = self.shared.open.fetch_add(1, Ordering::Relaxed);
         if before >= self.shared.limit {
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        Some(ConnectionPermit {
+        Some(ConnectionSlot {
             shared: Arc::clone(&self.shared),
         })
     }
@@ -55,7 +55,7 @@ impl ConnectionPermits {
     }
 }
 
-impl Drop for ConnectionPermit {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.shared.open.fetch_sub(1, Ordering::Relaxed);
     }
@@ -76,14 +76,14 @@ mod tests {
 
     #[test]
     fn places_are_limited_and_come_back() {
-        let permits = ConnectionPermits::new(2);
-        let one = permits.acquire().unwrap();
-        let _two = permits.acquire().unwrap();
-        assert!(permits.acquire().is_none());
-        assert_eq!(permits.open(), 2);
+        let slots = ConnectionSlots::new(2);
+        let one = slots.acquire().unwrap();
+        let _two = slots.acquire().unwrap();
+        assert!(slots.acquire().is_none());
+        assert_eq!(slots.open(), 2);
         drop(one);
-        assert!(permits.acquire().is_some());
-        assert_eq!(permits.open(), 1);
+        assert!(slots.acquire().is_some());
+        assert_eq!(slots.open(), 1);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 
-use super::body::Tail;
+use super::response::Tail;
 use crate::telemetry::ResponseFlag;
 
 /// Carries an upgraded connection; `tail` ends with it.

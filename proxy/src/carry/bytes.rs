@@ -1,0 +1,113 @@
+//! Bytes that are only bytes to this proxy: which endpoint, how long, copied, recorded, refused.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mesh_api::cluster::{Affinity, ConnectionLimits, ConsistentHash, LoadBalancer};
+use tokio::net::TcpStream;
+
+use crate::error::{ProxyError, UpstreamFault};
+use crate::net::splice::{Counted, Ended, Limits, splice};
+use crate::net::{Connection, accept};
+use crate::telemetry::{ConnectionRecord, ConnectionStart, Downstream, ResponseFlag, TcpSeries};
+use crate::upstream::balancer::Choice;
+use crate::upstream::{LocalCluster, ring};
+use crate::worker::Worker;
+
+impl Counted for ConnectionRecord {
+    fn received(&self, bytes: u64) {
+        Self::received(self, bytes);
+    }
+
+    fn sent(&self, bytes: u64) {
+        Self::sent(self, bytes);
+    }
+}
+
+/// What a record says about a connection from the beginning.
+pub(crate) fn start_of(connection: &Connection, server_name: Option<Arc<str>>) -> ConnectionStart {
+    ConnectionStart {
+        downstream: Downstream {
+            remote: connection.peer,
+            local: connection.destination(),
+            server_name,
+        },
+        cluster: None,
+    }
+}
+
+/// What may decide on the endpoint of a connection: where it was going, and whence it came.
+pub(crate) fn choice(connection: &Connection, cluster: &LocalCluster) -> Choice {
+    let by_source = matches!(
+        &cluster.state().cluster().balancer,
+        LoadBalancer::ConsistentHash(ConsistentHash {
+            affinity: Affinity::SourceIp,
+            ..
+        })
+    );
+    Choice {
+        original_destination: connection.original_destination,
+        affinity: by_source
+            .then(|| ring::hash(connection.peer.ip().to_canonical().to_string().as_bytes())),
+    }
+}
+
+/// When copying ends by itself.
+pub(crate) fn limits(limits: &ConnectionLimits) -> Limits {
+    Limits {
+        idle: limits.tcp_idle_timeout,
+        duration: limits.max_connection_duration,
+    }
+}
+
+/// Copies until both sides are done or one of them breaks, and records how it ended.
+pub(crate) async fn copy(
+    connection: &mut Connection,
+    prefix: Bytes,
+    upstream: &mut TcpStream,
+    limits: Limits,
+    record: &ConnectionRecord,
+) {
+    let client = &mut connection.stream;
+    match splice(client, prefix, upstream, limits, record).await {
+        Ended::Done => {}
+        Ended::Idle => record.set_details("idle_timeout"),
+        Ended::Duration => {
+            record.flag(ResponseFlag::DurationTimeout);
+            record.set_details("max_connection_duration");
+        }
+        // What broke on one side must not look complete on the other.
+        Ended::Client(error) => {
+            record.flag(ResponseFlag::DownstreamDisconnect);
+            tracing::trace!(%error, "downstream connection broke");
+            accept::reset(upstream);
+        }
+        Ended::Upstream(error) => {
+            record.flag(ResponseFlag::UpstreamClosed);
+            record.set_transport_failure(|| error.kind().to_string().into());
+            accept::reset(client);
+        }
+    }
+    record.finish();
+}
+
+/// Closes a connection that is carried nowhere, and records why.
+pub(crate) fn refuse(
+    worker: &Worker,
+    series: Rc<TcpSeries>,
+    connection: &Connection,
+    start: &ConnectionStart,
+    fault: &ProxyError,
+) {
+    let record = ConnectionRecord::start(&worker.telemetry, series, start);
+    if let Some(flag) = fault.flag() {
+        record.flag(flag);
+    }
+    record.set_details(fault.details().to_owned());
+    if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = fault {
+        record.set_transport_failure(|| fault.to_string().into());
+    }
+    record.finish();
+    accept::reset(&connection.stream);
+}

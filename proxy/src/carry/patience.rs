@@ -1,0 +1,35 @@
+//! How long a connection may take to show what it speaks.
+
+use std::time::Duration;
+
+use crate::bootstrap::Role;
+use crate::net::Way;
+use crate::net::detect::Patience;
+use crate::worker::Worker;
+
+/// How long a connection between workloads may stay silent before its first request: clients
+/// open connections ahead of need.
+const SILENT_BETWEEN_WORKLOADS: Duration = Duration::from_hours(1);
+
+/// Patience with a port whose protocol is declared.
+pub(crate) fn declared(worker: &Worker, way: Way) -> Patience<'_> {
+    let settings = &worker.settings;
+    Patience {
+        first_byte: Some(match settings.role {
+            Role::Gateway => settings.header_read_timeout,
+            Role::Sidecar => SILENT_BETWEEN_WORKLOADS,
+        }),
+        verdict: settings.header_read_timeout,
+        drain: worker.drains.of(way),
+    }
+}
+
+/// Patience with a port whose protocol is to be found out.
+pub(crate) fn detection(worker: &Worker, way: Way) -> Patience<'_> {
+    let settings = &worker.settings;
+    Patience {
+        first_byte: settings.detect_timeout,
+        verdict: settings.header_read_timeout,
+        drain: worker.drains.of(way),
+    }
+}
