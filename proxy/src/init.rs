@@ -6,6 +6,7 @@
 //! pod has all of them or none, and running it again replaces them; [`verify`] opens a
 //! connection and looks where it arrives.
 
+mod ipv6;
 mod netlink;
 pub(crate) mod options;
 mod plan;
@@ -15,6 +16,8 @@ mod verify;
 use std::fmt;
 use std::path::Path;
 
+use ipv6::Ipv6;
+use netlink::Loopback;
 use options::{Capture, InitOptions, InvalidOptions};
 use plan::{Family, Plan};
 use verify::{Finding, NotCaptured};
@@ -53,63 +56,69 @@ pub(crate) fn run(options: &InitOptions) -> Result<Report, InitError> {
     if options.clean {
         return clean(ipv6);
     }
-    let families: &[Family] = match ipv6 {
-        Ipv6::Usable => &[Family::V4, Family::V6],
-        Ipv6::Absent(_) => &[Family::V4],
-    };
-    let plan = Plan::of(&capture, families);
     if options.dry_run {
+        let plan = Plan::of(&capture, families(ipv6));
         return Ok(Report(vec![text::render(&plan).trim_end().to_owned()]));
     }
-    netlink::program(&plan)?;
     let mut report = Report(vec![format!(
         "capturing: inbound to port {}, outbound to port {}, but for user {} and group {}",
         capture.inbound_port, capture.outbound_port, capture.user, capture.group
     )]);
-    if let Ipv6::Absent(why) = ipv6 {
-        report
-            .0
-            .push(format!("IPv6 is left out: {why}; this pod has none"));
-    }
+    let acting = program(&capture, ipv6, &mut report)?;
     if !options.skip_verify {
-        for finding in verify::verify(&plan, &capture)? {
+        for finding in verify::verify(&acting, &capture)? {
             report.0.push(finding.to_string());
         }
     }
     Ok(report)
 }
 
-fn clean(ipv6: Ipv6) -> Result<Report, InitError> {
-    let families: &[Family] = match ipv6 {
-        Ipv6::Usable => &[Family::V4, Family::V6],
-        Ipv6::Absent(_) => &[Family::V4],
+fn families(ipv6: Ipv6) -> &'static [Family] {
+    match ipv6 {
+        Ipv6::Known { .. } => &[Family::V4, Family::V6],
+        Ipv6::Unknown => &[Family::V4],
+    }
+}
+
+/// Programs all that the kernel can; says what it cannot. Returns the rules by which connections
+/// should arrive at the proxy now.
+fn program(capture: &Capture, ipv6: Ipv6, report: &mut Report) -> Result<Plan, InitError> {
+    let plan = Plan::of(capture, families(ipv6));
+    let only_v4 = || Plan::of(capture, &[Family::V4]);
+    let note = match netlink::program(&plan) {
+        Ok(Loopback::Ready) => {
+            if ipv6 == Ipv6::Unknown {
+                let note = "IPv6 is left out: the kernel has none, so nothing can go over it";
+                report.0.push(note.to_owned());
+            }
+            return Ok(plan);
+        }
+        Ok(Loopback::Disabled) => "IPv6 is off for this pod's loopback interface \
+             (net.ipv6.conf.lo.disable_ipv6 is 1): connections over IPv6 are redirected, and fail \
+             there. Switch it on for lo if the pod shall use IPv6"
+            .to_owned(),
+        // A pod that has no address of that kind loses nothing. One that has would be reached
+        // past its proxy.
+        Err(refused) if ipv6 == (Ipv6::Known { in_use: false }) && refused.is_unsupported() => {
+            netlink::program(&only_v4())?;
+            format!("IPv6 is left out, and this pod has no address of that kind: {refused}")
+        }
+        Err(refused) => return Err(refused.into()),
     };
-    netlink::remove(families)?;
+    report.0.push(note);
+    Ok(only_v4())
+}
+
+fn clean(ipv6: Ipv6) -> Result<Report, InitError> {
+    match netlink::remove(families(ipv6)) {
+        Err(refused) if ipv6 == (Ipv6::Known { in_use: false }) && refused.is_unsupported() => {
+            netlink::remove(&[Family::V4])?;
+        }
+        removed => removed?,
+    }
     Ok(Report(vec![
         "removed: nothing is captured any more".to_owned(),
     ]))
-}
-
-/// Whether this network namespace has IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ipv6 {
-    Usable,
-    /// It has none, and why.
-    Absent(&'static str),
-}
-
-impl Ipv6 {
-    fn of_this_network(proc: &Path) -> Self {
-        if !proc.join("net/if_inet6").exists() {
-            return Self::Absent("the kernel was started without it");
-        }
-        let switch = proc.join("sys/net/ipv6/conf/all/disable_ipv6");
-        match std::fs::read_to_string(switch) {
-            Ok(value) if value.trim() == "1" => Self::Absent("net.ipv6.conf.all.disable_ipv6 is 1"),
-            // Unreadable is not disabled: programming it then either works or says why not.
-            Ok(_) | Err(_) => Self::Usable,
-        }
-    }
 }
 
 impl fmt::Display for Finding {
@@ -135,31 +144,5 @@ impl fmt::Display for Finding {
                 "not verified: something already listens on {listener}, most likely the proxy"
             ),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pod_without_ipv6_is_recognised() {
-        let proc = tempfile::tempdir().unwrap();
-        assert_eq!(
-            Ipv6::of_this_network(proc.path()),
-            Ipv6::Absent("the kernel was started without it")
-        );
-        let switch = proc.path().join("sys/net/ipv6/conf/all");
-        std::fs::create_dir_all(&switch).unwrap();
-        std::fs::create_dir(proc.path().join("net")).unwrap();
-        std::fs::write(proc.path().join("net/if_inet6"), "").unwrap();
-        assert_eq!(Ipv6::of_this_network(proc.path()), Ipv6::Usable);
-        std::fs::write(switch.join("disable_ipv6"), "1\n").unwrap();
-        assert!(matches!(
-            Ipv6::of_this_network(proc.path()),
-            Ipv6::Absent(_)
-        ));
-        std::fs::write(switch.join("disable_ipv6"), "0\n").unwrap();
-        assert_eq!(Ipv6::of_this_network(proc.path()), Ipv6::Usable);
     }
 }

@@ -302,17 +302,40 @@ fn it_needs_net_admin_and_nothing_more() {
 }
 
 #[test]
-fn a_pod_without_ipv6_is_captured_all_the_same() {
-    if unable("a_pod_without_ipv6_is_captured_all_the_same") {
+fn ipv6_that_is_off_for_now_is_captured_once_an_interface_has_it() {
+    if unable("ipv6_that_is_off_for_now_is_captured_once_an_interface_has_it") {
         return;
     }
     let namespaces = Namespaces::new("four");
-    let workload = namespaces.workload.as_str();
-    let off = "net.ipv6.conf.all.disable_ipv6=1";
-    good(&run(workload, 0, &["sysctl", "-w", off]));
+    let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
+    let set = |what: &str| drop(good(&run(workload, 0, &["sysctl", "-w", what])));
+    set("net.ipv6.conf.all.disable_ipv6=1");
     let report = good(&init(workload, &[]));
-    assert!(report.contains("IPv6 is left out"), "{report}");
+    assert!(report.contains("off for this pod's loopback"), "{report}");
     assert!(report.contains("192.0.2.1:443 arrived"), "{report}");
+
+    proxy_and_applications(&namespaces);
+    set("net.ipv6.conf.cable.disable_ipv6=0");
+    let address = ["address", "add", "fd77::1/64", "dev", "cable", "nodad"];
+    good(&run(workload, 0, &[&["ip"], &address[..]].concat()));
+    for (from, to, expected) in [
+        (peer, "[fd77::1]:8080", "inbound for [fd77::1]:8080"),
+        (peer, "10.77.0.1:8080", "inbound for 10.77.0.1:8080"),
+        // The way to the proxy leads over the loopback: closed, and not past it.
+        (workload, "[fd77::2]:7000", "nobody"),
+        (workload, "10.77.0.2:7000", "outbound for 10.77.0.2:7000"),
+    ] {
+        assert_eq!(ask(from, to), expected, "{to}");
+    }
+    set("net.ipv6.conf.lo.disable_ipv6=0");
+    let report = good(&init(workload, &[]));
+    assert!(!report.contains("IPv6 is"), "{report}");
+    assert_eq!(
+        ask(workload, "[fd77::2]:7000"),
+        "outbound for [fd77::2]:7000"
+    );
+    good(&init(workload, &["--clean"]));
+    assert_eq!(ask(peer, "[fd77::1]:8080"), "application for itself");
 }
 
 /// Somebody else's table that decides first is noticed.

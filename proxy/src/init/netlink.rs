@@ -17,19 +17,31 @@ use socket::Netlink;
 
 pub(crate) use refused::Refused;
 
+/// Whether the pod can talk to itself over every kind of address of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loopback {
+    /// It can.
+    Ready,
+    /// IPv6 is switched off for its loopback interface.
+    Disabled,
+}
+
 /// Puts a plan into effect, or changes nothing.
-pub(super) fn program(plan: &Plan) -> Result<(), Refused> {
+pub(super) fn program(plan: &Plan) -> Result<Loopback, Refused> {
     let has_ipv6 = plan.tables.iter().any(|table| table.family == Family::V6);
-    if has_ipv6 {
+    let loopback = if has_ipv6 {
         // 127.0.0.6 is this pod's own by nature; its counterpart has to be made so.
-        claim(Family::V6)?;
-    }
+        claim(Family::V6)?
+    } else {
+        Loopback::Ready
+    };
     let mut batch = Batch::new();
     for table in &plan.tables {
         rules::delete(&mut batch, table.family);
         rules::create(&mut batch, table);
     }
-    send(batch)
+    send(batch)?;
+    Ok(loopback)
 }
 
 /// Removes what was put into effect; nothing to remove is fine.
@@ -65,16 +77,18 @@ fn send(batch: Batch) -> Result<(), Refused> {
     Ok(())
 }
 
-fn claim(family: Family) -> Result<(), Refused> {
+fn claim(family: Family) -> Result<Loopback, Refused> {
     match address(&message::add_loopback_address(family.proxy_source())) {
-        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Ok(()) | Err(Errno::EEXIST) => Ok(Loopback::Ready),
+        // A lack of rights is EPERM; this is what an interface without IPv6 answers.
+        Err(Errno::EACCES | Errno::EADDRNOTAVAIL) => Ok(Loopback::Disabled),
         Err(errno) => Err(Refused::new("adding the address ::6 to lo", errno)),
     }
 }
 
 fn disclaim(family: Family) -> Result<(), Refused> {
     match address(&message::remove_loopback_address(family.proxy_source())) {
-        Ok(()) | Err(Errno::EADDRNOTAVAIL) => Ok(()),
+        Ok(()) | Err(Errno::EADDRNOTAVAIL | Errno::EACCES) => Ok(()),
         Err(errno) => Err(Refused::new("removing the address ::6 from lo", errno)),
     }
 }

@@ -19,6 +19,18 @@ impl Refused {
         }
     }
 
+    /// Whether the kernel lacks what was asked for, whoever asks.
+    pub(in crate::init) fn is_unsupported(&self) -> bool {
+        matches!(
+            self.errno,
+            Errno::EPROTONOSUPPORT
+                | Errno::EAFNOSUPPORT
+                | Errno::EOPNOTSUPP
+                | Errno::ENOPROTOOPT
+                | Errno::ENOENT
+        )
+    }
+
     #[expect(
         clippy::wildcard_enum_match_arm,
         reason = "the system has more than a hundred errors, and may get more"
@@ -49,10 +61,6 @@ impl Refused {
             Errno::EMSGSIZE | Errno::ENOBUFS | Errno::ENOMEM => {
                 "There are too many rules for one transaction: give fewer ports, or ranges of \
                  addresses instead of many single ones."
-            }
-            Errno::EADDRNOTAVAIL => {
-                "IPv6 is only half there: switch it off for the pod \
-                 (net.ipv6.conf.all.disable_ipv6=1) or on for its loopback interface."
             }
             _ => "`proxy init --dry-run` shows the rules; `nft -f` on the node may say more.",
         }
