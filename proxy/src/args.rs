@@ -185,6 +185,19 @@ pub(crate) struct ApplicationOptions {
         hide_env_values = true
     )]
     pub(crate) app_metrics: Option<String>,
+    /// The address of the pod's node: its kubelet may have the application's hooks run at port
+    /// 15020, as may the pod's default gateway and the pod itself.
+    #[arg(long, value_name = "IP", env = "HOST_IP", hide_env_values = true)]
+    pub(crate) host_ip: Option<String>,
+    /// More addresses and blocks the kubelet may call from, where the node calls from others.
+    #[arg(
+        long,
+        value_name = "IP,CIDR",
+        value_delimiter = ',',
+        env = "MESH_KUBELET_ADDRESSES",
+        hide_env_values = true
+    )]
+    pub(crate) kubelet_addresses: Vec<String>,
 }
 
 #[derive(Debug, ClapArgs)]

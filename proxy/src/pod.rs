@@ -2,13 +2,15 @@
 //! scripts, on the application's behalf where that cannot be reached past the proxy.
 
 pub(crate) mod client;
+pub mod kubelet;
 pub mod metrics;
 pub mod probes;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 
+use kubelet::Kubelet;
 use metrics::AppMetrics;
 use probes::AppProbes;
 
@@ -19,6 +21,8 @@ pub struct PodSettings {
     pub probes: AppProbes,
     /// Where its own metrics are.
     pub metrics: AppMetrics,
+    /// Who may have its hooks run.
+    pub kubelet: Kubelet,
 }
 
 /// How the application is reached from inside its pod.
@@ -28,6 +32,15 @@ pub struct Reach {
     pub address: IpAddr,
     /// Where calls must come from, so that they are not redirected to the proxy.
     pub source: Option<IpAddr>,
+}
+
+/// Where the proxy's own calls to the application come from, which it makes on behalf of others.
+const ON_BEHALF: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+
+/// Whether who calls from there is in this pod, and speaks for itself.
+pub(crate) fn is_the_pod(peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    peer.is_loopback() && peer != ON_BEHALF
 }
 
 /// A string without its quotes, anything else as JSON: annotations write numbers in quotes.

@@ -140,7 +140,8 @@ fn talks(stream: &mut TcpStream) -> bool {
 
 const PROBES: &str = r#"{
     "/app-health/web/livez": {"httpGet": {"port": 8080, "path": "/live"}},
-    "/app-health/web/readyz": {"tcpSocket": {"port": 8081}}
+    "/app-health/web/readyz": {"tcpSocket": {"port": 8081}},
+    "/app-lifecycle/web/prestopz": {"httpGet": {"port": 8080, "path": "/stop"}}
 }"#;
 
 #[test]
@@ -192,6 +193,29 @@ fn every_port_answers_whom_it_should() {
             "10.77.0.1:15020",
             "/app-health/other/livez",
             "404",
+        ),
+        // The way out of the pod leads over its node, from which the kubelet calls; other pods
+        // have no hook run.
+        (
+            peer,
+            "GET",
+            "10.77.0.1:15020",
+            "/app-lifecycle/web/prestopz",
+            "200",
+        ),
+        (
+            peer,
+            "GET",
+            "[fd77::1]:15020",
+            "/app-lifecycle/web/prestopz",
+            "403",
+        ),
+        (
+            workload,
+            "GET",
+            "127.0.0.1:15020",
+            "/app-lifecycle/web/prestopz",
+            "200",
         ),
         // Nobody outside can end it, nor see its configuration.
         (peer, "POST", "10.77.0.1:15020", "/quitquitquit", "403"),

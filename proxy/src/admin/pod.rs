@@ -2,7 +2,7 @@
 //!
 //! Everybody may ask how the pod is doing; only the pod itself may make its proxy drain or stop.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use http::{StatusCode, header};
 use mesh_runtime::admin::{AdminRequest, AdminResponse, Router};
@@ -11,10 +11,11 @@ use tokio::sync::mpsc;
 use super::actions::pass_on;
 use super::{Admin, METRICS_PATH, Request};
 use crate::bootstrap::Settings;
+use crate::pod::is_the_pod;
 use crate::pod::metrics::merge;
 
-/// Where the proxy's own calls to the application come from, which it makes on behalf of others.
-const ON_BEHALF: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6));
+/// Hooks make the application do something; probes only ask.
+const HOOKS: &str = "/app-lifecycle/";
 
 /// Mounts the pages of the pod's port.
 pub(super) fn mount(router: Router, settings: &Settings, admin: &Admin) -> Router {
@@ -62,16 +63,19 @@ fn metrics(router: Router, settings: &Settings, admin: &Admin) -> Router {
 
 fn probes(mut router: Router, settings: &Settings) -> Router {
     let reach = settings.reach();
-    for prefix in ["/app-health/", "/app-lifecycle/"] {
-        let probes = settings.pod.probes.clone();
+    for prefix in ["/app-health/", HOOKS] {
+        let (probes, kubelet) = (settings.pod.probes.clone(), settings.pod.kubelet.clone());
         router = router.subtree(
             prefix,
             "asks the application beside this proxy",
             move |request| {
                 let path = request.path().to_owned();
                 let probe = probes.find(&path).cloned();
+                let peer = request.peer().ip();
+                let allowed = prefix != HOOKS || kubelet.may_ask(peer);
                 async move {
                     match probe {
+                        _ if !allowed => hook_refused(peer),
                         Some(probe) => probe.ask(reach, request.headers()).await.response(),
                         None => AdminResponse::error(
                             StatusCode::NOT_FOUND,
@@ -88,6 +92,15 @@ fn probes(mut router: Router, settings: &Settings) -> Router {
     router
 }
 
+fn hook_refused(peer: IpAddr) -> AdminResponse {
+    let why = format!(
+        "{peer} is no address of this pod's node, and only the kubelet has hooks run; if it calls \
+         from there, name the address in MESH_KUBELET_ADDRESSES (proxyMetadata)"
+    );
+    tracing::warn!("{why}");
+    AdminResponse::error(StatusCode::FORBIDDEN, why)
+}
+
 /// Passes on what only the pod itself may ask.
 fn from_here(
     request: &AdminRequest,
@@ -95,8 +108,7 @@ fn from_here(
     what: Request,
     done: &str,
 ) -> AdminResponse {
-    let peer = request.peer().ip().to_canonical();
-    if peer.is_loopback() && peer != ON_BEHALF {
+    if is_the_pod(request.peer().ip()) {
         pass_on(ask, what, done)
     } else {
         AdminResponse::error(

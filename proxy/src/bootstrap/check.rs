@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use mesh_api::workload::WorkloadId;
 
 use super::concurrency::default_concurrency;
@@ -16,6 +17,7 @@ use crate::args::duration;
 use crate::args::{AccessLogArg, ApplicationOptions, IdentityOptions, ModeArg, Options, Serving};
 use crate::control::ControlPlane;
 use crate::pod::PodSettings;
+use crate::pod::kubelet::Kubelet;
 use crate::pod::metrics::AppMetrics;
 use crate::pod::probes::AppProbes;
 use crate::telemetry::access_log::AccessLogMode;
@@ -177,6 +179,30 @@ fn pod(options: &ApplicationOptions, problems: &mut Problems) -> PodSettings {
             Err(problem) => read("app-metrics", "ISTIO_PROMETHEUS_ANNOTATIONS", problem),
         }
     }
+    let mut added = Vec::new();
+    for text in options
+        .kubelet_addresses
+        .iter()
+        .filter(|text| !text.is_empty())
+    {
+        let block = text.parse::<IpNet>().ok();
+        match block.or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)) {
+            Some(block) => added.push(block),
+            None => read(
+                "kubelet-addresses",
+                "MESH_KUBELET_ADDRESSES",
+                format!("{text}: expected addresses and blocks, as 10.0.0.7,10.1.0.0/16"),
+            ),
+        }
+    }
+    let mut node = None;
+    if let Some(text) = given(&options.host_ip) {
+        match text.trim().parse() {
+            Ok(address) => node = Some(address),
+            Err(_not_one) => read("host-ip", "HOST_IP", format!("{text}: expected an address")),
+        }
+    }
+    settings.kubelet = Kubelet::new(node, added, Path::new("/proc"));
     settings
 }
 
