@@ -53,15 +53,6 @@ pub struct Settings {
     pub namespace: String,
 }
 
-impl Settings {
-    const REPORTS: &str = "istiod-acks-";
-
-    /// The ConfigMap in which this replica tells the others what it counted.
-    fn report_name(&self) -> String {
-        format!("{}{}", Self::REPORTS, self.pod)
-    }
-}
-
 /// Keeps the status of all mesh objects right until `drain`; writes while `leading` says so.
 pub async fn run(
     client: Client,
@@ -84,7 +75,7 @@ pub async fn run(
         () = drain.triggered() => {}
         () = status.keep() => {}
     }
-    status.publisher.withdraw().await;
+    status.publisher.withdraw(&[], Instant::now()).await;
 }
 
 struct Status {
@@ -125,7 +116,7 @@ impl Status {
         let Some(sources) = self.sources(now) else {
             return now + AT_LEAST_EVERY;
         };
-        let (proxies, alone) = (sources.proxies.clone(), sources.replicas.is_empty());
+        let (proxies, others) = (sources.proxies.clone(), sources.replicas.len());
         let view = match tokio::task::spawn_blocking(move || view(&sources)).await {
             Ok(view) => view,
             Err(error) => {
@@ -137,11 +128,12 @@ impl Status {
         let leads = *self.leading.borrow();
         metrics::gauge!("mesh_status_leader").set(f64::from(u8::from(leads)));
         let mut due = now + AT_LEAST_EVERY;
-        if leads && alone {
-            self.publisher.withdraw().await;
+        let gone = self.replicas.gone(now);
+        if leads && others == 0 {
+            self.publisher.withdraw(&gone, now).await;
         } else {
-            let published = Published::new(&proxies, &own);
-            due = due.min(self.publisher.step(published, now).await);
+            let published = Published::new(&proxies, &own, others + 1);
+            due = due.min(self.publisher.step(published, &gone, now).await);
         }
         if leads {
             due = due.min(self.writer.step(&wanted).await);

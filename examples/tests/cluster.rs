@@ -4,6 +4,10 @@
 //! this. The tests take turns, because they share the cluster and stop parts of it.
 #![expect(clippy::unwrap_used, reason = "a failed test may end in a panic")]
 
+#[path = "cluster/apart.rs"]
+mod apart;
+#[path = "cluster/external.rs"]
+mod external;
 #[path = "cluster/injection.rs"]
 mod injection;
 #[path = "cluster/jobs.rs"]

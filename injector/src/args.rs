@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use injector::ClusterVersion;
+use injector::names::{CONTROL_PLANE_NAMESPACE, INJECTOR_NAMESPACE};
+use injector::{ClusterVersion, Home};
 use mesh_runtime::LogFormat;
 use mesh_runtime::build_info::BuildInfo;
 
@@ -30,15 +31,16 @@ fn version() -> &'static str {
 pub(crate) enum Command {
     /// Answer the API server's questions about new pods.
     ///
-    /// Reads ConfigMaps `istio` (key mesh) and `istio-sidecar-injector` (key values) and follows
-    /// them. Makes its own certificate authority in a Secret, renews its certificate while it
-    /// serves, and keeps caBundle of its MutatingWebhookConfiguration right.
+    /// Reads ConfigMaps `istio` (key mesh, in the control plane's namespace) and
+    /// `istio-sidecar-injector` (key values, in its own) and follows them. Fills its own
+    /// certificate authority into a Secret, renews its certificate while it serves, and keeps
+    /// caBundle of its MutatingWebhookConfiguration right.
     ///
     /// Ready (GET /ready) once it has a certificate that the API server trusts. Pods that should
-    /// have a sidecar and have none are at GET /debug/missing.
+    /// have a sidecar and have none are at GET /debug/missing (kubectl port-forward).
     ///
     /// Example, in a pod: injector serve
-    /// Example, at a desk: injector serve --kubeconfig ~/.kube/config --namespace istio-system
+    /// Example, at a desk: injector serve --kubeconfig ~/.kube/config --namespace istio-injector
     #[command(verbatim_doc_comment)]
     Serve(Box<Serve>),
     /// Put the sidecar into the workloads of a file.
@@ -77,6 +79,27 @@ pub(crate) struct Cluster {
     pub(crate) context: Option<String>,
 }
 
+/// Where the mesh is installed.
+#[derive(Debug, Args)]
+pub(crate) struct Places {
+    /// The namespace of the control plane, with the mesh's settings.
+    #[arg(long, value_name = "NAMESPACE", default_value = CONTROL_PLANE_NAMESPACE)]
+    istio_namespace: String,
+    /// The namespace of the injector, with its values.
+    #[arg(long, value_name = "NAMESPACE", default_value = INJECTOR_NAMESPACE)]
+    injector_namespace: String,
+}
+
+impl Places {
+    /// The same as the library has it.
+    pub(crate) fn home(&self) -> Home {
+        Home {
+            control_plane: self.istio_namespace.clone(),
+            injector: self.injector_namespace.clone(),
+        }
+    }
+}
+
 /// Where the configuration is.
 #[derive(Debug, Args)]
 pub(crate) struct ConfigMapNames {
@@ -92,19 +115,23 @@ pub(crate) struct ConfigMapNames {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) cluster: Cluster,
-    /// The namespace it runs in, with its ConfigMaps and its Secret. Pods there get no sidecar
-    /// unless they ask for one.
+    /// The namespace it runs in, with the ConfigMap of its values and its Secret. Pods there get
+    /// no sidecar.
     #[arg(
         long,
         value_name = "NAMESPACE",
         env = "POD_NAMESPACE",
-        default_value = "istio-system"
+        default_value = INJECTOR_NAMESPACE
     )]
     pub(crate) namespace: String,
+    /// The namespace of the control plane, with the mesh's settings. Pods there get no sidecar
+    /// unless they ask for one.
+    #[arg(long, value_name = "NAMESPACE", default_value = CONTROL_PLANE_NAMESPACE)]
+    pub(crate) istio_namespace: String,
     /// Where reviews are answered, over TLS, at /inject.
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:15017")]
     pub(crate) webhook: SocketAddr,
-    /// Where /metrics, /ready, /version and /debug/missing are.
+    /// Where /metrics, /ready, /version and, for this pod alone, /debug/missing are.
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:15014")]
     pub(crate) monitoring: SocketAddr,
     /// The Service in front of it: the certificate is for its names.
@@ -113,7 +140,7 @@ pub(crate) struct Serve {
     /// The MutatingWebhookConfiguration whose caBundle is kept.
     #[arg(long, value_name = "NAME", default_value = "istio-sidecar-injector")]
     pub(crate) webhook_configuration: String,
-    /// The Secret with its certificate authority, made if missing.
+    /// The Secret with its certificate authority. It must be there, and is filled in if empty.
     #[arg(long, value_name = "NAME", default_value = "istio-sidecar-injector-ca")]
     pub(crate) ca_secret: String,
     /// How long its serving certificates are good for; renewed when a third of it is left.
@@ -169,9 +196,8 @@ pub(crate) struct Inject {
     /// The proxy's image, whatever the values say.
     #[arg(long, value_name = "IMAGE")]
     pub(crate) proxy_image: Option<String>,
-    /// The namespace the mesh is installed in.
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
-    pub(crate) istio_namespace: String,
+    #[command(flatten)]
+    pub(crate) places: Places,
     #[command(flatten)]
     pub(crate) maps: ConfigMapNames,
     #[command(flatten)]
@@ -196,9 +222,8 @@ pub(crate) struct RestartMissing {
     /// How long to wait between two workloads.
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub(crate) pause: Duration,
-    /// The namespace the mesh is installed in.
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
-    pub(crate) istio_namespace: String,
+    #[command(flatten)]
+    pub(crate) places: Places,
     #[command(flatten)]
     pub(crate) maps: ConfigMapNames,
     #[command(flatten)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::Context;
 use injector::documents::inject_documents;
 use injector::server::{self, ConfigMaps, configuration_of, load_once, missing, restart};
-use injector::{Configuration, Namespace};
+use injector::{Configuration, Home, Namespace};
 use k8s_openapi::api::core::v1::Namespace as ClusterNamespace;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -22,7 +22,10 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     let stop = stop(Shutdown::listen(args.exit_on_stdin_close)?);
     let client = client(&args.cluster).await?;
     let settings = server::Settings {
-        namespace: args.namespace,
+        home: Home {
+            control_plane: args.istio_namespace,
+            injector: args.namespace,
+        },
         webhook: args.webhook,
         monitoring: args.monitoring,
         service: args.service,
@@ -79,7 +82,7 @@ async fn configuration(args: &Inject) -> anyhow::Result<Configuration> {
             mesh: args.maps.mesh_config_map.clone(),
             values: args.maps.values_config_map.clone(),
         };
-        load_once(&client, &args.istio_namespace, &maps).await?
+        load_once(&client, args.places.home(), &maps).await?
     } else {
         let file = |path: &Option<std::path::PathBuf>| match path {
             Some(path) => anyhow::Ok((path.display().to_string(), read(path)?)),
@@ -91,7 +94,7 @@ async fn configuration(args: &Inject) -> anyhow::Result<Configuration> {
             (&mesh_name, &mesh),
             (&values_name, &values),
             args.kubernetes_version,
-            &args.istio_namespace,
+            args.places.home(),
         )?
     };
     if let Some(image) = &args.proxy_image {
@@ -105,7 +108,7 @@ pub(crate) async fn restart_missing(args: RestartMissing) -> anyhow::Result<()> 
     logging::init(LogFormat::Text, "info")?;
     let client = client(&args.cluster).await?;
     let maps = maps(args.maps);
-    let configuration = load_once(&client, &args.istio_namespace, &maps).await?;
+    let configuration = load_once(&client, args.places.home(), &maps).await?;
     let namespaces = namespaces(&client, args.namespace.as_deref()).await?;
     let report = missing::look(&client, &configuration, &namespaces).await?;
     let mut found = report.missing;

@@ -6,7 +6,7 @@ use std::fmt;
 use mesh_api::mesh_config::MeshConfig;
 
 use crate::values::Values;
-use crate::{Selector, Settings};
+use crate::{Home, Selector, Settings};
 
 /// How this injector is set up.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,12 +23,7 @@ pub struct Configuration {
 
 impl Configuration {
     /// Puts it together.
-    pub fn new(
-        values: Values,
-        mesh: MeshConfig,
-        cluster: ClusterVersion,
-        control_plane_namespace: &str,
-    ) -> Self {
+    pub fn new(values: Values, mesh: MeshConfig, cluster: ClusterVersion, home: Home) -> Self {
         let webhook = &values.sidecar_injector_webhook;
         let selectors = |list: &[mesh_api::mesh_config::LabelSelector]| {
             list.iter().map(Selector::from).collect()
@@ -36,7 +31,7 @@ impl Configuration {
         let settings = Settings {
             revision: values.revision.clone(),
             tags: values.revision_tags.iter().cloned().collect(),
-            control_plane_namespace: control_plane_namespace.to_owned(),
+            home,
             enable_namespaces_by_default: webhook.enable_namespaces_by_default,
             policy: webhook.policy,
             never_inject: selectors(&webhook.never_inject_selector),

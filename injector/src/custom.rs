@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::draft::{self, Draft};
-use crate::names::PROXY_CONTAINER;
+use crate::names::{INIT_CONTAINER, PROXY_CONTAINER};
 use crate::refusal::Refusal;
 
 /// The word that stands for our image, where Kubernetes wants some image.
@@ -12,6 +12,21 @@ const AUTO: &str = "auto";
 
 /// Fields that make the container what it is.
 const FIXED: [&str; 4] = ["command", "args", "restartPolicy", "workingDir"];
+
+/// Fields of the init container that may be changed. It runs as root with a capability that pods
+/// may not have, so what it does, sees and may do is ours.
+const OF_INIT: [&str; 7] = [
+    "name",
+    "image",
+    "imagePullPolicy",
+    "resources",
+    "env",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+];
+
+/// Where the API server mounts the pod's service account into every container it is sent.
+const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Removes the container of this name from the pod.
 pub(crate) fn take(draft: &mut Draft, name: &str) -> Result<Option<Value>, Refusal> {
@@ -51,13 +66,38 @@ pub(crate) fn merge(ours: Value, theirs: Option<Value>) -> Result<Value, Refusal
         theirs.remove("image");
         // What the API server filled in for the word.
         theirs.remove("imagePullPolicy");
-    } else if name == PROXY_CONTAINER && automatic.is_some_and(|image| !image.contains("proxy")) {
+    } else if name == INIT_CONTAINER
+        && automatic.is_some_and(|image| image != draft::text(&ours, "image"))
+        || name == PROXY_CONTAINER && automatic.is_some_and(|image| !image.contains("proxy"))
+    {
         return Err(Refusal::new(format!(
             "container {name} has an image of its own, but that name is the mesh's; rename the \
-             container, or write image: {AUTO} to say what is different about the proxy"
+             container, or write image: {AUTO} to say what is different about ours"
         )));
     }
+    if name == INIT_CONTAINER {
+        limit_init(&mut theirs)?;
+    }
     Ok(overlay(ours, Value::Object(theirs)))
+}
+
+/// Refuses what a user may not change about the init container.
+fn limit_init(theirs: &mut draft::Object) -> Result<(), Refusal> {
+    if let Some(Value::Array(mounts)) = theirs.get_mut("volumeMounts") {
+        mounts.retain(|mount| draft::text(mount, "mountPath") != ACCOUNT);
+        if mounts.is_empty() {
+            theirs.remove("volumeMounts");
+        }
+    }
+    let mut said = theirs.iter().filter(|(_, value)| !value.is_null());
+    match said.find(|(field, _)| !OF_INIT.contains(&field.as_str())) {
+        Some((field, _)) => Err(Refusal::new(format!(
+            "container {INIT_CONTAINER} is added by the mesh and runs as root with NET_ADMIN, so \
+             its {field} cannot be changed; remove {field}, or rename the container if it is not \
+             about the mesh"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The key that identifies elements of a list.
@@ -157,6 +197,38 @@ mod tests {
             let error = merge(ours(), Some(theirs)).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
+        let init = json!({"name": "istio-init", "image": "m"});
+        for (theirs, word) in [
+            (
+                json!({"name": "istio-init", "image": "evil/proxy"}),
+                "rename",
+            ),
+            (
+                json!({"name": "istio-init", "securityContext": {"privileged": true}}),
+                "NET_ADMIN",
+            ),
+            (
+                json!({"name": "istio-init", "volumeMounts": [{"mountPath": "/x"}]}),
+                "volumeMounts",
+            ),
+            (
+                json!({"name": "istio-init", "lifecycle": {"postStart": {}}}),
+                "lifecycle",
+            ),
+        ] {
+            let error = merge(init.clone(), Some(theirs)).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        // What the API server adds to every container, and what is of no consequence.
+        let theirs = json!({
+            "name": "istio-init", "image": "auto", "securityContext": null,
+            "resources": {"limits": {"cpu": "1"}},
+            "volumeMounts": [{"name": "t", "mountPath": ACCOUNT}],
+        });
+        let merged = merge(init, Some(theirs)).unwrap();
+        assert_eq!(merged["image"], "m");
+        assert_eq!(merged["resources"]["limits"]["cpu"], "1");
+        assert_eq!(merged.get("volumeMounts"), None);
         let same = json!({"name": "istio-proxy", "args": ["sidecar"]});
         assert_eq!(merge(ours(), Some(same)).unwrap(), ours());
     }

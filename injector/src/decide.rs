@@ -57,6 +57,8 @@ pub enum SkipReason {
     NobodyAsks,
     /// The control plane runs in this namespace and the pod does not ask for one itself.
     ControlPlaneNamespace,
+    /// The injector runs in this namespace.
+    InjectorNamespace,
     /// The pod uses the network of its node, which is not ours to redirect.
     HostNetwork,
     /// The pod is for Windows, which the proxy does not run on.
@@ -89,13 +91,17 @@ fn ours(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Result<InjectR
     if SYSTEM_NAMESPACES.contains(&namespace.name.as_str()) {
         return Err(SkipReason::SystemNamespace);
     }
+    // Nothing waits for the injector where it must start itself.
+    if namespace.name == settings.home.injector {
+        return Err(SkipReason::InjectorNamespace);
+    }
     let injection = value(&namespace.labels, INJECTION);
     if injection == Some("disabled") {
         return Err(SkipReason::NamespaceDisabled);
     }
     let pod_asks = value(&pod.labels, INJECT) == Some("true");
     // The control plane must be able to start while its own webhook is down.
-    if namespace.name == settings.control_plane_namespace && !pod_asks {
+    if namespace.name == settings.home.control_plane && !pod_asks {
         return Err(SkipReason::ControlPlaneNamespace);
     }
     let (revision, reason) = match (injection, value(&namespace.labels, REVISION)) {
@@ -190,6 +196,7 @@ impl fmt::Display for SkipReason {
                 out,
                 "the control plane runs in this namespace; a pod there must ask with {INJECT}=true"
             ),
+            Self::InjectorNamespace => out.write_str("the injector itself runs in this namespace"),
             Self::HostNetwork => out.write_str("the pod uses the network of its node"),
             Self::Windows => out.write_str("the pod is for Windows nodes"),
             Self::AlreadyInjected => out.write_str("the pod has its sidecar already"),

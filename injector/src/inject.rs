@@ -11,7 +11,8 @@ use crate::refusal::Refusal;
 use crate::sidecar::{self, Application};
 use crate::warnings::warnings;
 use crate::{
-    Decision, Namespace, Pod, SkipReason, custom, decide, identity, probes, redirect, scrape,
+    Decision, Namespace, Pod, SkipReason, bypass, custom, decide, identity, probes, redirect,
+    scrape,
 };
 
 /// What came of looking at one pod.
@@ -131,6 +132,9 @@ fn add(
     let own_proxy = custom::take(draft, PROXY_CONTAINER)?;
     let own_init = custom::take(draft, INIT_CONTAINER)?;
     check(options, draft, own_proxy.is_some())?;
+    if options.capture.is_some() {
+        said.extend(bypass::warnings(draft));
+    }
     let mut application = Application::default();
     if options.template == Template::Sidecar && options.rewrite_probes {
         let rewritten = probes::rewrite(draft);
@@ -155,8 +159,15 @@ fn add(
     let proxy = custom::merge(proxy, own_proxy)?;
     let init = match &options.capture {
         Some(capture) => {
-            let init = redirect::container(options, capture, pull_policy);
+            let image = configuration.values.proxy_image();
+            let init = redirect::container(options, &image, capture, pull_policy);
             Some(custom::merge(init, own_init)?)
+        }
+        None if own_init.is_some() => {
+            return Err(Refusal::new(format!(
+                "the mesh adds no {INIT_CONTAINER} to this pod, and the name is the mesh's; remove \
+                 the container, or rename it"
+            )));
         }
         None => None,
     };
@@ -309,29 +320,7 @@ fn check(options: &Options, draft: &Draft, own_proxy: bool) -> Result<(), Refusa
              inject.istio.io/templates: gateway"
         )));
     }
-    exempt_user(draft)
-}
-
-/// Applications that run as the proxy's user or group would bypass the mesh unseen. Init containers
-/// may: that is how one reaches the network without the proxy on purpose.
-fn exempt_user(draft: &Draft) -> Result<(), Refusal> {
-    const EXEMPT: u64 = 1337;
-    let of_pod = draft.spec.get("securityContext");
-    for (field, what) in [("runAsUser", "user"), ("runAsGroup", "group")] {
-        let said = |context: Option<&Value>| context?.get(field)?.as_u64();
-        for container in &draft.containers {
-            let own = said(container.get("securityContext"));
-            if own.or_else(|| said(of_pod)) == Some(EXEMPT) {
-                let name = draft::name(container);
-                return Err(Refusal::new(format!(
-                    "container {name}: {field} {EXEMPT} is the proxy's own {what}, whose \
-                     connections are not captured; run it as another {what}, or label the pod \
-                     sidecar.istio.io/inject=false"
-                )));
-            }
-        }
-    }
-    Ok(())
+    bypass::refuse(draft)
 }
 
 fn pod_security(namespace: &Namespace, options: &Options) -> Option<String> {

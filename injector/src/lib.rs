@@ -10,6 +10,7 @@
 //! - [`names`]: every label and annotation we know
 //! - [`Selector`]: Kubernetes label selectors
 
+mod bypass;
 pub mod configuration;
 mod custom;
 pub mod decide;
@@ -122,6 +123,25 @@ pub enum Policy {
     Disabled,
 }
 
+/// Where the mesh itself runs. Two namespaces, so that the control plane, which may write in its
+/// own, decides about no pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    /// Where the control plane and the mesh's settings are.
+    pub control_plane: String,
+    /// Where the injector, its authority and the values it reads are.
+    pub injector: String,
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self {
+            control_plane: names::CONTROL_PLANE_NAMESPACE.to_owned(),
+            injector: names::INJECTOR_NAMESPACE.to_owned(),
+        }
+    }
+}
+
 /// How this injector is set up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -130,8 +150,8 @@ pub struct Settings {
     /// Other names of this revision. Whoever has the name `default` answers for namespaces and
     /// pods that name no revision.
     pub tags: BTreeSet<String>,
-    /// Where the control plane and this injector run.
-    pub control_plane_namespace: String,
+    /// Where the mesh itself runs.
+    pub home: Home,
     /// Whether namespaces that say nothing count as enabled.
     pub enable_namespaces_by_default: bool,
     /// What happens to a pod of a chosen namespace that nothing else decides about.
@@ -147,7 +167,7 @@ impl Default for Settings {
         Self {
             revision: names::DEFAULT_REVISION.to_owned(),
             tags: BTreeSet::new(),
-            control_plane_namespace: "istio-system".to_owned(),
+            home: Home::default(),
             enable_namespaces_by_default: false,
             policy: Policy::Enabled,
             never_inject: Vec::new(),

@@ -30,6 +30,12 @@ pub const SYSTEM_NAMESPACES: &[&str] = &[
     "local-path-storage",
 ];
 
+/// Where the control plane runs unless somebody says otherwise.
+pub const CONTROL_PLANE_NAMESPACE: &str = "istio-system";
+
+/// Where the injector runs unless somebody says otherwise.
+pub const INJECTOR_NAMESPACE: &str = "istio-injector";
+
 /// Beginnings that belong to injection: an annotation with one of them that is not in
 /// [`ANNOTATIONS`] is probably a misspelling.
 pub const PREFIXES: &[&str] = &[

@@ -250,7 +250,7 @@ fn control_plane(reading: &Reading<'_>) -> Result<String, Refusal> {
     let annotation = reading.annotation(NAME);
     let address = annotation.or(reading.proxy_config.discovery_address.as_deref());
     let Some(address) = address.filter(|address| !address.is_empty()) else {
-        let namespace = &reading.configuration.settings.control_plane_namespace;
+        let namespace = &reading.configuration.settings.home.control_plane;
         return Ok(format!("https://istiod.{namespace}.svc:15012"));
     };
     let fine = address.rsplit_once(':').is_some_and(|(host, port)| {

@@ -1,5 +1,9 @@
 //! The init container that redirects the pod's connections to the proxy: the proxy's image in
 //! another mode, with the one capability it takes.
+//!
+//! Clusters that let no user have that capability make an exception for this container. So its
+//! image is the installation's, whatever image a pod chooses for its proxy, and nothing of it that
+//! such a rule relies on can be changed by a container of that name in the pod.
 
 use serde_json::{Value, json};
 
@@ -7,7 +11,12 @@ use crate::names::INIT_CONTAINER;
 use crate::options::{Capture, Options};
 
 /// The init container.
-pub(crate) fn container(options: &Options, capture: &Capture, pull_policy: &str) -> Value {
+pub(crate) fn container(
+    options: &Options,
+    image: &str,
+    capture: &Capture,
+    pull_policy: &str,
+) -> Value {
     let mut arguments: Vec<String> = [
         "init",
         "--inbound-port",
@@ -24,7 +33,7 @@ pub(crate) fn container(options: &Options, capture: &Capture, pull_policy: &str)
     arguments.extend(capture.arguments());
     json!({
         "name": INIT_CONTAINER,
-        "image": options.image,
+        "image": image,
         "imagePullPolicy": pull_policy,
         "command": ["/usr/local/bin/proxy"],
         "args": arguments,

@@ -242,6 +242,7 @@ fn may_be_outdated(outcome: &Result<Outcome, Refusal>) -> bool {
         | SkipReason::NobodyAsks => true,
         SkipReason::SystemNamespace
         | SkipReason::ControlPlaneNamespace
+        | SkipReason::InjectorNamespace
         | SkipReason::HostNetwork
         | SkipReason::Windows
         | SkipReason::LabelRefuses

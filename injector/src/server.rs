@@ -1,6 +1,7 @@
 //! The injector as a server: answers the API server's reviews, keeps its own certificate and
 //! webhook right, and looks for pods that were missed.
 
+mod budget;
 mod by_default;
 mod cluster;
 pub mod missing;
@@ -26,13 +27,15 @@ use mesh_runtime::readiness::Readiness;
 use mesh_runtime::{AdminResponse, StopReason};
 use tokio::sync::{mpsc, watch as channel};
 
+use crate::Home;
+
 pub use settings::{ConfigMaps, configuration_of, load_once};
 
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it runs, and its ConfigMaps and Secret are.
-    pub namespace: String,
+    /// Where it and the control plane run.
+    pub home: Home,
     /// Where reviews are answered, over TLS.
     pub webhook: SocketAddr,
     /// Where /metrics, /ready and /version are.
@@ -149,7 +152,7 @@ async fn start(
     trusted: mesh_runtime::Gate,
     drain: &Drain,
 ) -> anyhow::Result<(HttpsServer, KeptAuthority)> {
-    let (service, namespace) = (&settings.service, &settings.namespace);
+    let (service, namespace) = (&settings.service, &settings.home.injector);
     let names = [
         format!("{service}.{namespace}.svc"),
         format!("{service}.{namespace}"),
@@ -225,6 +228,11 @@ fn monitoring(
                 async move { AdminResponse::json(&*report) }
             },
         );
+    // Which pods have no sidecar is nobody's business but the operator's.
+    let router = router.local_only(
+        "/debug/",
+        "kubectl port-forward -n istio-injector deploy/istio-sidecar-injector 15014",
+    );
     let router = prometheus.mount(router, "/metrics");
     readiness.mount(router, "/ready")
 }

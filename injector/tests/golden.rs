@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use injector::documents::inject_documents;
-use injector::{ClusterVersion, Configuration, Values};
+use injector::{ClusterVersion, Configuration, Home, Values};
 use mesh_api::mesh_config::MeshConfig;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ fn configuration() -> Configuration {
         access_log_file: Some("/dev/stdout".to_owned()),
         ..MeshConfig::default()
     };
-    Configuration::new(values, mesh, ClusterVersion::CURRENT, "istio-system")
+    Configuration::new(values, mesh, ClusterVersion::CURRENT, Home::default())
 }
 
 fn files() -> Vec<PathBuf> {

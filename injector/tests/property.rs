@@ -6,7 +6,7 @@
     reason = "a JSON value makes what is not there"
 )]
 
-use injector::{ClusterVersion, Configuration, Labels, Namespace, Values, inject};
+use injector::{ClusterVersion, Configuration, Home, Labels, Namespace, Values, inject};
 use mesh_api::mesh_config::MeshConfig;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ fn configuration(minor: u32) -> Configuration {
         Values::default(),
         MeshConfig::default(),
         version,
-        "istio-system",
+        Home::default(),
     )
 }
 

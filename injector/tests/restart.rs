@@ -1,7 +1,7 @@
 //! Restarting what was missed: the right workloads, and nothing else.
 
 use injector::server::{missing, restart};
-use injector::{ClusterVersion, Configuration, Labels, Namespace, Values};
+use injector::{ClusterVersion, Configuration, Home, Labels, Namespace, Values};
 use mesh_api::mesh_config::MeshConfig;
 use mesh_kubernetes::testing::FakeApi;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ async fn each_workload_once_and_pods_never() {
         Values::default(),
         MeshConfig::default(),
         ClusterVersion::CURRENT,
-        "istio-system",
+        Home::default(),
     );
     let shop = Namespace {
         name: "shop".to_owned(),

@@ -194,29 +194,6 @@ fn every_port_answers_whom_it_should() {
             "/app-health/other/livez",
             "404",
         ),
-        // The way out of the pod leads over its node, from which the kubelet calls; other pods
-        // have no hook run.
-        (
-            peer,
-            "GET",
-            "10.77.0.1:15020",
-            "/app-lifecycle/web/prestopz",
-            "200",
-        ),
-        (
-            peer,
-            "GET",
-            "[fd77::1]:15020",
-            "/app-lifecycle/web/prestopz",
-            "403",
-        ),
-        (
-            workload,
-            "GET",
-            "127.0.0.1:15020",
-            "/app-lifecycle/web/prestopz",
-            "200",
-        ),
         // Nobody outside can end it, nor see its configuration.
         (peer, "POST", "10.77.0.1:15020", "/quitquitquit", "403"),
         (peer, "POST", "[fd77::1]:15020", "/drain", "403"),
@@ -250,6 +227,29 @@ fn every_port_answers_whom_it_should() {
     assert_eq!(nobody.status.code(), Some(1));
     let error = String::from_utf8_lossy(&nobody.stderr);
     assert!(error.contains("is the proxy running"), "{error}");
+}
+
+/// The way out of this pod leads over its peer, which so is its node; other pods have no hook run.
+#[test]
+fn hooks_run_for_the_node_and_the_pod_itself_alone() {
+    if let Some(reason) = missing() {
+        return skipped(
+            "pod::hooks_run_for_the_node_and_the_pod_itself_alone",
+            &reason,
+        );
+    }
+    let namespaces = Namespaces::new("hooks");
+    let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
+    application(workload, "10.77.0.1:8080", "stopped");
+    let _proxy = start(&namespaces, "10.77.0.1", &["--app-probers", PROBES]);
+    for (from, at, expected) in [
+        (peer, "10.77.0.1:15020", "200"),
+        (workload, "127.0.0.1:15020", "200"),
+        (peer, "[fd77::1]:15020", "403"),
+    ] {
+        let hook = "/app-lifecycle/web/prestopz";
+        assert_eq!(status(from, "GET", at, hook), expected, "{at}");
+    }
 }
 
 #[test]

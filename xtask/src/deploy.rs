@@ -1,9 +1,13 @@
 //! `cargo xtask deploy`: one command from the source to a mesh that carries traffic in a cluster.
 
 mod foreign;
+mod guard;
 pub(crate) mod installed;
+mod keep;
 pub(crate) mod kubectl;
 pub(crate) mod manifests;
+#[cfg(test)]
+mod reach;
 mod rollout;
 pub(crate) mod target;
 mod values;
@@ -17,15 +21,17 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::cluster::progress::step;
+use crate::cluster::progress::{Step, step};
 use crate::image::{self, Built, Name};
 use kubectl::{Kubectl, items, name_of, text_at};
-use manifests::{NAMESPACE, Phase, kind_of};
+use manifests::{INJECTOR_NAMESPACE, NAMESPACE, NAMESPACES, Phase, kind_of};
 use target::{ClusterArgs, ImageArgs, Target};
 
 /// Who applied a field, for the API server.
 const FIELD_MANAGER: &str = "mesh-deploy";
 const APPLY: Duration = Duration::from_mins(2);
+/// Where an injector that ran in the control plane's namespace kept its authority.
+const FORMER_KEY: &str = "istio-sidecar-injector-ca";
 
 /// Install the mesh into a Kubernetes cluster, microk8s by default
 ///
@@ -120,20 +126,24 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let target = Target::of(&args.cluster)?;
     let kubectl = &target.kubectl;
     // Everything that can be refused is refused before anything is built.
-    let placeholders = render(kubectl, &args.settings)?;
+    let mut objects = render(kubectl, &args.settings)?;
     if !args.print {
         target.check_images(&args.images)?;
-        step("the cluster answers and has no other mesh", |_| {
+        let note = step("the cluster answers and has no other mesh", |_| {
             let status = target.wait_ready()?;
-            foreign::refuse(kubectl, &placeholders, status.as_deref())
+            let note = guard::leave_out_unknown(kubectl, &mut objects)?;
+            foreign::refuse(kubectl, &objects, status.as_deref())?;
+            Ok(note)
         })?;
+        if let Some(note) = note {
+            println!("{note}");
+        }
     }
     let images = images(&args.images)?;
     if args.print {
         let names = images
             .iter()
             .map(|image| (image.name.clone(), image.reference.clone()));
-        let mut objects = placeholders;
         manifests::set_images(&mut objects, &names.collect())?;
         println!("{}", serde_json::to_string_pretty(&objects_list(&objects))?);
         return Ok(ExitCode::SUCCESS);
@@ -146,7 +156,6 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
         Ok(names)
     })?;
-    let mut objects = placeholders;
     manifests::set_images(&mut objects, &names)?;
     let limit = Duration::from_secs(args.timeout);
     install(kubectl, &mut objects, limit)?;
@@ -225,8 +234,10 @@ fn images(args: &ImageArgs) -> Result<Vec<Built>> {
 }
 
 /// Applies everything in the order in which parts need each other.
-fn install(kubectl: &Kubectl, objects: &mut [Value], limit: Duration) -> Result<()> {
-    keep_failure_policy(objects, &foreign::live(kubectl, objects)?);
+fn install(kubectl: &Kubectl, objects: &mut Vec<Value>, limit: Duration) -> Result<()> {
+    let live = foreign::live(kubectl, objects)?;
+    keep::failure_policy(objects, &live);
+    keep::secrets(objects, &live);
     step("definitions are applied", |_| {
         apply(kubectl, objects, Phase::Definitions)?;
         let wait = [
@@ -243,16 +254,22 @@ fn install(kubectl: &Kubectl, objects: &mut [Value], limit: Duration) -> Result<
         apply(kubectl, objects, Phase::Core)
     })?;
     step("control plane and injector are ready", |step| {
-        let names = deployments(objects, Phase::Core);
-        rollout::wait(kubectl, NAMESPACE, &names, limit, step)
+        ready(kubectl, objects, Phase::Core, limit, step)
     })?;
-    let gateways = deployments(objects, Phase::Gateways);
-    if !gateways.is_empty() {
+    if objects
+        .iter()
+        .any(|one| manifests::phase(one) == Phase::Gateways)
+    {
         step("gateways are ready", |step| {
             apply(kubectl, objects, Phase::Gateways)?;
-            rollout::wait(kubectl, NAMESPACE, &gateways, limit, step)
+            ready(kubectl, objects, Phase::Gateways, limit, step)
         })?;
     }
+    remove_outgrown(kubectl, objects)
+}
+
+/// Removes what an earlier installation left and this one does not want.
+fn remove_outgrown(kubectl: &Kubectl, objects: &[Value]) -> Result<()> {
     let installed = installed::objects(kubectl)?;
     let old = installed::superfluous(&installed, objects);
     if !old.is_empty() {
@@ -265,15 +282,39 @@ fn install(kubectl: &Kubectl, objects: &mut [Value], limit: Duration) -> Result<
             |_| installed::delete(kubectl, &old),
         )?;
     }
+    // The key of an injector that ran beside the control plane; it has no label.
+    let key = [
+        "delete",
+        "secret",
+        FORMER_KEY,
+        "-n",
+        NAMESPACE,
+        "--ignore-not-found",
+    ];
+    kubectl.succeed(&key, None, APPLY)?;
     Ok(())
 }
 
-fn deployments(objects: &[Value], phase: Phase) -> Vec<&str> {
-    objects
-        .iter()
-        .filter(|object| kind_of(object) == "Deployment" && manifests::phase(object) == phase)
-        .map(name_of)
-        .collect()
+/// Waits until the Deployments of a phase run.
+fn ready(
+    kubectl: &Kubectl,
+    objects: &[Value],
+    phase: Phase,
+    limit: Duration,
+    step: &mut Step,
+) -> Result<()> {
+    for namespace in NAMESPACES {
+        let deployments = objects.iter().filter(|object| {
+            kind_of(object) == "Deployment"
+                && manifests::phase(object) == phase
+                && text_at(object, "/metadata/namespace") == Some(namespace)
+        });
+        let names: Vec<&str> = deployments.map(name_of).collect();
+        if !names.is_empty() {
+            rollout::wait(kubectl, namespace, &names, limit, step)?;
+        }
+    }
+    Ok(())
 }
 
 fn apply(kubectl: &Kubectl, objects: &[Value], phase: Phase) -> Result<()> {
@@ -297,26 +338,11 @@ fn apply(kubectl: &Kubectl, objects: &[Value], phase: Phase) -> Result<()> {
     Ok(())
 }
 
-/// A validating webhook that the control plane has closed stays closed while it is updated.
-fn keep_failure_policy(objects: &mut [Value], live: &Value) {
-    let webhooks = objects
-        .iter_mut()
-        .filter(|object| kind_of(object) == "ValidatingWebhookConfiguration");
-    for object in webhooks {
-        let policy = items(live)
-            .find(|one| kind_of(one) == kind_of(object) && name_of(one) == name_of(object))
-            .and_then(|one| text_at(one, "/webhooks/0/failurePolicy"));
-        if let Some(policy) = policy
-            && let Some(own) = object.pointer_mut("/webhooks/0/failurePolicy")
-        {
-            *own = policy.into();
-        }
-    }
-}
-
 /// Says where the mesh is and what to do next.
 fn report(kubectl: &Kubectl) -> Result<()> {
-    println!("\nThe mesh is installed in namespace {NAMESPACE}.");
+    println!(
+        "\nThe mesh is installed in namespace {NAMESPACE}, its injector in {INJECTOR_NAMESPACE}."
+    );
     let nodes = kubectl.json(&["get", "nodes", "-o", "json"])?;
     let services = kubectl.json(&["get", "services", "-n", NAMESPACE, "-o", "json"])?;
     for line in items(&services).filter_map(|service| entrance(service, &nodes)) {

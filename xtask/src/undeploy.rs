@@ -10,11 +10,11 @@ use serde_json::Value;
 use crate::cluster::progress::step;
 use crate::deploy::installed::{self, ROOTS};
 use crate::deploy::kubectl::{Kubectl, SHORT, items, name_of, text_at};
-use crate::deploy::manifests::{NAMESPACE, OWNER_SELECTOR, is_ours, kind_of, spelled};
+use crate::deploy::manifests::{NAMESPACES, OWNER_SELECTOR, is_ours, kind_of, spelled};
 use crate::deploy::target::{ClusterArgs, Target};
 
 const DELETE: Duration = Duration::from_mins(3);
-/// What control plane and injector made for themselves in their namespace.
+/// What control plane and injector keep for themselves in their namespaces.
 const OWN_STATE: &[(&str, &[&str])] = &[
     ("secrets", &["istio-ca-secret", "istio-sidecar-injector-ca"]),
     (
@@ -109,10 +109,12 @@ fn remove(kubectl: &Kubectl, installed: &[Value]) -> Result<()> {
     step(
         "their keys, root certificates and temporary namespaces are removed",
         |_| {
-            for (kind, names) in OWN_STATE {
-                let mut delete = vec!["delete", kind, "-n", NAMESPACE, "--ignore-not-found"];
-                delete.extend(names.iter());
-                kubectl.succeed(&delete, None, DELETE)?;
+            for namespace in NAMESPACES {
+                for (kind, names) in OWN_STATE {
+                    let mut delete = vec!["delete", kind, "-n", namespace, "--ignore-not-found"];
+                    delete.extend(names.iter());
+                    kubectl.succeed(&delete, None, DELETE)?;
+                }
             }
             let roots = format!("--field-selector=metadata.name={ROOTS}");
             kubectl.succeed(
@@ -123,39 +125,36 @@ fn remove(kubectl: &Kubectl, installed: &[Value]) -> Result<()> {
             temporary_namespaces(kubectl)
         },
     )?;
-    step("namespace", |_| namespace(kubectl))
+    step("namespaces", |_| {
+        NAMESPACES
+            .iter()
+            .try_for_each(|name| namespace(kubectl, name))
+    })
 }
 
 /// Namespaces in which an installation was to be proved, if that was cut short.
 fn temporary_namespaces(kubectl: &Kubectl) -> Result<()> {
     let all = kubectl.json(&["get", "namespaces", "-l", OWNER_SELECTOR, "-o", "json"])?;
-    for namespace in items(&all).filter(|one| name_of(one) != NAMESPACE) {
+    for namespace in items(&all).filter(|one| !NAMESPACES.contains(&name_of(one))) {
         kubectl.succeed(&["delete", "namespace", name_of(namespace)], None, DELETE)?;
     }
     Ok(())
 }
 
-/// Removes the namespace unless somebody else lives in it.
-fn namespace(kubectl: &Kubectl) -> Result<()> {
-    let found = kubectl.json(&[
-        "get",
-        "namespace",
-        NAMESPACE,
-        "--ignore-not-found",
-        "-o",
-        "json",
-    ])?;
+/// Removes a namespace of the mesh unless somebody else lives in it.
+fn namespace(kubectl: &Kubectl, name: &str) -> Result<()> {
+    let found = kubectl.json(&["get", "namespace", name, "--ignore-not-found", "-o", "json"])?;
     if !is_ours(&found) {
         return Ok(());
     }
-    let inside = kubectl.json(&["get", SOMEBODYS, "-n", NAMESPACE, "-o", "json"])?;
+    let inside = kubectl.json(&["get", SOMEBODYS, "-n", name, "-o", "json"])?;
     let others: Vec<String> = others(&inside);
     if others.is_empty() {
-        kubectl.succeed(&["delete", "namespace", NAMESPACE], None, DELETE)?;
+        kubectl.succeed(&["delete", "namespace", name], None, DELETE)?;
         return Ok(());
     }
     println!(
-        "namespace {NAMESPACE} stays, because of what is not ours in it: {}",
+        "namespace {name} stays, because of what is not ours in it: {}",
         others.join(", ")
     );
     Ok(())
@@ -164,7 +163,7 @@ fn namespace(kubectl: &Kubectl) -> Result<()> {
 fn others(inside: &Value) -> Vec<String> {
     items(inside)
         .filter(|object| !is_ours(object) && !EVERYWHERE.contains(&name_of(object)))
-        // What has an owner goes with it, as the reports of control planes do.
+        // What has an owner goes with it.
         .filter(|object| object.pointer("/metadata/ownerReferences/0").is_none())
         .map(spelled)
         .collect()
@@ -190,7 +189,7 @@ fn leftovers(kubectl: &Kubectl) -> Result<()> {
         let labelled = kubectl.json(&get)?;
         let names: Vec<&str> = items(&labelled)
             .map(name_of)
-            .filter(|name| *name != NAMESPACE)
+            .filter(|name| !NAMESPACES.contains(name))
             .collect();
         if !names.is_empty() {
             println!("still labelled {label}: {}", names.join(", "));
@@ -224,7 +223,7 @@ mod tests {
     #[test]
     fn what_others_put_into_the_namespace_keeps_it() {
         let object = |kind: &str, name: &str, labels: Value| {
-            json!({"kind": kind, "metadata": {"name": name, "namespace": NAMESPACE,
+            json!({"kind": kind, "metadata": {"name": name, "namespace": NAMESPACES[0],
                                               "labels": labels}})
         };
         let inside = json!({"items": [
@@ -232,7 +231,7 @@ mod tests {
             object("ConfigMap", ROOTS, json!({})),
             object("Service", "istiod", json!({"app.kubernetes.io/managed-by": "mesh"})),
             object("Deployment", "kiali", json!({})),
-            json!({"kind": "ConfigMap", "metadata": {"name": "report", "namespace": NAMESPACE,
+            json!({"kind": "ConfigMap", "metadata": {"name": "report", "namespace": NAMESPACES[0],
                    "ownerReferences": [{"kind": "Pod"}]}}),
         ]});
         assert_eq!(others(&inside), ["deployment/kiali"]);
@@ -272,6 +271,7 @@ mod tests {
         assert!(at("MutatingWebhookConfiguration") < at("\"Deployment\""));
         assert!(at("\"Deployment\"") < at("istio-ca-secret"));
         assert!(at("istio-ca-secret") < at("delete namespace istio-system"));
+        assert!(at("-n istio-injector") < at("delete namespace istio-injector"));
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! What replicas of the control plane tell each other of their proxies: each writes a ConfigMap
-//! of its own with its counts, and reads those of the others.
+//! What replicas of the control plane tell each other of their proxies: each writes its counts
+//! under a key of its own into one ConfigMap, and reads those of the others.
+//!
+//! The ConfigMap is part of the manifests. A replica may change this one and create none, because
+//! a ConfigMap under the right name is what other programs obey.
 //!
 //! A proxy is connected to one replica, so only all of them together know how many have applied
 //! an object. The names of connected proxies go along as hashes: a proxy that moved to another
@@ -10,11 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
-use kube::{Client, ResourceExt};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use mesh_kubernetes::client::{ApiFailure, within};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -26,19 +28,19 @@ use super::{MANAGER, Settings};
 use crate::discovery::registry::Applied;
 use crate::meta::ObjectKey;
 
-/// The label of these ConfigMaps, and its value.
-const LABEL: (&str, &str) = ("mesh.istio.io/report", "acknowledgements");
-/// The annotation that says when one was last written.
-const RENEWED: &str = "mesh.istio.io/renewed";
-/// The one key of their data.
-const DATA: &str = "report";
+/// The ConfigMap.
+const MAP: &str = "istiod-acknowledgements";
 /// A report is written again after this long, though nothing changed.
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A report that was not written for this long is of a replica that is gone.
 const STALE: Duration = Duration::from_secs(90);
+/// After this long, the others take it away.
+const FORGOTTEN: Duration = Duration::from_mins(10);
+/// The time to the next attempt after one that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 /// The least time between two writes.
 const APART: Duration = Duration::from_secs(1);
-/// A ConfigMap holds 1 MiB; this much of it is for the report.
+/// A ConfigMap holds 1 MiB; this much of it is for the reports of all replicas.
 const LARGEST: usize = 900 * 1024;
 
 /// What one replica tells.
@@ -53,9 +55,11 @@ pub struct Published {
 }
 
 impl Published {
-    /// What this replica tells. Where there are more objects than a ConfigMap holds, the rest is
-    /// left out, and the others wait for it rather than believe that it was applied.
-    pub fn new(proxies: &[Applied], own: &BTreeMap<ObjectKey, Tally>) -> Self {
+    /// What this replica tells, one of this many. Where there are more objects than its share of a
+    /// ConfigMap holds, the rest is left out, and the others wait for it rather than believe that
+    /// it was applied.
+    pub fn new(proxies: &[Applied], own: &BTreeMap<ObjectKey, Tally>, replicas: usize) -> Self {
+        let share = LARGEST / replicas.max(1);
         let connected = proxies.iter().filter(|one| one.connected);
         let mut published = Self {
             connected: connected
@@ -72,9 +76,10 @@ impl Published {
                 .iter()
                 .map(|one| one.proxy.len() + one.why.len() + 32)
                 .sum::<usize>();
-            if size > LARGEST {
+            if size > share {
                 tracing::warn!(
                     objects = own.len(),
+                    replicas,
                     "more objects than a report to other replicas can hold; the status of those \
                      left out stays Pending while several replicas run"
                 );
@@ -98,8 +103,28 @@ fn hash(name: &str) -> u32 {
     })
 }
 
-/// What other replicas told, by the names of their ConfigMaps.
-type Heard = BTreeMap<String, (Arc<Published>, Instant)>;
+/// What one replica writes under its key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    /// When, so that the text changes as long as the replica lives.
+    at: String,
+    #[serde(flatten)]
+    published: Published,
+}
+
+/// What one other replica told.
+#[derive(Clone, Debug)]
+struct Report {
+    /// As it is written; a change of it is a sign of life.
+    text: String,
+    /// As it is understood; nothing where it makes no sense.
+    published: Option<Arc<Published>>,
+    /// When this text was first seen.
+    since: Instant,
+}
+
+/// What other replicas told, by the names of their pods.
+type Heard = BTreeMap<String, Report>;
 
 /// What other replicas told.
 #[derive(Clone, Debug)]
@@ -110,7 +135,7 @@ impl Replicas {
     pub fn listen(client: Client, settings: &Settings) -> Self {
         let (heard, receiver) = watch::channel(Heard::new());
         let api: Api<ConfigMap> = Api::namespaced(client, &settings.namespace);
-        tokio::spawn(listen(api, settings.report_name(), heard));
+        tokio::spawn(listen(api, settings.pod.clone(), heard));
         Self(receiver)
     }
 
@@ -126,56 +151,65 @@ impl Replicas {
         let heard = self.0.borrow();
         let alive = heard
             .iter()
-            .filter(|(_, (_, at))| now.saturating_duration_since(*at) < STALE);
+            .filter(|(_, report)| now.saturating_duration_since(report.since) < STALE);
         alive
-            .map(|(name, (published, _))| {
-                let name = name.strip_prefix(Settings::REPORTS).unwrap_or(name);
-                (name.to_owned(), Arc::clone(published))
+            .filter_map(|(name, report)| {
+                Some((name.clone(), Arc::clone(report.published.as_ref()?)))
             })
             .collect()
+    }
+
+    /// The replicas that left a report behind and have been silent for long.
+    pub fn gone(&self, now: Instant) -> Vec<String> {
+        let heard = self.0.borrow();
+        let gone = heard
+            .iter()
+            .filter(|(_, report)| now.saturating_duration_since(report.since) >= FORGOTTEN);
+        gone.map(|(name, _)| name.clone()).collect()
     }
 }
 
 async fn listen(api: Api<ConfigMap>, own: String, heard: watch::Sender<Heard>) {
-    let wanted = watcher::Config::default().labels(&format!("{}={}", LABEL.0, LABEL.1));
-    let events = watch_objects(api, wanted).default_backoff();
-    let mut events = std::pin::pin!(events);
-    let mut relisted = Heard::new();
+    let maps = watcher::watch_object(api, MAP).default_backoff();
+    let mut maps = std::pin::pin!(maps);
     loop {
-        let event = tokio::select! {
-            event = events.next() => event,
+        let map = tokio::select! {
+            map = maps.next() => map,
             () = heard.closed() => return,
         };
-        match event {
+        match map {
             None => return,
-            Some(Ok(Event::Init)) => relisted.clear(),
-            Some(Ok(Event::InitApply(map))) => take(&mut relisted, &own, &map),
-            Some(Ok(Event::InitDone)) => {
-                heard.send_replace(std::mem::take(&mut relisted));
+            Some(Ok(map)) => {
+                let data = map.and_then(|map| map.data).unwrap_or_default();
+                heard.send_modify(|heard| take(heard, &own, data));
             }
-            Some(Ok(Event::Apply(map))) => heard.send_modify(|heard| take(heard, &own, &map)),
-            Some(Ok(Event::Delete(map))) => heard.send_modify(|heard| {
-                heard.remove(&map.name_any());
-            }),
             Some(Err(error)) => tracing::debug!(%error, "reports of other replicas cannot be read"),
         }
     }
 }
 
-fn take(heard: &mut Heard, own: &str, map: &ConfigMap) {
-    let name = map.name_any();
-    let text = map.data.as_ref().and_then(|data| data.get(DATA));
-    let (Some(text), false) = (text, name == own) else {
-        return;
-    };
-    match serde_json::from_str(text) {
-        Ok(published) => {
-            heard.insert(name, (Arc::new(published), Instant::now()));
+/// The reports are these now.
+fn take(heard: &mut Heard, own: &str, data: BTreeMap<String, String>) {
+    heard.retain(|name, _| data.contains_key(name));
+    for (name, text) in data {
+        let known = heard.get(&name).is_some_and(|report| report.text == text);
+        if name == own || known {
+            continue;
         }
-        Err(error) => {
-            tracing::warn!(map = name, %error, "the report of another replica makes no sense");
-            heard.remove(&name);
-        }
+        let published = match serde_json::from_str::<Told>(&text) {
+            Ok(told) => Some(Arc::new(told.published)),
+            Err(error) => {
+                tracing::warn!(replica = name, %error,
+                    "the report of another replica makes no sense");
+                None
+            }
+        };
+        let report = Report {
+            text,
+            published,
+            since: Instant::now(),
+        };
+        heard.insert(name, report);
     }
 }
 
@@ -187,8 +221,6 @@ pub struct Publisher {
     told: Option<(Published, Instant)>,
     /// Not before then, after a failure.
     not_before: Option<Instant>,
-    /// The pod that owns the ConfigMap, once looked for.
-    owner: Option<Value>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -208,12 +240,12 @@ impl Publisher {
             settings,
             told: None,
             not_before: None,
-            owner: None,
         }
     }
 
-    /// Tells it, if it is time; returns when it will be time.
-    pub async fn step(&mut self, published: Published, now: Instant) -> Instant {
+    /// Tells it, if it is time, and takes away what those who are `gone` have told; returns when it
+    /// will be time.
+    pub async fn step(&mut self, published: Published, gone: &[String], now: Instant) -> Instant {
         let due = match &self.told {
             None => now,
             Some((told, at)) if *told == published => *at + HEARTBEAT,
@@ -225,7 +257,7 @@ impl Publisher {
         if now < due {
             return due;
         }
-        match self.write(&published).await {
+        match self.write(Some(&published), gone).await {
             Ok(()) => {
                 self.not_before = None;
                 self.told = Some((published, now));
@@ -233,72 +265,52 @@ impl Publisher {
             }
             Err(failure) => {
                 tracing::warn!("other replicas cannot be told what proxies applied: {failure}");
-                let again = now + Duration::from_secs(10);
+                let again = now + AFTER_FAILURE;
                 self.not_before = Some(again);
                 again
             }
         }
     }
 
-    /// Takes back what was told: this replica stops, or it is the only one.
-    pub async fn withdraw(&mut self) {
-        if self.told.take().is_none() {
+    /// Takes back what was told, and what those who are `gone` have: this replica stops, or it is
+    /// the only one.
+    pub async fn withdraw(&mut self, gone: &[String], now: Instant) {
+        let resting = self.not_before.is_some_and(|not_before| now < not_before);
+        if self.told.is_none() && (gone.is_empty() || resting) {
             return;
         }
-        let name = self.settings.report_name();
-        let (api, options) = (self.maps(), DeleteParams::default());
-        let gone = within(
-            format!("delete ConfigMap {name}"),
-            api.delete(&name, &options),
-        )
-        .await;
-        if let Err(failure) = gone
-            && !failure.is_not_found()
-        {
+        self.told = None;
+        if let Err(failure) = self.write(None, gone).await {
             tracing::debug!("{failure}");
+            self.not_before = Some(now + AFTER_FAILURE);
         }
     }
 
-    fn maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), &self.settings.namespace)
-    }
-
-    async fn write(&mut self, published: &Published) -> Result<(), ApiFailure> {
-        if self.owner.is_none() {
-            self.owner = Some(self.find_owner().await?);
-        }
-        let name = self.settings.report_name();
-        let text = serde_json::to_string(published).unwrap_or_default();
-        let map = json!({
-            "apiVersion": "v1", "kind": "ConfigMap",
-            "metadata": {
-                "name": name, "namespace": self.settings.namespace,
-                "labels": {LABEL.0: LABEL.1},
-                "annotations": {RENEWED: jiff::Timestamp::now().to_string()},
-                "ownerReferences": self.owner,
-            },
-            "data": {DATA: text},
-        });
-        let (api, how) = (self.maps(), PatchParams::apply(MANAGER).force());
-        let patch = Patch::Apply(&map);
-        within(
-            format!("apply ConfigMap {name}"),
-            api.patch(&name, &how, &patch),
-        )
-        .await?;
-        Ok(())
-    }
-
-    /// The pod, so that the ConfigMap goes with it; outside of a cluster there is none.
-    async fn find_owner(&self) -> Result<Value, ApiFailure> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.settings.namespace);
-        let name = &self.settings.pod;
-        let pod = within(format!("get Pod {name}"), pods.get_metadata_opt(name)).await?;
-        let uid = pod.and_then(|pod| pod.metadata.uid);
-        Ok(uid.map_or_else(
-            || json!([]),
-            |uid| json!([{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]),
-        ))
+    async fn write(
+        &self,
+        published: Option<&Published>,
+        gone: &[String],
+    ) -> Result<(), ApiFailure> {
+        let told = |published: &Published| {
+            let told = Told {
+                at: jiff::Timestamp::now().to_string(),
+                published: published.clone(),
+            };
+            serde_json::to_string(&told).unwrap_or_default()
+        };
+        let mut data: BTreeMap<&str, Option<String>> =
+            gone.iter().map(|name| (name.as_str(), None)).collect();
+        data.insert(&self.settings.pod, published.map(told));
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.settings.namespace);
+        let parameters = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let patch: Patch<Value> = Patch::Merge(json!({ "data": data }));
+        let patching = api.patch(MAP, &parameters, &patch);
+        within(format!("patch ConfigMap {MAP}"), patching)
+            .await
+            .map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use super::support::{SOON, image};
 
 const INJECTED: &str = "cluster-injected";
 const PLAIN: &str = "cluster-plain";
-const SYSTEM: &str = "istio-system";
+const HOME: &str = "istio-injector";
 /// It is one patch, of YAML.
 const COMPONENT: &str =
     include_str!("../../../deploy/components/inject-by-default/kustomization.yaml");
@@ -24,7 +24,7 @@ async fn without_an_injector_labelled_namespaces_refuse_pods_and_nothing_else_do
     scale(&cluster, 0).unwrap();
     cluster
         .until("the injector's pods to be gone", SOON, |cluster| {
-            let pods = cluster.json(&["pods", "-n", SYSTEM, "-l", "app=istio-sidecar-injector"])?;
+            let pods = cluster.json(&["pods", "-n", HOME, "-l", "app=istio-sidecar-injector"])?;
             let left = pods
                 .get("items")
                 .and_then(Value::as_array)
@@ -60,7 +60,7 @@ async fn without_an_injector_labelled_namespaces_refuse_pods_and_nothing_else_do
 
     // Its own pod must come back while its webhook answers nothing.
     scale(&cluster, 1).unwrap();
-    cluster.rolled_out(SYSTEM, INJECTOR).unwrap();
+    cluster.rolled_out(HOME, INJECTOR).unwrap();
     cluster
         .until("injection to work again", SOON, |cluster| {
             cluster.apply(&pod(INJECTED, &image)).map(drop)
@@ -112,7 +112,7 @@ async fn namespaces_that_say_nothing_get_sidecars_where_that_is_installed() {
 
 /// Installs what the component `inject-by-default` does, and the setting beside it; or neither.
 fn by_default(cluster: &Cluster, wanted: bool) -> anyhow::Result<()> {
-    let maps = ["configmap", "istio-sidecar-injector", "-n", SYSTEM];
+    let maps = ["configmap", "istio-sidecar-injector", "-n", HOME];
     let map = cluster.json(&maps)?;
     let mut values: Value = serde_json::from_str(text(&map, "/data/values"))?;
     if let Some(webhook) = values.pointer_mut("/sidecarInjectorWebhook") {
@@ -141,7 +141,7 @@ fn has_sidecar(cluster: &Cluster, namespace: &str) -> anyhow::Result<bool> {
 fn scale(cluster: &Cluster, replicas: u32) -> anyhow::Result<()> {
     let replicas = format!("--replicas={replicas}");
     cluster
-        .kubectl(&["scale", "-n", SYSTEM, INJECTOR, &replicas])
+        .kubectl(&["scale", "-n", HOME, INJECTOR, &replicas])
         .map(drop)
 }
 

@@ -221,6 +221,9 @@ fn namespaces_of_kubernetes_never_and_that_of_the_control_plane_only_on_request(
         assert_eq!(decide(&settings, &own, &pod("app=istiod")), expected);
         let gateway = decide(&settings, &own, &asking);
         assert_eq!(gateway, inject(InjectReason::NamespaceEnabled));
+        let injectors = namespace("istio-injector", "istio-injection=enabled");
+        let expected = skip(SkipReason::InjectorNamespace);
+        assert_eq!(decide(&settings, &injectors, &asking), expected);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whole files: refusals that name their object, and text that comes back as it was.
 
 use super::*;
-use crate::{ClusterVersion, Values};
+use crate::{ClusterVersion, Home, Values};
 
 fn configuration() -> Configuration {
     let mesh = mesh_api::mesh_config::MeshConfig::default();
@@ -9,7 +9,7 @@ fn configuration() -> Configuration {
         Values::default(),
         mesh,
         ClusterVersion::CURRENT,
-        "istio-system",
+        Home::default(),
     )
 }
 

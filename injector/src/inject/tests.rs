@@ -1,12 +1,12 @@
 //! Pods and what becomes of them; what is true of every pod is in `tests/property.rs`.
 
 use super::*;
-use crate::{ClusterVersion, Labels, Values};
+use crate::{ClusterVersion, Home, Labels, Values};
 
 fn on(minor: u32) -> Configuration {
     let version = ClusterVersion { major: 1, minor };
     let mesh = mesh_api::mesh_config::MeshConfig::default();
-    Configuration::new(Values::default(), mesh, version, "istio-system")
+    Configuration::new(Values::default(), mesh, version, Home::default())
 }
 
 fn shop() -> Namespace {
@@ -235,6 +235,36 @@ fn probes_that_come_later_are_taken_in_when_asked_again() {
     );
     assert_eq!(injected(&on(33), &again), again);
     assert_eq!(injected(&on(33), &once), once);
+}
+
+#[test]
+fn the_init_container_is_of_the_installation_and_of_nobody_else() {
+    let chosen = json!({ "sidecar.istio.io/proxyImage": "mine/proxy:1" });
+    let own = injected(&on(33), &pod(&chosen, &simple()));
+    assert_eq!(proxy(&own)["image"], "mine/proxy:1");
+    let init = &own["spec"]["initContainers"][0];
+    assert_eq!(init["name"], "istio-init");
+    assert!(draft::text(init, "image").starts_with("localhost/mesh-proxy:"));
+
+    let mut spec = simple();
+    spec["initContainers"][0] = json!({ "name": "istio-init", "image": "mine" });
+    let refusal = refused(&spec, &json!({}));
+    assert!(
+        refusal.contains("istio-init has an image of its own"),
+        "{refusal}"
+    );
+    let none = json!({ "sidecar.istio.io/interceptionMode": "NONE" });
+    let refusal = refused(&spec, &none);
+    assert!(refusal.contains("adds no istio-init"), "{refusal}");
+    spec["initContainers"][0] = json!({
+        "name": "past", "image": "i", "restartPolicy": "Always",
+        "securityContext": { "runAsUser": 1337 },
+    });
+    let refusal = refused(&spec, &json!({}));
+    assert!(
+        refusal.contains("restartable init container past"),
+        "{refusal}"
+    );
 }
 
 #[test]

@@ -29,6 +29,7 @@ const ACTING: &[&str] = &[
 const ACTING_VARIABLES: &[&str] = &[
     "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
     "ISTIO_META_HTTP10",
+    "MESH_KUBELET_ADDRESSES",
     MINIMUM_DRAIN,
 ];
 

@@ -3,13 +3,14 @@
 use serde_json::json;
 
 use super::*;
+use crate::Home;
 use crate::configuration::ClusterVersion;
 use crate::values::Values;
 
 fn configuration(minor: u32) -> Configuration {
     let version = ClusterVersion { major: 1, minor };
     let mesh = mesh_api::mesh_config::MeshConfig::default();
-    Configuration::new(Values::default(), mesh, version, "istio-system")
+    Configuration::new(Values::default(), mesh, version, Home::default())
 }
 
 fn of(

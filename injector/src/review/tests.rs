@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::{ClusterVersion, Values};
+use crate::{ClusterVersion, Home, Values};
 
 /// Namespaces with an old and a new state.
 #[derive(Default)]
@@ -41,7 +41,7 @@ fn configuration() -> Configuration {
         Values::default(),
         mesh,
         ClusterVersion::CURRENT,
-        "istio-system",
+        Home::default(),
     )
 }
 

@@ -21,18 +21,22 @@ use serde_json::Value;
 use tokio::sync::watch as channel;
 
 use super::{Settings, cluster};
-use crate::{ClusterVersion, Configuration, Values};
+use crate::{ClusterVersion, Configuration, Home, Values};
 
 /// How often the cluster's version is asked for: it changes when nodes are upgraded.
 const VERSION_EVERY: Duration = Duration::from_mins(5);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// The ConfigMaps of the configuration.
+///
+/// Both decide what runs in pods, so nobody whom the injector must not obey may write them. The
+/// values are in the injector's own namespace. The mesh's settings are the control plane's, which
+/// reads them and may not change them.
 #[derive(Debug, Clone)]
 pub struct ConfigMaps {
-    /// The one with key `mesh`.
+    /// The one with key `mesh`, in the control plane's namespace.
     pub mesh: String,
-    /// The one with key `values`.
+    /// The one with key `values`, in the injector's namespace.
     pub values: String,
 }
 
@@ -51,17 +55,17 @@ pub(super) fn follow(
     read: Gate,
     drain: DrainWatch,
 ) -> channel::Receiver<Arc<Configuration>> {
-    let namespace = settings.namespace.clone();
+    let home = settings.home.clone();
     let first = Configuration::new(
         Values::default(),
         MeshConfig::default(),
         ClusterVersion::CURRENT,
-        &namespace,
+        home.clone(),
     );
     let (sender, receiver) = channel::channel(Arc::new(first));
     let following = Following {
         client,
-        namespace,
+        home,
         maps: settings.config_maps.clone(),
         known: Known::default(),
         sender,
@@ -78,7 +82,7 @@ pub(super) fn follow(
 
 struct Following {
     client: Client,
-    namespace: String,
+    home: Home,
     maps: ConfigMaps,
     known: Known,
     sender: channel::Sender<Arc<Configuration>>,
@@ -87,9 +91,10 @@ struct Following {
 
 impl Following {
     async fn run(mut self) {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-        let mesh = watcher::watch_object(api.clone(), &self.maps.mesh).default_backoff();
-        let values = watcher::watch_object(api, &self.maps.values).default_backoff();
+        let api = |namespace: &str| Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
+        let mesh = watcher::watch_object(api(&self.home.control_plane), &self.maps.mesh);
+        let values = watcher::watch_object(api(&self.home.injector), &self.maps.values);
+        let (mesh, values) = (mesh.default_backoff(), values.default_backoff());
         let (mut mesh, mut values) = (std::pin::pin!(mesh), std::pin::pin!(values));
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut ask_version = tokio::time::Instant::now();
@@ -107,7 +112,7 @@ impl Following {
     }
 
     fn mesh(&mut self, change: watcher::Result<Option<ConfigMap>>) {
-        let name = format!("ConfigMap {}/{}", self.namespace, self.maps.mesh);
+        let name = format!("ConfigMap {}/{}", self.home.control_plane, self.maps.mesh);
         let Some(text) = changed(&name, "mesh", change) else {
             return;
         };
@@ -121,7 +126,7 @@ impl Following {
     }
 
     fn values(&mut self, change: watcher::Result<Option<ConfigMap>>) {
-        let name = format!("ConfigMap {}/{}", self.namespace, self.maps.values);
+        let name = format!("ConfigMap {}/{}", self.home.injector, self.maps.values);
         let Some(text) = changed(&name, "values", change) else {
             return;
         };
@@ -164,8 +169,8 @@ impl Following {
         else {
             return;
         };
-        let configuration =
-            Configuration::new(values.clone(), mesh.clone(), *cluster, &self.namespace);
+        let home = self.home.clone();
+        let configuration = Configuration::new(values.clone(), mesh.clone(), *cluster, home);
         self.sender.send_if_modified(|known| {
             let news = **known != configuration;
             if news {
@@ -231,22 +236,22 @@ pub fn configuration_of(
     (mesh_name, mesh): (&str, &str),
     (values_name, values): (&str, &str),
     cluster: ClusterVersion,
-    namespace: &str,
+    home: Home,
 ) -> anyhow::Result<Configuration> {
     let mesh = read_mesh(mesh_name, mesh)?;
     let values = read_values(values_name, values)?;
-    Ok(Configuration::new(values, mesh, cluster, namespace))
+    Ok(Configuration::new(values, mesh, cluster, home))
 }
 
 /// Reads the configuration of a cluster once.
 pub async fn load_once(
     client: &Client,
-    namespace: &str,
+    home: Home,
     maps: &ConfigMaps,
 ) -> anyhow::Result<Configuration> {
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
     let cluster = cluster::version(client).await?;
-    let read = async |name: &str, key: &str| {
+    let read = async |namespace: &str, name: &str, key: &str| {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let what = format!("ConfigMap {namespace}/{name}");
         let map = within(format!("read {what}"), api.get_opt(name)).await?;
         let map = map.with_context(|| {
@@ -254,12 +259,7 @@ pub async fn load_once(
         })?;
         anyhow::Ok((text(&what, key, map.data), what))
     };
-    let (mesh, mesh_name) = read(&maps.mesh, "mesh").await?;
-    let (values, values_name) = read(&maps.values, "values").await?;
-    configuration_of(
-        (&mesh_name, &mesh),
-        (&values_name, &values),
-        cluster,
-        namespace,
-    )
+    let (mesh, mesh_name) = read(&home.control_plane, &maps.mesh, "mesh").await?;
+    let (values, values_name) = read(&home.injector, &maps.values, "values").await?;
+    configuration_of((&mesh_name, &mesh), (&values_name, &values), cluster, home)
 }

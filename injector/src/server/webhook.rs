@@ -8,6 +8,7 @@ use mesh_runtime::admin::{AdminRequest, AdminResponse, Router};
 use metrics::{counter, describe_counter, describe_histogram, histogram};
 use tokio::sync::watch as channel;
 
+use super::budget::Budget;
 use crate::Configuration;
 use crate::review::{self, Namespaces, Verdict};
 
@@ -43,13 +44,17 @@ pub fn router<N: Namespaces + Clone + Send + Sync + 'static>(
     configuration: channel::Receiver<Arc<Configuration>>,
     namespaces: N,
 ) -> Router {
+    let budget = Budget::new();
     Router::new("sidecar injector").post(
         "/inject",
         "AdmissionReview in, AdmissionReview out",
         move |request: AdminRequest| {
             let configuration = Arc::clone(&configuration.borrow());
-            let namespaces = namespaces.clone();
-            async move { respond(&request, &configuration, &namespaces).await }
+            let (namespaces, budget) = (namespaces.clone(), budget.clone());
+            async move {
+                let namespaces = budget.of(request.peer().ip(), &namespaces);
+                respond(&request, &configuration, &namespaces).await
+            }
         },
     )
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use injector::Home;
 use injector::server::{self, ConfigMaps};
 use k8s_openapi::ByteString;
 use mesh_kubernetes::testing::{FakeApi, Seen};
@@ -16,13 +17,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-pub(crate) const NAME: &str = "istio-sidecar-injector.istio-system.svc";
+pub(crate) const NAME: &str = "istio-sidecar-injector.istio-injector.svc";
 pub(crate) const CONFIGURATION: &str = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/\
                              istio-sidecar-injector";
-pub(crate) const SECRET: &str = "/api/v1/namespaces/istio-system/secrets/istio-sidecar-injector-ca";
-pub(crate) const VALUES: &str = "/api/v1/namespaces/istio-system/configmaps/istio-sidecar-injector";
+pub(crate) const SECRET: &str =
+    "/api/v1/namespaces/istio-injector/secrets/istio-sidecar-injector-ca";
+pub(crate) const VALUES: &str =
+    "/api/v1/namespaces/istio-injector/configmaps/istio-sidecar-injector";
 
-/// A cluster with two namespaces and all the injector's objects but its Secret.
+/// A cluster with two namespaces and all the injector's objects, its Secret still empty.
 pub(crate) fn cluster() -> FakeApi {
     let api = FakeApi::new();
     api.intercept(version);
@@ -35,6 +38,7 @@ pub(crate) fn cluster() -> FakeApi {
         api.put(&format!("/api/v1/namespaces/{name}"), namespace);
     }
     api.put(VALUES, values("one"));
+    api.put(SECRET, json!({ "apiVersion": "v1", "kind": "Secret" }));
     let webhook = json!({ "name": "w", "clientConfig": { "service": { "name": "s" } } });
     api.put(
         CONFIGURATION,
@@ -59,7 +63,7 @@ pub(crate) fn version(seen: &Seen) -> Option<(u16, Value)> {
 pub(crate) fn values(tag: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap",
-        "metadata": { "name": "istio-sidecar-injector", "namespace": "istio-system" },
+        "metadata": { "name": "istio-sidecar-injector", "namespace": "istio-injector" },
         "data": { "values": json!({ "global": { "tag": tag } }).to_string() },
     })
 }
@@ -80,7 +84,7 @@ pub(crate) fn free_port() -> SocketAddr {
 pub(crate) fn start(api: FakeApi, change: impl FnOnce(&mut server::Settings)) -> Running {
     let (webhook, monitoring) = (free_port(), free_port());
     let mut settings = server::Settings {
-        namespace: "istio-system".to_owned(),
+        home: Home::default(),
         webhook,
         monitoring,
         service: "istio-sidecar-injector".to_owned(),

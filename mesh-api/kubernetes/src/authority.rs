@@ -1,9 +1,13 @@
 //! A certificate authority that lives in a Secret, and the serving certificate it issues to this
 //! process.
 //!
-//! Several replicas share one Secret and agree through it: whoever writes first has made the
-//! root, the others take it. A Secret that is there but cannot be used is never overwritten,
-//! since with it all trust would be lost.
+//! The Secret is part of the manifests and empty at first; nothing here creates one. Whoever may
+//! create a Secret and read it can have Kubernetes put the token of any service account of the
+//! namespace into it, and RBAC cannot limit a creation by name.
+//!
+//! Several replicas share one Secret and agree through it: whoever fills it first, by its resource
+//! version, has made the root, the others take it. A Secret that holds something which cannot be
+//! used is never overwritten, since with it all trust would be lost.
 
 mod secret;
 mod watch;
@@ -12,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use mesh_runtime::Backoff;
 use mesh_runtime::drain::DrainWatch;
@@ -21,8 +25,8 @@ use mesh_runtime::tls::{SwappableCertificate, TlsError};
 use tokio::sync::watch as channel;
 
 use crate::client::{ApiFailure, within};
-use secret::Kept;
 pub use secret::Unusable;
+use secret::{Found, Kept};
 
 /// The first and the longest step between two attempts to reach the API server.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -34,7 +38,7 @@ pub struct Settings {
     pub namespace: String,
     /// Its name.
     pub secret: String,
-    /// Who writes it, as `managedFields` and a label will say.
+    /// Who writes it, as `managedFields` and an annotation will say.
     pub manager: String,
     /// The common name of a root made here.
     pub common_name: String,
@@ -110,8 +114,32 @@ pub struct KeptAuthority {
     issued: Issued,
     /// The authority that issued it, and the roots whoever verifies it may know it by.
     issuer: Issuer,
-    /// The Secret is gone, and could not be written again yet.
-    lost: bool,
+    state: State,
+}
+
+/// How the Secret is, as far as this process has seen.
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// It holds an authority.
+    Filled,
+    /// It is empty; its resource version. Somebody deleted it, and the manifests were applied.
+    Empty(Option<String>),
+    /// There is none.
+    Gone,
+}
+
+/// Why there is no authority yet.
+#[derive(Debug, thiserror::Error)]
+enum NotYet {
+    #[error(transparent)]
+    Api(#[from] ApiFailure),
+    #[error(
+        "there is no {0}; it is part of the manifests, empty, and filled in here: apply them again \
+         (cargo xtask deploy)"
+    )]
+    Missing(String),
+    #[error("somebody else has just filled {0}")]
+    Overtaken(String),
 }
 
 #[derive(Debug)]
@@ -150,10 +178,10 @@ impl std::fmt::Debug for SecretApi {
 }
 
 impl KeptAuthority {
-    /// Loads the authority from its Secret, or makes one where there is none.
+    /// Loads the authority from its Secret, or makes one where that is empty.
     ///
-    /// Waits for as long as the API server is away or refuses, and says so. An error is something
-    /// that waiting does not heal.
+    /// Waits for as long as the API server is away or refuses or has no such Secret, and says so.
+    /// An error is something that waiting does not heal.
     pub async fn open(client: Client, settings: Settings) -> Result<Self, OpenError> {
         let api = SecretApi {
             api: Api::namespaced(client, &settings.namespace),
@@ -161,12 +189,12 @@ impl KeptAuthority {
         };
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let kept = loop {
-            let failure = match api.load_or_create().await? {
+            let not_yet = match api.load_or_fill().await? {
                 Ok(kept) => break kept,
-                Err(failure) => failure,
+                Err(not_yet) => not_yet,
             };
             let delay = backoff.next_delay(rand::random());
-            tracing::warn!(error = %failure, retry_in = ?delay,
+            tracing::warn!(error = %not_yet, retry_in = ?delay,
                 "the certificate authority is not available yet");
             tokio::time::sleep(delay).await;
         };
@@ -176,7 +204,7 @@ impl KeptAuthority {
             certificate: SwappableCertificate::new(&issued)?,
             issuer: Issuer::of(&kept),
             issued,
-            lost: false,
+            state: State::Filled,
             trust,
             kept,
             api,
@@ -204,15 +232,27 @@ impl KeptAuthority {
 
 impl SecretApi {
     /// The outer error is final; the inner one may be gone the next time.
-    async fn load_or_create(&self) -> Result<Result<Kept, ApiFailure>, OpenError> {
-        match self.load().await {
-            Ok(Some(secret)) => Ok(Ok(Kept::read(&secret, &self.settings)?)),
-            Ok(None) => {
-                let kept = Kept::from_root(self.settings.create_root()?);
-                Ok(self.create_or_take(kept).await?)
+    async fn load_or_fill(&self) -> Result<Result<Kept, NotYet>, OpenError> {
+        let secret = match self.load().await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => return Ok(Err(NotYet::Missing(self.settings.place()))),
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        let version = match Found::read(&secret, &self.settings)? {
+            Found::Authority(kept) => return Ok(Ok(kept)),
+            Found::Nothing(version) => version,
+        };
+        let kept = Kept::from_root(self.settings.create_root()?).at(version);
+        Ok(match self.write(&kept).await {
+            Ok(version) => {
+                tracing::info!(secret = %self.settings.place(),
+                    "wrote the certificate authority's root");
+                Ok(kept.at(version))
             }
-            Err(failure) => Ok(Err(failure)),
-        }
+            // Another replica was first; the next attempt takes its root.
+            Err(failure) if failure.is_conflict() => Err(NotYet::Overtaken(self.settings.place())),
+            Err(failure) => Err(failure.into()),
+        })
     }
 
     async fn load(&self) -> Result<Option<Secret>, ApiFailure> {
@@ -220,41 +260,17 @@ impl SecretApi {
         within(what, self.api.get_opt(&self.settings.secret)).await
     }
 
-    /// Creates the Secret with `kept`, or takes what somebody else has put there meanwhile.
-    async fn create_or_take(&self, kept: Kept) -> Result<Result<Kept, ApiFailure>, Unusable> {
-        let what = format!("create {}", self.settings.place());
-        let secret = kept.to_secret(&self.settings);
-        let created = within(what, self.api.create(&self.post(), &secret)).await;
-        match created {
-            Ok(secret) => {
-                tracing::info!(secret = %self.settings.place(),
-                    "wrote the certificate authority's root");
-                Ok(Ok(kept.at(secret.resource_version())))
-            }
-            Err(failure) if failure.is_conflict() => match self.load().await {
-                Ok(Some(secret)) => Ok(Ok(Kept::read(&secret, &self.settings)?)),
-                // Created and deleted in between: the next attempt will see.
-                Ok(None) => Ok(Err(failure)),
-                Err(failure) => Ok(Err(failure)),
-            },
-            Err(failure) => Ok(Err(failure)),
-        }
-    }
-
-    /// Writes `kept` over the version it was read as; somebody else's change is not lost.
-    async fn replace(&self, kept: &Kept) -> Result<Option<String>, ApiFailure> {
-        let what = format!("update {}", self.settings.place());
-        let secret = kept.to_secret(&self.settings);
-        let post = self.post();
-        let replaced = self.api.replace(&self.settings.secret, &post, &secret);
-        Ok(within(what, replaced).await?.resource_version())
-    }
-
-    fn post(&self) -> PostParams {
-        PostParams {
+    /// Writes `kept` over the version it was read as; somebody else's change is not lost. Returns
+    /// the new version.
+    async fn write(&self, kept: &Kept) -> Result<Option<String>, ApiFailure> {
+        let what = format!("patch {}", self.settings.place());
+        let parameters = PatchParams {
             field_manager: Some(self.settings.manager.clone()),
-            ..PostParams::default()
-        }
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(kept.patch(&self.settings));
+        let patching = self.api.patch(&self.settings.secret, &parameters, &patch);
+        Ok(within(what, patching).await?.resource_version())
     }
 }
 

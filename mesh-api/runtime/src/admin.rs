@@ -40,9 +40,10 @@ pub struct AdminLimits {
     pub head_bytes: usize,
     /// Bytes of a request body.
     pub body_bytes: usize,
-    /// How long a client may take for the head, and again for the body. Also how long an
-    /// idle connection is kept.
+    /// How long a client may take for the head. Also how long an idle connection is kept.
     pub read_timeout: Duration,
+    /// How long a client may take for the body, which is held in memory meanwhile.
+    pub body_timeout: Duration,
 }
 
 impl Default for AdminLimits {
@@ -53,6 +54,7 @@ impl Default for AdminLimits {
             head_bytes: 16 * 1024,
             body_bytes: 1024 * 1024,
             read_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -196,7 +198,7 @@ async fn answer(
 ) -> http::Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let collecting = Limited::new(body, limits.body_bytes).collect();
-    let answer = match tokio::time::timeout(limits.read_timeout, collecting).await {
+    let answer = match tokio::time::timeout(limits.body_timeout, collecting).await {
         Ok(Ok(body)) => {
             router
                 .respond(AdminRequest::new(parts, body.to_bytes(), peer))
@@ -217,7 +219,7 @@ async fn answer(
             http::StatusCode::REQUEST_TIMEOUT,
             format!(
                 "the request body took longer than {:?}",
-                limits.read_timeout
+                limits.body_timeout
             ),
         ),
     };

@@ -3,6 +3,8 @@
 //! The same small HTTP/1.1 as the admin listener, with larger bodies, more connections, and a
 //! certificate that may be exchanged while it serves.
 
+mod sources;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::admin::{AdminLimits, Connection, Router};
 use crate::drain::DrainWatch;
 use crate::tls::{HTTP_1_1, SwappableCertificate, TlsError, server_config};
+use sources::Sources;
 
 /// What a listener with TLS allows.
 #[derive(Debug, Clone)]
@@ -22,6 +25,9 @@ pub struct HttpsLimits {
     pub requests: AdminLimits,
     /// How long a handshake may take.
     pub handshake: Duration,
+    /// Connections at once of one source; more are closed right after they are accepted. API
+    /// servers are few and use one connection per request in progress.
+    pub per_source: usize,
 }
 
 impl Default for HttpsLimits {
@@ -38,6 +44,7 @@ impl Default for HttpsLimits {
                 ..AdminLimits::default()
             },
             handshake: Duration::from_secs(10),
+            per_source: 256,
         }
     }
 }
@@ -104,6 +111,7 @@ impl HttpsServer {
     pub async fn serve(self, router: Router, drain: DrainWatch) {
         let router = Arc::new(router);
         let permits = Arc::new(Semaphore::new(self.limits.requests.connections));
+        let sources = Sources::new(self.limits.per_source);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -117,6 +125,10 @@ impl HttpsServer {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
+            };
+            let Some(visit) = sources.enter(peer.ip()) else {
+                tracing::debug!(address = %self.address, %peer, "too many connections of this source");
+                continue;
             };
             let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
                 tracing::warn!(address = %self.address, %peer, "too many connections");
@@ -133,7 +145,7 @@ impl HttpsServer {
             let in_flight = drain.guard();
             tokio::spawn(async move {
                 opening.run(drain).await;
-                drop((permit, in_flight));
+                drop((permit, visit, in_flight));
             });
         }
     }

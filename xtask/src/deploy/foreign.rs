@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 
 use super::kubectl::{Kubectl, SHORT, items, name_of, parse, text_at};
-use super::manifests::{NAMESPACE, is_ours, kind_of, list, spelled};
+use super::manifests::{NAMESPACES, is_ours, kind_of, list, spelled};
 
 /// Fails with everything that belongs to another mesh.
 ///
@@ -71,11 +71,16 @@ fn calls_injector(object: &Value) -> bool {
     })
 }
 
-/// Objects that have a name of ours but not our label. The namespace may be there before us.
+/// Objects that have a name of ours but not our label. Namespaces may be there before us, and so
+/// may the Secret of an authority that its owner brings.
 fn taken(live: &Value) -> Vec<String> {
+    let may_be_there = |object: &Value| match kind_of(object) {
+        "Namespace" => NAMESPACES.contains(&name_of(object)),
+        "Secret" => true,
+        _ => false,
+    };
     items(live)
-        .filter(|object| !is_ours(object))
-        .filter(|object| kind_of(object) != "Namespace" || name_of(object) != NAMESPACE)
+        .filter(|object| !is_ours(object) && !may_be_there(object))
         .map(spelled)
         .collect()
 }
@@ -159,7 +164,9 @@ mod tests {
     #[test]
     fn a_name_that_is_taken_is_told_and_an_empty_namespace_is_not() {
         let live = json!({"items": [
-            one("Namespace", NAMESPACE, &json!({})),
+            one("Namespace", NAMESPACES[0], &json!({})),
+            one("Namespace", NAMESPACES[1], &json!({})),
+            one("Secret", "istio-ca-secret", &json!({})),
             one("ServiceAccount", "istiod", &json!({})),
             ours(one("Service", "istiod", &json!({}))),
         ]});

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 
+use super::guard;
 use super::kubectl::{Kubectl, items, name_of, text_at};
-use super::manifests::{NAMESPACE, OWNER_SELECTOR, kind_of, list};
+use super::manifests::{NAMESPACES, OWNER_SELECTOR, kind_of, list};
 
 /// Kinds of the cluster, not of a namespace, webhooks first: what calls must go before what
 /// answers.
@@ -19,16 +20,25 @@ const NAMESPACE_KINDS: &str = "horizontalpodautoscalers,poddisruptionbudgets,dep
 pub(crate) const ROOTS: &str = "istio-ca-root-cert";
 const DELETE: Duration = Duration::from_mins(3);
 
-/// Everything an installation applied, but definitions and the namespace.
+/// Everything an installation applied, but definitions, the namespaces, and the Secrets with the
+/// keys of control plane and injector.
 pub(crate) fn objects(kubectl: &Kubectl) -> Result<Vec<Value>> {
     let select = ["-l", OWNER_SELECTOR, "-o", "json"];
-    let mut cluster = vec!["get", CLUSTER_KINDS];
-    cluster.extend(select);
-    let mut inside = vec!["get", NAMESPACE_KINDS, "-n", NAMESPACE];
-    inside.extend(select);
-    let (cluster, inside) = (kubectl.json(&cluster)?, kubectl.json(&inside)?);
-    let all = items(&cluster).chain(items(&inside));
-    Ok(all
+    let mut kinds = CLUSTER_KINDS.to_owned();
+    if guard::is_known(kubectl)? {
+        kinds = format!("{kinds},{}", guard::KINDS);
+    }
+    let mut get = vec!["get", &kinds];
+    get.extend(select);
+    let mut lists = vec![kubectl.json(&get)?];
+    for namespace in NAMESPACES {
+        let mut inside = vec!["get", NAMESPACE_KINDS, "-n", namespace];
+        inside.extend(select);
+        lists.push(kubectl.json(&inside)?);
+    }
+    Ok(lists
+        .iter()
+        .flat_map(items)
         // The control plane made it and keeps it.
         .filter(|object| name_of(object) != ROOTS)
         .cloned()
@@ -89,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_what_is_no_longer_wanted_goes() {
-        let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}});
+        let object = |kind: &str, name: &str| json!({"kind": kind, "metadata": {"name": name, "namespace": NAMESPACES[0]}});
         let wanted = [object("Deployment", "istiod"), object("Service", "istiod")];
         let mut installed = wanted.to_vec();
         installed.push(object("Deployment", "istio-egressgateway"));

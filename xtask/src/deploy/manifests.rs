@@ -15,9 +15,13 @@ pub(crate) const OWNER_LABEL: &str = "app.kubernetes.io~1managed-by";
 pub(crate) const OWNER: &str = "mesh";
 /// The same for kubectl.
 pub(crate) const OWNER_SELECTOR: &str = "app.kubernetes.io/managed-by=mesh";
-/// Where the mesh lives.
+/// Where the control plane and the gateways live.
 pub(crate) const NAMESPACE: &str = "istio-system";
-/// The ConfigMap of the injector, and where in it the proxy's image is.
+/// Where the injector lives: nobody else may write there.
+pub(crate) const INJECTOR_NAMESPACE: &str = "istio-injector";
+/// Where the mesh lives.
+pub(crate) const NAMESPACES: [&str; 2] = [NAMESPACE, INJECTOR_NAMESPACE];
+/// The ConfigMap of the injector's values: the one it reads, and a copy of it for tools.
 pub(crate) const INJECTOR_VALUES: &str = "istio-sidecar-injector";
 const PLACEHOLDER: &str = "localhost/mesh-";
 
@@ -189,4 +193,4 @@ pub(crate) fn list<'v>(objects: impl IntoIterator<Item = &'v Value>) -> Result<V
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -65,20 +65,6 @@ fn settings_reach_the_manifests() {
 }
 
 #[test]
-fn a_closed_webhook_is_not_opened_by_an_update() {
-    let webhook = |policy: &str| {
-        json!({"kind": "ValidatingWebhookConfiguration", "metadata": {"name": "v"},
-               "webhooks": [{"failurePolicy": policy}]})
-    };
-    let mut objects = vec![webhook("Ignore")];
-    keep_failure_policy(&mut objects, &json!({"items": [webhook("Fail")]}));
-    assert_eq!(objects[0]["webhooks"][0]["failurePolicy"], "Fail");
-    let mut first = vec![webhook("Ignore")];
-    keep_failure_policy(&mut first, &Value::Null);
-    assert_eq!(first[0]["webhooks"][0]["failurePolicy"], "Ignore");
-}
-
-#[test]
 fn the_entrance_is_an_address_if_there_is_one_else_a_port_of_a_node() {
     let nodes = json!({"items": [{"status": {"addresses": [
         {"type": "Hostname", "address": "n"}, {"type": "InternalIP", "address": "10.0.0.7"}

@@ -57,7 +57,7 @@ pub(crate) fn set(objects: &mut [Value], key: &str, value: &str) -> Result<()> {
         "mesh" => edit_mesh(find(objects, "ConfigMap", "istio")?, |mesh| {
             put(mesh, rest, plain(value));
         }),
-        "injection" => edit_values(find(objects, "ConfigMap", INJECTOR_VALUES)?, |values| {
+        "injection" => each_values(objects, |values| {
             put(
                 values,
                 &format!("sidecarInjectorWebhook.{rest}"),
@@ -65,15 +65,24 @@ pub(crate) fn set(objects: &mut [Value], key: &str, value: &str) -> Result<()> {
             );
             Ok(())
         }),
-        "sidecar" => edit_values(find(objects, "ConfigMap", INJECTOR_VALUES)?, |values| {
-            sidecar(values, rest, value)
-        }),
+        "sidecar" => each_values(objects, |values| sidecar(values, rest, value)),
         _ => match PARTS.iter().find(|(name, _)| *name == part) {
             Some((_, deployment)) => of_part(objects, deployment, rest, value),
             None => bail!("there is no `{part}` to set.\n{KEYS}"),
         },
     };
     done.with_context(|| format!("--set {key}={value}"))
+}
+
+/// Changes the injector's values, and the copy of them for tools.
+fn each_values(objects: &mut [Value], edit: impl Fn(&mut Value) -> Result<()>) -> Result<()> {
+    let maps = objects
+        .iter_mut()
+        .filter(|object| kind_of(object) == "ConfigMap" && name_of(object) == INJECTOR_VALUES);
+    for map in maps {
+        edit_values(map, &edit)?;
+    }
+    Ok(())
 }
 
 /// Sets the type of every gateway's Service.

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
 use super::kubectl::{Kubectl, SHORT, items, name_of, text_at};
-use super::manifests::{self, NAMESPACE};
+use super::manifests::{self, INJECTOR_NAMESPACE};
 use super::rollout;
 use crate::cluster::progress::Step;
 
@@ -153,7 +153,7 @@ fn wait_for_pods(
         if let Some(bare) = items(&pods).find(|pod| !has_proxy(pod)) {
             bail!(
                 "pod {} got no proxy although its namespace asks for it; what the injector says: \
-                 `{} logs -n {NAMESPACE} deployment/istio-sidecar-injector`",
+                 `{} logs -n {INJECTOR_NAMESPACE} deployment/istio-sidecar-injector`",
                 name_of(bare),
                 kubectl.spelled()
             );

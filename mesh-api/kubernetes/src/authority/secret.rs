@@ -8,15 +8,14 @@ use std::time::SystemTime;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::ObjectMeta;
 use mesh_runtime::pki::{self, Authority, PkiError, PrivateKeyPem};
+
+use serde_json::{Value, json};
 
 use super::{Settings, Trust};
 
-/// The type of the Secrets made here.
-const SECRET_TYPE: &str = "istio.io/ca-root";
-/// Says on a Secret who made it; only then is it renewed here.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Says on a Secret who made what is in it; only then is it renewed here.
+const MADE_BY: &str = "mesh.istio.io/made-by";
 /// The names of the values: as Istio calls them, and as cert-manager does.
 const OWN_KEYS: Keys = Keys {
     certificate: "ca-cert.pem",
@@ -43,11 +42,30 @@ struct Keys {
 #[error(
     "{place} cannot be used as certificate authority: {reason}. It is left as it is, because \
      replacing it would end all trust in it. Put the right keys back (ca-cert.pem and ca-key.pem, \
-     or tls.crt and tls.key), or delete the Secret and restart, and a new root is made"
+     or tls.crt and tls.key), or empty the Secret and restart, and a new root is made"
 )]
 pub struct Unusable {
     place: String,
     reason: String,
+}
+
+/// What a Secret holds.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing at all, as the manifests have it; the version it was read as.
+    Nothing(Option<String>),
+    /// An authority that can be used.
+    Authority(Kept),
+}
+
+impl Found {
+    /// Reads it. A Secret that holds anything but an authority is an error.
+    pub(super) fn read(secret: &Secret, settings: &Settings) -> Result<Self, Unusable> {
+        if secret.data.as_ref().is_none_or(BTreeMap::is_empty) {
+            return Ok(Self::Nothing(secret.resource_version()));
+        }
+        Kept::read(secret, settings).map(Self::Authority)
+    }
 }
 
 /// An authority as it is in the Secret.
@@ -98,7 +116,7 @@ impl Kept {
             && self.roots_pem == other.roots_pem
     }
 
-    pub(super) fn read(secret: &Secret, settings: &Settings) -> Result<Self, Unusable> {
+    fn read(secret: &Secret, settings: &Settings) -> Result<Self, Unusable> {
         let unusable = |reason: String| Unusable {
             place: settings.place(),
             reason,
@@ -139,13 +157,13 @@ impl Kept {
             roots_pem: roots_pem
                 .map_err(|error| unusable(format!("\"{}\": {error}", keys.roots)))?,
             authority: Arc::new(authority),
-            ours: secret.type_.as_deref() == Some(SECRET_TYPE)
-                && secret.labels().get(MANAGED_BY) == Some(&settings.manager),
+            ours: secret.annotations().get(MADE_BY) == Some(&settings.manager),
             resource_version: secret.resource_version(),
         })
     }
 
-    pub(super) fn to_secret(&self, settings: &Settings) -> Secret {
+    /// The change that puts it into the Secret at the version it was read as.
+    pub(super) fn patch(&self, settings: &Settings) -> Value {
         let values = [
             (OWN_KEYS.certificate, self.authority.certificate_pem()),
             (OWN_KEYS.key, self.authority.key_pem().expose()),
@@ -153,22 +171,18 @@ impl Kept {
             // Empty for a root, and expected to be there by whoever reads Istio's Secret.
             ("cert-chain.pem", ""),
         ];
-        let data = values
+        let data: BTreeMap<_, _> = values
             .into_iter()
-            .map(|(key, value)| (key.to_owned(), ByteString(value.as_bytes().to_vec())));
-        let label = (MANAGED_BY.to_owned(), settings.manager.clone());
-        Secret {
-            metadata: ObjectMeta {
-                name: Some(settings.secret.clone()),
-                namespace: Some(settings.namespace.clone()),
-                labels: Some(BTreeMap::from([label])),
-                resource_version: self.resource_version.clone(),
-                ..ObjectMeta::default()
+            .map(|(key, value)| (key, ByteString(value.as_bytes().to_vec())))
+            .collect();
+        let made_by = self.ours.then_some(&settings.manager);
+        json!({
+            "metadata": {
+                "resourceVersion": self.resource_version,
+                "annotations": { MADE_BY: made_by },
             },
-            type_: Some(SECRET_TYPE.to_owned()),
-            data: Some(data.collect()),
-            ..Secret::default()
-        }
+            "data": data,
+        })
     }
 
     /// Whom to trust at this moment: expired roots are left out.

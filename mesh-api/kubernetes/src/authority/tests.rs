@@ -47,6 +47,18 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
         .expect("in time")
 }
 
+/// A cluster to which the manifests were applied.
+fn installed() -> FakeApi {
+    let api = FakeApi::new();
+    api.put(PATH, empty());
+    api
+}
+
+fn empty() -> Value {
+    serde_json::json!({"apiVersion": "v1", "kind": "Secret", "type": "istio.io/ca-root",
+                       "metadata": {"labels": {"part-of": "mesh"}}})
+}
+
 async fn open(api: &FakeApi) -> KeptAuthority {
     soon(KeptAuthority::open(api.client(), settings()))
         .await
@@ -55,7 +67,7 @@ async fn open(api: &FakeApi) -> KeptAuthority {
 
 #[tokio::test]
 async fn the_first_start_makes_a_root_and_the_next_takes_it() {
-    let api = FakeApi::new();
+    let api = installed();
     let first = open(&api).await;
     let secret = stored(&api);
     let certificate = first
@@ -66,7 +78,9 @@ async fn the_first_start_makes_a_root_and_the_next_takes_it() {
         .to_owned();
     assert_eq!(text(&secret, "ca-cert.pem"), certificate);
     assert_eq!(text(&secret, "root-cert.pem"), certificate);
+    // What the manifests say of it stays.
     assert_eq!(secret.type_.as_deref(), Some("istio.io/ca-root"));
+    assert_eq!(secret.metadata.labels.as_ref().unwrap()["part-of"], "mesh");
     let second = open(&api).await;
     assert_eq!(
         second.trust().borrow().authority.certificate_pem(),
@@ -77,15 +91,15 @@ async fn the_first_start_makes_a_root_and_the_next_takes_it() {
 
 #[tokio::test]
 async fn two_that_start_at_once_end_with_one_root() {
-    let api = FakeApi::new();
+    let api = installed();
     api.slow(Duration::from_millis(30));
     let (one, other) = tokio::join!(open(&api), open(&api));
-    let creates = api
+    let writes = api
         .seen()
         .iter()
-        .filter(|seen| seen.method == "POST")
+        .filter(|seen| seen.method == "PATCH")
         .count();
-    assert_eq!(creates, 2, "both tried");
+    assert_eq!(writes, 2, "both tried");
     let (one, other) = (one.trust().borrow().clone(), other.trust().borrow().clone());
     assert_eq!(
         one.authority.certificate_pem(),
@@ -95,8 +109,21 @@ async fn two_that_start_at_once_end_with_one_root() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_server_that_is_away_is_waited_for() {
+async fn a_secret_that_is_not_there_is_waited_for_and_never_created() {
     let api = FakeApi::new();
+    let opening = KeptAuthority::open(api.client(), settings());
+    let mut opening = std::pin::pin!(opening);
+    let early = tokio::time::timeout(Duration::from_mins(1), &mut opening).await;
+    assert!(early.is_err(), "nothing to open with yet");
+    assert!(api.seen().iter().all(|seen| seen.method == "GET"));
+    api.put(PATH, empty());
+    soon(opening).await.unwrap();
+    assert!(!text(&stored(&api), "ca-key.pem").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_is_away_is_waited_for() {
+    let api = installed();
     api.intercept(|_| Some((503, failure(503, "ServiceUnavailable", "starting"))));
     let opening = KeptAuthority::open(api.client(), settings());
     let mut opening = std::pin::pin!(opening);
@@ -114,7 +141,7 @@ async fn what_cannot_be_used_is_named_and_left_alone() {
     let (certificate, key) = (root.certificate_pem(), root.key_pem().expose());
     let expired = root_of(3, 2);
     let cases: [(&[(&str, &str)], &str); 6] = [
-        (&[], "\"ca-cert.pem\" is missing"),
+        (&[("other", "x")], "\"ca-cert.pem\" is missing"),
         (&[("ca-cert.pem", certificate)], "\"ca-key.pem\" is missing"),
         (
             &[("tls.crt", certificate), ("tls.key", " ")],
@@ -152,7 +179,7 @@ async fn what_cannot_be_used_is_named_and_left_alone() {
             error.contains("Secret istio-system/istio-ca-secret"),
             "{error}"
         );
-        assert!(error.contains("delete the Secret"), "{error}");
+        assert!(error.contains("empty the Secret"), "{error}");
         assert!(!error.contains("PRIVATE"), "{error}");
         assert_eq!(stored(&api), before);
     }
@@ -186,10 +213,7 @@ async fn an_authority_in_cert_managers_keys_is_used_and_not_renewed() {
 async fn a_root_that_gets_old_is_followed_by_one_trusted_beside_it() {
     let api = FakeApi::new();
     let old = Kept::from_root(root_of(9, 10));
-    api.put(
-        PATH,
-        serde_json::to_value(old.to_secret(&settings())).unwrap(),
-    );
+    api.put(PATH, old.patch(&settings()));
     let kept = open(&api).await;
     let mut trust = kept.trust();
     let before = trust.borrow_and_update().clone();
@@ -216,7 +240,7 @@ async fn a_root_that_gets_old_is_followed_by_one_trusted_beside_it() {
 
 #[tokio::test]
 async fn a_root_put_there_by_others_is_taken_while_running() {
-    let api = FakeApi::new();
+    let api = installed();
     let kept = open(&api).await;
     let mut trust = kept.trust();
     trust.borrow_and_update();
@@ -236,15 +260,21 @@ async fn a_root_put_there_by_others_is_taken_while_running() {
         trust.borrow().authority.certificate_pem(),
         root.certificate_pem()
     );
-    // Deleted: written again, the same.
+    // Deleted, and applied again: the same is put back, and still counts as somebody else's.
     api.delete(PATH);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(api.object(PATH).is_none(), "nothing creates a Secret");
+    api.put(PATH, empty());
     soon(async {
-        while api.object(PATH).is_none() {
+        while stored(&api).data.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
     .await;
-    assert_eq!(text(&stored(&api), "ca-cert.pem"), root.certificate_pem());
+    let secret = stored(&api);
+    assert_eq!(text(&secret, "ca-cert.pem"), root.certificate_pem());
+    let annotations = secret.metadata.annotations.unwrap_or_default();
+    assert_eq!(annotations.get("mesh.istio.io/made-by"), None);
     keeping.abort();
 }
 
@@ -266,7 +296,7 @@ async fn served(certificate: &Arc<SwappableCertificate>, roots: &str) -> Result<
 
 #[tokio::test]
 async fn the_serving_certificate_is_renewed_and_follows_the_root_after_the_roll_out() {
-    let api = FakeApi::new();
+    let api = installed();
     let settings = Settings {
         serving_valid: Duration::from_secs(6),
         roll_out: Duration::from_secs(1),
@@ -284,12 +314,11 @@ async fn the_serving_certificate_is_renewed_and_follows_the_root_after_the_roll_
     assert_ne!(first, second, "renewed with a third of its life left");
 
     // A new root beside the old one: the certificate waits, the bundle does not.
-    let next = Kept::read(&stored(&api), &settings).unwrap();
+    let Found::Authority(next) = Found::read(&stored(&api), &settings).unwrap() else {
+        panic!("it is empty");
+    };
     let next = next.followed_by(root_of(0, 10)).unwrap();
-    api.put(
-        PATH,
-        serde_json::to_value(next.to_secret(&settings)).unwrap(),
-    );
+    api.put(PATH, next.patch(&settings));
     let mut changed = trust.clone();
     soon(changed.changed()).await.unwrap();
     let both = changed.borrow().bundle_pem.to_string();
@@ -309,10 +338,7 @@ async fn the_serving_certificate_is_renewed_and_follows_the_root_after_the_roll_
 
     // A root that replaces the others: at once.
     let last = Kept::from_root(root_of(0, 10));
-    api.put(
-        PATH,
-        serde_json::to_value(last.to_secret(&settings)).unwrap(),
-    );
+    api.put(PATH, last.patch(&settings));
     soon(changed.changed()).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     served(&certificate, last.authority.certificate_pem())

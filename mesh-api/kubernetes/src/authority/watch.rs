@@ -9,8 +9,8 @@ use kube::runtime::{WatchStreamExt, watcher};
 use mesh_runtime::pki;
 use tokio::time::Instant;
 
-use super::secret::Kept;
-use super::{Issuer, KeptAuthority};
+use super::secret::{Found, Kept};
+use super::{Issuer, KeptAuthority, State};
 
 /// Clocks may be set, so what is due is looked at this often at least.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -55,25 +55,36 @@ impl KeptAuthority {
 
     /// The Secret is this now, or gone.
     fn changed(&mut self, secret: Option<Secret>) {
-        self.lost = secret.is_none();
-        let Some(secret) = secret else { return };
-        match Kept::read(&secret, &self.api.settings) {
-            Ok(kept) => self.take(kept),
+        let Some(secret) = secret else {
+            self.state = State::Gone;
+            tracing::error!(secret = %self.api.settings.place(),
+                "the certificate authority's Secret was deleted, and with the next restart all \
+                 trust in it is lost: apply the manifests again, and what it held is put back");
+            return;
+        };
+        match Found::read(&secret, &self.api.settings) {
+            Ok(Found::Authority(kept)) => {
+                self.state = State::Filled;
+                self.take(kept);
+            }
+            Ok(Found::Nothing(version)) => self.state = State::Empty(version),
             Err(unusable) => tracing::error!(error = %unusable, "going on with the former one"),
         }
     }
 
     /// Others trust this root, so it must not be lost at the next restart.
-    async fn write_again(&mut self) {
+    async fn put_back(&mut self, version: Option<String>) {
         tracing::warn!(secret = %self.api.settings.place(),
-            "the certificate authority's Secret was deleted; writing it again");
-        match self.api.create_or_take(self.kept.clone().at(None)).await {
-            Ok(Ok(kept)) => {
-                self.lost = false;
-                self.take(kept);
+            "the certificate authority's Secret is empty; putting back what it held");
+        let kept = self.kept.clone().at(version);
+        match self.api.write(&kept).await {
+            Ok(version) => {
+                self.state = State::Filled;
+                self.kept = kept.at(version);
             }
-            Ok(Err(failure)) => tracing::error!(error = %failure, "it could not be written"),
-            Err(unusable) => tracing::error!(error = %unusable, "going on with the former one"),
+            // The watch brings what it is now.
+            Err(failure) if failure.is_conflict() => {}
+            Err(failure) => tracing::error!(error = %failure, "it could not be written"),
         }
     }
 
@@ -109,11 +120,11 @@ impl KeptAuthority {
         self.announce();
         let now = SystemTime::now();
         let mut next = LOOK_EVERY;
-        if self.lost {
-            self.write_again().await;
+        if let State::Empty(version) = &self.state {
+            self.put_back(version.clone()).await;
             next = RETRY_AFTER;
         }
-        if self.kept.ours {
+        if self.kept.ours && self.state == State::Filled {
             let (from, to) = (
                 self.kept.authority.not_before(),
                 self.kept.authority.not_after(),
@@ -149,7 +160,7 @@ impl KeptAuthority {
                 return RETRY_AFTER;
             }
         };
-        match self.api.replace(&successor).await {
+        match self.api.write(&successor).await {
             Ok(version) => {
                 tracing::info!(secret = %self.api.settings.place(),
                     "the root gets old; made the next one, both are trusted for now");

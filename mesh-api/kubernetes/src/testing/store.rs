@@ -250,6 +250,13 @@ impl Store {
                 not_found()
             };
         };
+        let version = &request.body["metadata"]["resourceVersion"];
+        if !version.is_null() && *version != known["metadata"]["resourceVersion"] {
+            return (
+                409,
+                failure(409, "Conflict", "the object has been modified"),
+            );
+        }
         let mut object = known.clone();
         merge(&mut object, &request.body);
         if object == known {

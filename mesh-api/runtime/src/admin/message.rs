@@ -65,6 +65,11 @@ impl AdminRequest {
     pub fn peer(&self) -> SocketAddr {
         self.peer
     }
+
+    /// Whether this machine, or this pod, asks itself.
+    pub fn is_from_here(&self) -> bool {
+        self.peer.ip().to_canonical().is_loopback()
+    }
 }
 
 /// One answer.

@@ -22,6 +22,9 @@ pub type Respond = Arc<dyn Fn(AdminRequest) -> AdminFuture + Send + Sync>;
 pub struct Router {
     title: String,
     routes: Vec<Route>,
+    /// Paths that begin with one of these are for this machine, or this pod, alone; and how to ask
+    /// from there.
+    local: Vec<(&'static str, &'static str)>,
 }
 
 #[derive(Clone)]
@@ -39,6 +42,7 @@ impl Router {
         Self {
             title: title.into(),
             routes: Vec::new(),
+            local: Vec::new(),
         }
     }
 
@@ -86,6 +90,15 @@ impl Router {
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         self.routes.extend(other.routes);
+        self.local.extend(other.local);
+        self
+    }
+
+    /// Answers what begins with `prefix` only to who asks over the loopback: from the same machine
+    /// or pod. Everybody else is told `how` to do that.
+    #[must_use]
+    pub fn local_only(mut self, prefix: &'static str, how: &'static str) -> Self {
+        self.local.push((prefix, how));
         self
     }
 
@@ -114,6 +127,16 @@ impl Router {
             ref other => other.clone(),
         };
         let path = request.path();
+        let local = self
+            .local
+            .iter()
+            .find(|(prefix, _)| path.starts_with(prefix));
+        if let Some((_, how)) = local.filter(|_| !request.is_from_here()) {
+            return AdminResponse::error(
+                StatusCode::FORBIDDEN,
+                format!("answered on this machine only; use {how}"),
+            );
+        }
         let matching: Vec<&Route> = self
             .routes
             .iter()
@@ -191,6 +214,7 @@ impl fmt::Debug for Router {
             .debug_struct("Router")
             .field("title", &self.title)
             .field("paths", &paths)
+            .field("local", &self.local)
             .finish()
     }
 }

@@ -118,6 +118,7 @@ async fn limits_answer_with_a_reason() {
     let limits = AdminLimits {
         body_bytes: 8,
         read_timeout: Duration::from_millis(200),
+        body_timeout: Duration::from_millis(200),
         ..AdminLimits::default()
     };
     let (address, _drain) = start(limits).await;
@@ -176,4 +177,28 @@ async fn a_drain_lets_the_request_in_progress_finish() {
     assert_eq!(drain.wait_idle(Duration::from_secs(5)).await, Drained::Idle);
     assert!(asking.await.unwrap().ends_with("slow but done"));
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_for_this_machine_is_answered_to_nobody_else() {
+    let router = router().local_only("/debug/", "kubectl port-forward");
+    for (peer, local) in [
+        ("127.0.0.1", true),
+        ("127.80.0.2", true),
+        ("::1", true),
+        ("::ffff:127.0.0.1", true),
+        ("10.1.2.3", false),
+        ("::ffff:10.1.2.3", false),
+        ("fd00::1", false),
+    ] {
+        let ask = async |path: &str| {
+            let (parts, ()) = http::Request::get(path).body(()).unwrap().into_parts();
+            let peer = SocketAddr::new(peer.parse().unwrap(), 1);
+            let answer = router.respond(AdminRequest::new(parts, Bytes::new(), peer));
+            answer.await.into_http()
+        };
+        let expected = if local { 200 } else { 403 };
+        assert_eq!(ask("/debug/x").await.status(), expected, "{peer}");
+        assert_eq!(ask("/metrics").await.status(), 200, "{peer}");
+    }
 }

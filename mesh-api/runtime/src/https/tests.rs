@@ -111,3 +111,24 @@ async fn a_handshake_that_does_not_come_is_cut_off_and_a_drain_lets_requests_fin
     assert_eq!(drain.wait_idle(Duration::from_secs(5)).await, Drained::Idle);
     assert!(TcpStream::connect(address).await.is_err());
 }
+
+#[tokio::test]
+async fn one_source_does_not_take_the_connections_of_others() {
+    let root = root();
+    let limits = HttpsLimits {
+        per_source: 2,
+        ..HttpsLimits::default()
+    };
+    let (address, _certificate, _drain) = start(&root, limits).await;
+    let held = [
+        TcpStream::connect(address).await.unwrap(),
+        TcpStream::connect(address).await.unwrap(),
+    ];
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let refused = post(address, &root, 1).await;
+    assert!(refused.is_err(), "{refused:?}");
+    drop(held);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let answer = post(address, &root, 1).await.unwrap();
+    assert!(answer.ends_with("1 bytes"), "{answer}");
+}

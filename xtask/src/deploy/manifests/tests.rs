@@ -8,7 +8,7 @@ use crate::tools;
 
 /// A profile as kustomize renders it, without the definitions, which take long to read; nothing
 /// where kubectl is not installed.
-fn rendered(profile: &str, components: &[&str]) -> Option<Vec<Value>> {
+pub(in crate::deploy) fn rendered(profile: &str, components: &[&str]) -> Option<Vec<Value>> {
     let text = kustomized(profile, components)?;
     let others = text
         .split("\n---\n")
@@ -131,6 +131,11 @@ fn nobody_may_do_everything_and_nobody_reads_secrets_everywhere() {
             if kind == "ClusterRole" {
                 assert!(!text.contains("\"secrets\""), "{}: {text}", spelled(object));
             }
+            // A creation cannot be limited by name, except where an apply names what it creates.
+            if text.contains("\"secrets\"") || text.contains("\"configmaps\"") {
+                let named = rule["resourceNames"].is_array() || !text.contains("\"create\"");
+                assert!(named, "{}: {text}", spelled(object));
+            }
             seen += 1;
         }
     }
@@ -161,6 +166,7 @@ fn a_dead_injector_blocks_neither_itself_nor_the_cluster() {
         assert_eq!(never["operator"], "NotIn");
         for name in [
             "istio-system",
+            "istio-injector",
             "kube-system",
             "kube-public",
             "kube-node-lease",
@@ -171,6 +177,27 @@ fn a_dead_injector_blocks_neither_itself_nor_the_cluster() {
         let asks = webhook.to_string().contains("\"In\"");
         assert!(asks, "{webhook}");
     }
+}
+
+#[test]
+fn tools_see_the_values_the_injector_reads() {
+    let Some(mut objects) = rendered("default", &[]) else {
+        return;
+    };
+    set_images(&mut objects, &images()).unwrap();
+    let values: Vec<(&str, &str)> = objects
+        .iter()
+        .filter(|object| kind_of(object) == "ConfigMap" && name_of(object) == INJECTOR_VALUES)
+        .map(|object| {
+            let namespace = text_at(object, "/metadata/namespace").unwrap();
+            (namespace, text_at(object, "/data/values").unwrap())
+        })
+        .collect();
+    let [(one, read), (other, copy)] = values[..] else {
+        panic!("{values:?}");
+    };
+    assert_eq!((one, other), (INJECTOR_NAMESPACE, NAMESPACE));
+    assert_eq!(read, copy);
 }
 
 #[test]

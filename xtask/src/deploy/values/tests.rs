@@ -26,6 +26,10 @@ fn objects() -> Vec<Value> {
             "kind": "ConfigMap", "metadata": {"name": INJECTOR_VALUES},
             "data": {"values": r#"{"global": {"proxy": {"image": "i"}}}"#},
         }),
+        json!({
+            "kind": "ConfigMap", "metadata": {"name": INJECTOR_VALUES, "namespace": "copy"},
+            "data": {"values": r#"{"global": {"proxy": {"image": "i"}}}"#},
+        }),
     ]
 }
 
@@ -84,6 +88,7 @@ fn documents_inside_config_maps_change() {
         values["sidecarInjectorWebhook"]["enableNamespacesByDefault"],
         true
     );
+    assert_eq!(objects[4]["data"], objects[5]["data"], "the copy for tools");
 }
 
 #[test]
@@ -115,7 +120,7 @@ fn replicas_and_an_autoscaler_do_not_go_together() {
     );
     assert!(message.contains("minReplicas"), "{message}");
     set(&mut objects, "istiod.maxReplicas", "9").unwrap();
-    assert_eq!(objects[5]["spec"]["maxReplicas"], 9);
+    assert_eq!(objects[6]["spec"]["maxReplicas"], 9);
 }
 
 #[test]
