@@ -3,10 +3,12 @@
 //!
 //! An object is judged by itself: decoded and checked as everywhere else, then compiled together
 //! with what it refers to ([`stage`]), so that what cannot be enforced is refused by the same
-//! decision that would refuse it later. Other objects have no say: the order in which objects are
-//! applied must not matter. Pure, so a dry run is like any other.
+//! decision that would refuse it later. Other objects have a say only where it takes what is theirs
+//! ([`neighbours`]); apart from that the order in which objects are applied must not matter. Nothing
+//! is changed by a review, so a dry run is like any other.
 
 mod answer;
+mod neighbours;
 mod question;
 mod stage;
 
@@ -16,8 +18,12 @@ use std::sync::Arc;
 use http::StatusCode;
 use mesh_runtime::admin::{AdminResponse, Router};
 
-use crate::crd::{Kind, Severity, decode};
+use tokio::sync::watch;
+
+use crate::compile::Diagnostic;
+use crate::crd::{Kind, Object, Severity, decode};
 use crate::model::MeshSettings;
+use crate::push::board::Examined;
 
 pub use answer::{Answer, Cause, Failure};
 pub use question::NotAReview;
@@ -34,6 +40,8 @@ const LARGE_BODY: usize = 64 << 10;
 #[derive(Clone, Debug, Default)]
 pub struct Reviewer {
     settings: Arc<MeshSettings>,
+    /// The mesh as it is, once it is known.
+    mesh: Option<watch::Receiver<Option<Arc<Examined>>>>,
 }
 
 impl Reviewer {
@@ -41,7 +49,25 @@ impl Reviewer {
     pub fn new(settings: MeshSettings) -> Self {
         Self {
             settings: Arc::new(settings),
+            mesh: None,
         }
+    }
+
+    /// Looks at the objects of the mesh, too.
+    #[must_use]
+    pub fn beside(self, mesh: watch::Receiver<Option<Arc<Examined>>>) -> Self {
+        Self {
+            mesh: Some(mesh),
+            ..self
+        }
+    }
+
+    /// What the object does to others that are there.
+    fn neighbours(&self, object: &Object) -> Vec<Diagnostic> {
+        let mesh = self.mesh.as_ref().and_then(|mesh| mesh.borrow().clone());
+        mesh.map_or_else(Vec::new, |examined| {
+            neighbours::findings(object, &examined.input.world)
+        })
     }
 
     /// Answers one review, given as the body of a request.
@@ -111,15 +137,22 @@ impl Reviewer {
                 Answer::denied(Failure::Invalid, kind, causes)
             }
             Some(object) => {
-                let findings = stage::findings(object, &self.settings);
-                let (refusals, warnings): (Vec<_>, Vec<_>) = findings
-                    .iter()
-                    .partition(|finding| finding.severity() == Severity::Error);
-                let answer = if refusals.is_empty() {
+                let own = stage::findings(object, &self.settings);
+                let foreign = self.neighbours(object);
+                let is_error = |one: &&Diagnostic| one.severity() == Severity::Error;
+                let (refusals, mut warnings): (Vec<_>, Vec<_>) = own.iter().partition(is_error);
+                let (takes, gives): (Vec<_>, Vec<_>) = foreign.iter().partition(is_error);
+                warnings.extend(gives);
+                let failure = if refusals.is_empty() {
+                    Failure::Foreign
+                } else {
+                    Failure::NotEnforceable
+                };
+                let causes: Vec<_> = refusals.into_iter().chain(takes).map(Cause::from).collect();
+                let answer = if causes.is_empty() {
                     Answer::allowed()
                 } else {
-                    let causes = refusals.into_iter().map(Cause::from).collect();
-                    Answer::denied(Failure::NotEnforceable, kind, causes)
+                    Answer::denied(failure, kind, causes)
                 };
                 let warnings = warnings.into_iter().map(Cause::from);
                 warnings.fold(answer, |answer, one| answer.warn(one.to_string()))

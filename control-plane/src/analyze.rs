@@ -4,6 +4,8 @@
 //! is, and those about objects that no proxy ever meets.
 
 mod objects;
+pub(crate) mod rules;
+pub(crate) mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use crate::compile::context::Context;
 use crate::compile::scope::{Client, selector_keys};
 use crate::compile::security::protection;
 use crate::compile::{
-    CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, clusters, compiled_context,
+    CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, Uses, clusters, compiled_context,
 };
 use crate::model::host;
 use crate::model::workload::{pairs, selects};
@@ -22,12 +24,20 @@ use crate::model::{WorkloadInfo, World};
 
 /// All findings, sorted, each once.
 pub fn analyze(world: &World) -> Vec<Diagnostic> {
+    examine(world).0
+}
+
+/// All findings, and who uses what.
+pub fn examine(world: &World) -> (Vec<Diagnostic>, Uses) {
+    let uses = Uses::default();
     let mut report = Report::default();
     objects::check(world, &mut report);
     for client in clients(world) {
         let mut cx = compiled_context(world, &client);
         destination_rules(&mut cx);
-        report.extend(cx.into_findings());
+        let (findings, acting) = cx.into_findings();
+        report.extend(findings);
+        uses.note(client.clone(), acting);
     }
     for workload in world.workloads() {
         let sidecar = !is_gateway(world, workload);
@@ -39,11 +49,11 @@ pub fn analyze(world: &World) -> Vec<Diagnostic> {
             &mut report,
         );
     }
-    report.into_sorted()
+    (report.into_sorted(), uses)
 }
 
 /// Every kind of client: of each workload, and of each namespace that has objects.
-fn clients(world: &World) -> BTreeSet<Client> {
+pub(crate) fn clients(world: &World) -> BTreeSet<Client> {
     let keys = selector_keys(world);
     let mut clients = BTreeSet::new();
     for workload in world.workloads() {
@@ -106,12 +116,13 @@ fn destination_rules(cx: &mut Context<'_>) {
         .iter()
         .filter(|host| !matches!(host, Domain::Exact(_)))
         .collect();
-    for service in world.services() {
+    let services: Vec<_> = cx.viewer.services(world).collect();
+    for service in services {
         let concerned = service.namespace() == namespace
             || Domain::parse(&service.host).is_some_and(|host| {
                 exact.contains(&host) || wildcards.iter().any(|wild| wild.covers(&host))
             });
-        if !concerned || !service.visibility.includes(namespace) {
+        if !concerned {
             continue;
         }
         let rule = cx.rule(service);

@@ -26,6 +26,7 @@ pub mod scope;
 pub(crate) mod security;
 pub(crate) mod sidecar;
 pub(crate) mod tcp;
+pub mod uses;
 pub(crate) mod virtual_hosts;
 pub mod workload;
 
@@ -38,8 +39,10 @@ pub use compiled::{Compiled, Compiler, ResourceMap, compile};
 pub use diagnostics::{Code, Diagnostic, Report, Severity};
 pub use endpoints::endpoints;
 pub use scope::{CaptureMode, ProxyRole, ProxyScope};
+pub use uses::Uses;
 pub use workload::workload;
 
+use crate::meta::ObjectKey;
 use crate::model::World;
 #[cfg(test)]
 mod tests;
@@ -56,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) endpoint_sets: BTreeSet<EndpointsName>,
     /// Listeners that still need the address of the proxy they are for.
     pub(crate) unplaced: Vec<Unplaced>,
+    /// The objects that made a difference to it.
+    pub(crate) acting: BTreeSet<ObjectKey>,
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
@@ -65,7 +70,7 @@ pub(crate) struct Unplaced {
     /// The listener, bound to the unspecified address.
     pub(crate) listener: Listener,
     /// The service it is for, for diagnostics.
-    pub(crate) object: crate::meta::ObjectKey,
+    pub(crate) object: ObjectKey,
 }
 
 /// Compiles the shared part.

@@ -137,7 +137,7 @@ fn is(finding: &Diagnostic, code: Code) -> bool {
 
 /// Counts what the mesh was told.
 pub fn inputs(world: &World) {
-    set("pilot_services", world.services().count());
+    set("pilot_services", world.hosts().count());
     set("pilot_virt_services", world.virtual_services.iter().count());
 }
 

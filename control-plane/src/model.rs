@@ -27,8 +27,10 @@ pub mod apply;
 pub mod catalog;
 pub mod change;
 pub mod configure;
+pub mod egress;
 pub mod endpoints;
 pub mod host;
+pub mod ownership;
 pub mod protocol;
 pub mod references;
 pub mod service;
@@ -118,6 +120,11 @@ impl World {
         self.workloads.at(address)
     }
 
+    /// The workload of a namespace at an address.
+    pub fn workload_of(&self, namespace: &str, address: IpAddr) -> Option<&Arc<WorkloadInfo>> {
+        self.workloads.at_of(namespace, address)
+    }
+
     /// All workloads, by name.
     pub fn workloads(&self) -> impl Iterator<Item = &Arc<WorkloadInfo>> {
         self.workloads.iter()
@@ -131,19 +138,41 @@ impl World {
         self.workloads.of_namespace(namespace)
     }
 
-    /// The service of a host, whoever may see it.
-    pub fn service(&self, host: &str) -> Option<&Arc<Service>> {
-        self.services.find(host)
+    /// The services that claim a host, whoever may see them. Which of them a client is told of
+    /// is asked with the client: [`Viewer::service`](ownership::Viewer::service).
+    pub fn claims(&self, host: &str) -> &[Arc<Service>] {
+        self.services.claims(host)
     }
 
-    /// All services, by host.
+    /// The Service of Kubernetes at an address.
+    pub fn kubernetes_service_at(&self, address: IpAddr) -> Option<&Arc<Service>> {
+        self.services.at(address)
+    }
+
+    /// All services, by host, whoever may see them; several may have one host.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.iter()
     }
 
-    /// Every host with all services that claim it; the first has it.
-    pub fn service_claims(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<Service>])> {
-        self.services.all_claims()
+    /// Every host with the services that claim it.
+    pub fn hosts(&self) -> impl Iterator<Item = (&Arc<str>, &[Arc<Service>])> {
+        self.services.hosts()
+    }
+
+    /// What every object says of every host it claims, before what belongs together is joined.
+    pub fn declarations(&self) -> impl Iterator<Item = &Service> {
+        self.services.written()
+    }
+
+    /// What objects say of hosts that other objects claim too, beside the services made of it.
+    pub fn rivals(&self) -> impl Iterator<Item = (&[Service], &[Arc<Service>])> {
+        self.services.rivals()
+    }
+
+    /// The service an endpoint set is of.
+    pub fn service_of(&self, set: &EndpointsName) -> Option<&Arc<Service>> {
+        let mut claims = self.claims(&set.host).iter();
+        claims.find(|service| service.claim == set.claim)
     }
 
     /// The slices of a service; `None` if it has none.
@@ -187,12 +216,7 @@ impl World {
 
     /// The names of all endpoint sets.
     pub fn endpoint_sets(&self) -> impl Iterator<Item = EndpointsName> {
-        self.services().flat_map(|service| {
-            service.ports.iter().map(|port| EndpointsName {
-                host: Arc::clone(&service.host),
-                port: port.number,
-            })
-        })
+        self.services().flat_map(|service| service.endpoint_sets())
     }
 
     /// All namespaces something is in.

@@ -16,7 +16,8 @@ use proptest::prelude::*;
 
 use crate::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use crate::name::{
-    ClusterName, EndpointsName, ListenerName, PolicyName, RouteScope, RoutesName, WorkloadName,
+    Claim, ClusterName, EndpointsName, ListenerName, PolicyName, RouteScope, RoutesName,
+    WorkloadName,
 };
 use crate::policy::{Policy, PolicyRule};
 use crate::resource::Resource;
@@ -169,8 +170,12 @@ pub(crate) fn cluster_name() -> impl Strategy<Value = ClusterName> {
 }
 
 pub(crate) fn endpoints_name() -> impl Strategy<Value = EndpointsName> {
-    (host(), port())
-        .prop_map(|(host, port)| EndpointsName { host, port })
+    let claim = ("[a-z]{1,4}", "[a-z.]{1,4}").prop_map(|(namespace, name)| Claim {
+        namespace: namespace.into(),
+        name: name.into(),
+    });
+    (host(), port(), option::of(claim))
+        .prop_map(|(host, port, claim)| EndpointsName { host, port, claim })
         .boxed()
 }
 

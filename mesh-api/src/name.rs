@@ -170,13 +170,25 @@ impl FromStr for ClusterName {
     }
 }
 
-/// The endpoints of one service port: `endpoints/FQDN:PORT`.
+/// The endpoints of one service port: `endpoints/FQDN:PORT`, or `endpoints/FQDN:PORT/CLAIM`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndpointsName {
     /// The service's full name; lower case.
     pub host: Arc<str>,
     /// The service port.
     pub port: Port,
+    /// Whose endpoints, where several declare the host and this is not the first of them: some
+    /// clients see one, some another, and no proxy has two.
+    pub claim: Option<Claim>,
+}
+
+/// One of several that declare a host: the object, as `NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Claim {
+    /// The object's namespace; not empty, without `/`.
+    pub namespace: Arc<str>,
+    /// The object's name; not empty, without `/`.
+    pub name: Arc<str>,
 }
 
 /// A workload, found by an address of it: `workload/10.0.0.7`.
@@ -225,7 +237,11 @@ impl FromStr for RoutesName {
 
 impl fmt::Display for EndpointsName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        write!(f, "{}:{}", self.host, self.port)?;
+        match &self.claim {
+            None => Ok(()),
+            Some(Claim { namespace, name }) => write!(f, "/{namespace}/{name}"),
+        }
     }
 }
 
@@ -233,12 +249,29 @@ impl FromStr for EndpointsName {
     type Err = InvalidName;
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
-        match text.rsplit_once(':') {
+        let invalid = || InvalidName::new(text, "expected HOST:PORT or HOST:PORT/NAMESPACE/NAME");
+        let (place, claim) = match text.split_once('/') {
+            None => (text, None),
+            Some((place, claim)) => match claim.split_once('/') {
+                Some((namespace, name))
+                    if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+                {
+                    let claim = Claim {
+                        namespace: Arc::from(namespace),
+                        name: Arc::from(name),
+                    };
+                    (place, Some(claim))
+                }
+                Some(_) | None => return Err(invalid()),
+            },
+        };
+        match place.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() => Ok(Self {
                 host: Arc::from(host),
                 port: parse_port(text, port)?,
+                claim,
             }),
-            _ => Err(InvalidName::new(text, "expected HOST:PORT")),
+            _ => Err(invalid()),
         }
     }
 }
@@ -337,47 +370,4 @@ into_resource_name!(
 );
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_print_and_parse_to_themselves() {
-        for text in [
-            "listener/0.0.0.0_8080",
-            "routes/8080/backend.shop.svc.cluster.local",
-            "routes/8443.shop-https/*.example.com",
-            "routes/80/*",
-            "cluster/outbound|8080|v1|backend.shop.svc.cluster.local",
-            "cluster/outbound|8080||backend.shop.svc.cluster.local",
-            "cluster/inbound|9080||",
-            "cluster/PassthroughCluster",
-            "endpoints/backend.shop.svc.cluster.local:8080",
-            "policy/inbound/9080",
-            "workload/127.80.1.1",
-            "workload/2001:db8::7",
-        ] {
-            let name: ResourceName = text.parse().unwrap();
-            assert_eq!(name.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn text_that_names_nothing_is_refused() {
-        for text in [
-            "",
-            "cluster",
-            "cluster/",
-            "cluster/outbound|0||x",
-            "cluster/outbound|80||",
-            "routes/99999/x",
-            "routes/080/x",
-            "endpoints/x",
-            "workload/backend",
-            "workload/0:0::1",
-            "routes/80./x",
-            "pod/x",
-        ] {
-            assert!(text.parse::<ResourceName>().is_err(), "{text}");
-        }
-    }
-}
+mod tests;

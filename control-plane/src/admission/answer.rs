@@ -26,6 +26,8 @@ pub enum Failure {
     Invalid,
     /// It asks for protection that cannot be given yet.
     NotEnforceable,
+    /// It takes what belongs to others.
+    Foreign,
     /// It is too large.
     TooLarge,
     /// The fault is ours.
@@ -36,7 +38,7 @@ impl Failure {
     const fn code(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::Invalid | Self::NotEnforceable => 422,
+            Self::Invalid | Self::NotEnforceable | Self::Foreign => 422,
             Self::TooLarge => 413,
             Self::Internal => 500,
         }
@@ -46,7 +48,7 @@ impl Failure {
     const fn status(self) -> &'static str {
         match self {
             Self::Malformed => "BadRequest",
-            Self::Invalid | Self::NotEnforceable => "Invalid",
+            Self::Invalid | Self::NotEnforceable | Self::Foreign => "Invalid",
             Self::TooLarge => "RequestEntityTooLarge",
             Self::Internal => "InternalError",
         }
@@ -58,6 +60,7 @@ impl Failure {
             Self::Malformed => "malformed",
             Self::Invalid => "invalid",
             Self::NotEnforceable => "not_enforceable",
+            Self::Foreign => "foreign",
             Self::TooLarge => "too_large",
             Self::Internal => "internal",
         }

@@ -37,7 +37,7 @@ pub(super) fn findings(object: &Object, settings: &MeshSettings) -> Vec<Diagnost
     let set = Set::of(object, settings);
     let key = object.key();
     let mut documents = vec![set.workload(&key.namespace)];
-    documents.extend(set.services(&key.namespace));
+    documents.extend(set.services(&key.namespace, settings));
     let mut world = World::new(settings.clone());
     let beside = documents
         .into_iter()
@@ -197,7 +197,8 @@ impl Set {
     }
 
     /// The services it refers to.
-    fn services(&self, namespace: &str) -> impl Iterator<Item = Value> {
+    fn services(&self, namespace: &str, settings: &MeshSettings) -> impl Iterator<Item = Value> {
+        let domain = Arc::clone(&settings.cluster_domain);
         let ports: Vec<Value> = self
             .ports
             .iter()
@@ -209,10 +210,12 @@ impl Set {
             .take(MOST_SERVICES)
             .enumerate()
             .map(move |(index, host)| {
+                // Others' names are declared where they belong; elsewhere they would not count.
+                let home = host::namespace_of(host, &domain).unwrap_or(namespace);
                 json!({
                     "apiVersion": "networking.istio.io/v1", "kind": "ServiceEntry",
                     "metadata": {
-                        "name": format!("mesh-admission-service-{index}"), "namespace": namespace,
+                        "name": format!("mesh-admission-service-{index}"), "namespace": home,
                     },
                     "spec": {
                         "hosts": [host], "ports": ports, "resolution": "STATIC",

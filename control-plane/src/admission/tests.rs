@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod neighbours;
 mod verdicts;
 
 fn request(change: impl FnOnce(&mut Value)) -> Vec<u8> {

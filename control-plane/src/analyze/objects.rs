@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mesh_api::route::Domain;
 
-use super::{World, is_gateway};
+use super::{World, is_gateway, rules, services};
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
@@ -18,8 +18,8 @@ use crate::model::workload::{pairs, selects};
 /// Checks every object.
 pub(super) fn check(world: &World, report: &mut Report) {
     settings(world, report);
-    duplicate_services(world, report);
-    rules_without_service(world, report);
+    services::check(world, report);
+    rules::check(world, report);
     gateways_without_workload(world, report);
     virtual_services(world, report);
     rival_sidecars(world, report);
@@ -43,80 +43,6 @@ fn settings(world: &World, report: &mut Report) {
             message: "accepted, not acted on yet".to_owned(),
             hint: Some("nothing changes by it; it may stay".to_owned()),
         });
-    }
-}
-
-fn duplicate_services(world: &World, report: &mut Report) {
-    for (service_host, claims) in world.service_claims() {
-        let Some((winner, losers)) = claims.split_first() else {
-            continue;
-        };
-        for loser in losers {
-            report.push(Diagnostic::new(
-                codes::DUPLICATE_SERVICE,
-                &loser.key,
-                "spec.hosts",
-                format!(
-                    "{service_host} is declared by {} already, which counts",
-                    winner.key
-                ),
-            ));
-        }
-    }
-}
-
-fn rules_without_service(world: &World, report: &mut Report) {
-    let domain = &world.settings().cluster_domain;
-    for rule in world.destination_rules.iter() {
-        let full = host::resolve(&rule.spec.host, rule.namespace(), domain);
-        let Some(wanted) = Domain::parse(&full) else {
-            continue;
-        };
-        let found = match &wanted {
-            Domain::Exact(exact) => world.service(exact).is_some(),
-            Domain::Suffix(_) | Domain::Any => world.services().any(|service| {
-                Domain::parse(&service.host).is_some_and(|host| wanted.covers(&host))
-            }),
-        };
-        if !found {
-            let hosts = world.services().map(|service| &*service.host);
-            let near = host::nearest(&full, hosts);
-            report.push(
-                Diagnostic::new(
-                    codes::RULE_WITHOUT_SERVICE,
-                    &rule.key,
-                    "spec.host",
-                    format!("no service is called {full}; the rule has no effect"),
-                )
-                .maybe_hint(near.map(|near| format!("did you mean {near}?"))),
-            );
-            continue;
-        }
-        let Domain::Exact(exact) = &wanted else {
-            continue;
-        };
-        let (Some(service), Some(policy)) = (world.service(exact), &rule.spec.traffic_policy)
-        else {
-            continue;
-        };
-        for (index, entry) in policy.port_level_settings.iter().enumerate() {
-            let number = entry.port.as_ref().map_or(0, |port| port.number);
-            if !service
-                .ports
-                .iter()
-                .any(|port| port.number.value() == number)
-            {
-                report.push(
-                    Diagnostic::new(
-                        codes::RULE_UNKNOWN_PORT,
-                        &rule.key,
-                        format!("spec.trafficPolicy.portLevelSettings[{index}].port"),
-                        format!("{exact} has no port {number}; the entry has no effect"),
-                    )
-                    .hint("name the port of the Service, not of the workload"),
-                );
-            }
-        }
     }
 }
 

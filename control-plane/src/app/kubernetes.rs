@@ -67,7 +67,7 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
         address: webhook,
         configuration: &settings.webhook_configuration,
         identity: &identity,
-        reviewer: Reviewer::new(mesh_settings(&settings)),
+        reviewer: Reviewer::new(mesh_settings(&settings)).beside(core.board.examined()),
         readiness: &core.readiness,
     };
     webhook.start(client, &core.drain.watch()).await?;

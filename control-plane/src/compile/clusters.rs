@@ -13,7 +13,7 @@ use mesh_api::cluster::{
     Cluster, ClusterEndpoints, ConnectionLimits, LoadBalancer, LocalityPolicy, ProxyProtocol,
     RetryBudget, Tunnel, UpstreamProtocol, UpstreamTls,
 };
-use mesh_api::name::{ClusterName, EndpointsName};
+use mesh_api::name::ClusterName;
 use mesh_api::route::DirectResponse;
 use mesh_api::units::{PartsPerMillion, Port};
 use mesh_api::workload::{Labels, ServiceIdentity};
@@ -113,10 +113,7 @@ fn endpoints(
     number: Port,
     subset: Labels,
 ) -> ClusterEndpoints {
-    let set = EndpointsName {
-        host: Arc::clone(&service.host),
-        port: number,
-    };
+    let set = service.endpoints_name(number);
     let captured = cx.client.knows_original_destination();
     match &service.resolution {
         Resolution::Headless | Resolution::OriginalDestination if captured => {

@@ -8,15 +8,18 @@ use mesh_api::encoded::Encoded;
 use mesh_api::listener::Listener;
 use mesh_api::name::{ClusterName, ResourceName};
 use mesh_api::resource::Resource;
-use mesh_api::route::VirtualHost;
+use mesh_api::route::{Domain, VirtualHost};
 use mesh_api::units::Port;
 
 use super::destination_rules::{JoinedRule, RuleIndex, join};
 use super::diagnostics::{Diagnostic, Report, codes};
-use super::routes::candidates::CandidateIndex;
+use super::routes::Via;
+use super::routes::candidates::{Candidate, CandidateIndex};
+use super::routes::strangers::Strangers;
 use super::scope::Client;
-use super::{ResourceMap, Shared, Unplaced, clusters};
+use super::{ProxyRole, ResourceMap, Shared, Unplaced, clusters, sidecar};
 use crate::meta::ObjectKey;
+use crate::model::ownership::Viewer;
 use crate::model::service::Resolution;
 use crate::model::{Service, World};
 
@@ -24,8 +27,13 @@ use crate::model::{Service, World};
 pub(crate) struct Context<'w> {
     pub(crate) world: &'w World,
     pub(crate) client: &'w Client,
+    /// Whose objects it is told of.
+    pub(crate) viewer: Viewer,
     pub(crate) report: Report,
+    /// The objects that made a difference.
+    acting: BTreeSet<ObjectKey>,
     pub(crate) candidates: CandidateIndex<'w>,
+    pub(crate) strangers: Strangers,
     rule_index: RuleIndex<'w>,
     rules: BTreeMap<Arc<str>, Arc<JoinedRule<'w>>>,
     /// Clusters something refers to.
@@ -39,12 +47,21 @@ pub(crate) struct Context<'w> {
 impl<'w> Context<'w> {
     pub(crate) fn new(world: &'w World, client: &'w Client) -> Self {
         let mut report = Report::default();
+        let viewer = client.viewer(world);
+        let mut acting = BTreeSet::new();
+        if client.role == ProxyRole::Sidecar {
+            let sidecar = sidecar::select(world, &client.namespace, &client.labels);
+            acting.extend(sidecar.map(|one| one.key.clone()));
+        }
         let candidates = CandidateIndex::of(world, &client.namespace, &mut report);
         Self {
             world,
             client,
+            viewer,
             report,
+            acting,
             candidates,
+            strangers: Strangers::default(),
             rule_index: RuleIndex::of(world),
             rules: BTreeMap::new(),
             wanted: BTreeSet::new(),
@@ -55,11 +72,9 @@ impl<'w> Context<'w> {
         }
     }
 
-    /// A service the client may see.
-    pub(crate) fn visible_service(&self, host: &str) -> Option<&'w Arc<Service>> {
-        self.world
-            .service(host)
-            .filter(|service| service.visibility.includes(&self.client.namespace))
+    /// What a host is to the client where a route leads there.
+    pub(crate) fn destination(&self, host: &str) -> Option<&'w Arc<Service>> {
+        self.viewer.destination(self.world, host)
     }
 
     /// What stands behind a service: itself, or what it is another name of if the mesh knows it.
@@ -68,7 +83,7 @@ impl<'w> Context<'w> {
         // Names that lead in a circle end somewhere on it.
         for _ in 0..8 {
             match &current.resolution {
-                Resolution::Alias(target) => match self.visible_service(target) {
+                Resolution::Alias(target) => match self.destination(target) {
                     Some(next) => current = next,
                     None => break,
                 },
@@ -80,6 +95,14 @@ impl<'w> Context<'w> {
             }
         }
         current
+    }
+
+    /// The virtual services that are heard about a host, in groups of which the first that has
+    /// anything to say wins.
+    pub(crate) fn routing(&mut self, host: &Domain, via: &Via<'_>) -> Vec<Vec<Candidate<'w>>> {
+        let spoken = self.candidates.about(self.world, &self.viewer, host, via);
+        self.strangers.note(&self.viewer, host, &spoken);
+        spoken.groups
     }
 
     /// The destination rule that holds for the client's calls to a service.
@@ -98,6 +121,24 @@ impl<'w> Context<'w> {
         rule
     }
 
+    /// Notes that an object makes a difference to the client.
+    pub(crate) fn acts(&mut self, object: &ObjectKey) {
+        if !self.acting.contains(object) {
+            self.acting.insert(object.clone());
+        }
+    }
+
+    /// Notes that the client is told of a service. Sidecars are told of nearly all of Kubernetes,
+    /// which would only take room.
+    pub(crate) fn tells_of(&mut self, service: &Service) {
+        if service.is_kubernetes && self.client.role == ProxyRole::Sidecar {
+            return;
+        }
+        for backing in &service.backings {
+            self.acts(&backing.key);
+        }
+    }
+
     /// The name of a cluster, which is then made.
     pub(crate) fn cluster(
         &mut self,
@@ -105,6 +146,7 @@ impl<'w> Context<'w> {
         port: Port,
         subset: Option<Arc<str>>,
     ) -> ClusterName {
+        self.tells_of(service);
         self.wanted
             .insert((Arc::clone(&service.host), port, subset.clone()));
         ClusterName::Outbound {
@@ -146,17 +188,21 @@ impl<'w> Context<'w> {
     fn clusters(&mut self) -> Vec<Cluster> {
         let mut made = Vec::new();
         for (host, port, subset) in std::mem::take(&mut self.wanted) {
-            if let Some(service) = self.world.service(&host) {
+            if let Some(service) = self.destination(&host) {
+                for object in &self.rule(service).objects {
+                    self.acts(object);
+                }
                 made.extend(clusters::cluster(self, service, port, subset));
             }
         }
         made
     }
 
-    /// What there is to say, for those who want nothing else.
-    pub(crate) fn into_findings(mut self) -> Vec<Diagnostic> {
+    /// What there is to say, and who acts, for those who want nothing else.
+    pub(crate) fn into_findings(mut self) -> (Vec<Diagnostic>, BTreeSet<ObjectKey>) {
         self.clusters();
-        self.report.into_sorted()
+        self.strangers.report(&mut self.report);
+        (self.report.into_sorted(), self.acting)
     }
 
     /// Makes the clusters that are wanted and encodes everything.
@@ -178,10 +224,12 @@ impl<'w> Context<'w> {
             }
             resources.insert(encoded.name.clone(), encoded);
         }
+        self.strangers.report(&mut self.report);
         Shared {
             resources,
             endpoint_sets,
             unplaced: self.unplaced,
+            acting: self.acting,
             diagnostics: self.report.into_sorted(),
         }
     }

@@ -11,7 +11,7 @@ use super::context::Context;
 use super::diagnostics::{Code, Diagnostic, codes};
 use crate::crd::virtual_service::{Destination, RouteDestination};
 use crate::meta::ObjectKey;
-use crate::model::{Service, host};
+use crate::model::{Service, host, ownership};
 
 /// Where a destination is written.
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ fn found(
         &place.object.namespace,
         &cx.world.settings().cluster_domain,
     );
-    let Some(named) = cx.visible_service(&full) else {
+    let Some(named) = cx.destination(&full) else {
         return Err(unknown_service(cx, &destination.host, &full));
     };
     let service = cx.behind(named);
@@ -141,7 +141,8 @@ fn port(
 }
 
 fn unknown_service(cx: &Context<'_>, written: &str, full: &str) -> Missing {
-    let hidden = cx.world.service(full);
+    let mut claims = cx.world.claims(full).iter();
+    let hidden = claims.find(|service| ownership::is_claim(cx.world, service));
     let message = match hidden {
         Some(service) => format!(
             "service {full} is not exported to namespace {} (see exportTo of {})",
@@ -149,7 +150,7 @@ fn unknown_service(cx: &Context<'_>, written: &str, full: &str) -> Missing {
         ),
         None => format!("service {full} does not exist"),
     };
-    let hosts = || cx.world.services().map(|service| &*service.host);
+    let hosts = || cx.world.hosts().map(|(host, _)| &**host);
     let elsewhere = || {
         // The right name, written without its namespace or domain.
         let mut candidates = hosts().filter(|host| {

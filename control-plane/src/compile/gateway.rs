@@ -1,6 +1,7 @@
 //! The ports of a gateway: servers of all `Gateway` objects that select it, joined per port.
 
 mod http;
+mod ownership;
 mod servers;
 mod streams;
 
@@ -76,7 +77,7 @@ fn report_privileged(cx: &mut Context<'_>, server: &ServerAt<'_>) {
     cx.report(diagnostic.hint(hint));
 }
 
-/// The servers of one port that go together with the oldest.
+/// The servers of one port that go together with the first.
 fn without_conflicts<'w>(cx: &mut Context<'w>, servers: Vec<ServerAt<'w>>) -> Vec<ServerAt<'w>> {
     let mut kept: Vec<ServerAt<'w>> = Vec::new();
     for server in servers {
@@ -89,7 +90,7 @@ fn without_conflicts<'w>(cx: &mut Context<'w>, servers: Vec<ServerAt<'w>>) -> Ve
                 &server.gateway.key,
                 format!("{}.port", server.field),
                 format!(
-                    "port {} is used in another way by {} {}, which is older; this server is \
+                    "port {} is used in another way by {} {}, which comes first; this server is \
                      left out",
                     server.port, winner.gateway.key, winner.field
                 ),

@@ -101,12 +101,8 @@ fn services_of<'w>(world: &'w World, workload: &WorkloadInfo) -> Vec<&'w Arc<Ser
         .filter(|service| service.namespace() == &*workload.id.namespace)
         .filter(|service| {
             service.selects(&workload.id.namespace, &workload.labels)
-                || service
-                    .endpoints
-                    .iter()
-                    .flat_map(|endpoint| &endpoint.addresses)
-                    .any(|address| workload.addresses.contains(address))
-                || (service.selector.is_none() && in_slices(world, service, workload))
+                || lists(service, workload)
+                || in_slices(world, service, workload)
         })
         .collect();
     services.sort_by(|a, b| {
@@ -117,7 +113,18 @@ fn services_of<'w>(world: &'w World, workload: &WorkloadInfo) -> Vec<&'w Arc<Ser
     services
 }
 
+/// Whether an address of a workload is among the endpoints written in a service's objects.
+fn lists(service: &Service, workload: &WorkloadInfo) -> bool {
+    let endpoints = service.backings.iter().flat_map(|one| &one.endpoints);
+    let mut addresses = endpoints.flat_map(|endpoint| &endpoint.addresses);
+    addresses.any(|address| workload.addresses.contains(address))
+}
+
+/// Whether a workload is in the slices of a service that selects none.
 fn in_slices(world: &World, service: &Service, workload: &WorkloadInfo) -> bool {
+    if !service.is_kubernetes || service.backings.iter().any(|one| one.selector.is_some()) {
+        return false;
+    }
     let Some(slices) = world.slices_of(service) else {
         return false;
     };

@@ -7,7 +7,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use mesh_api::name::ListenerName;
-use mesh_api::route::Domain;
 
 use super::context::Context;
 use super::{sidecar, virtual_hosts};
@@ -31,10 +30,12 @@ pub(crate) const fn any_address(port: u16) -> SocketAddr {
 pub(crate) fn compile(cx: &mut Context<'_>) {
     let namespace = Arc::clone(&cx.client.namespace);
     let sidecar = sidecar::select(cx.world, &namespace, &cx.client.labels);
-    let egress = sidecar::Egress::of(sidecar, &namespace, &mut cx.report);
+    if let Some(sidecar) = sidecar {
+        sidecar::report(sidecar, &mut cx.report);
+    }
     let unmatched = sidecar::unmatched(cx.world, sidecar);
-    let services = imported(cx, &egress);
-    virtual_hosts::compile(cx, &services, &egress, unmatched);
+    let services = imported(cx);
+    virtual_hosts::compile(cx, &services, unmatched);
     if cx.client.knows_original_destination() {
         captured::listeners(cx, &services, unmatched);
     } else {
@@ -42,21 +43,13 @@ pub(crate) fn compile(cx: &mut Context<'_>) {
     }
 }
 
-/// The services the client is told about, in the order that decides conflicts.
-fn imported<'w>(cx: &Context<'w>, egress: &sidecar::Egress) -> Vec<&'w Arc<Service>> {
-    let mut services: Vec<_> = cx
-        .world
-        .services()
-        .filter(|service| service.visibility.includes(&cx.client.namespace))
-        .filter(|service| {
-            Domain::parse(&service.host)
-                .is_some_and(|host| egress.imports(service.namespace(), &host))
-        })
-        .collect();
+/// The services the client is told about, in the order that decides conflicts: those of Kubernetes
+/// first, so that no service entry takes what is theirs by being older, then by age.
+fn imported<'w>(cx: &Context<'w>) -> Vec<&'w Arc<Service>> {
+    let mut services: Vec<_> = cx.viewer.services(cx.world).collect();
     services.sort_by(|a, b| {
-        let (_, a_age) = a.precedence();
-        let (_, b_age) = b.precedence();
-        a_age.cmp(&b_age).then_with(|| a.host.cmp(&b.host))
+        let precedence = a.precedence().cmp(&b.precedence());
+        precedence.then_with(|| a.host.cmp(&b.host))
     });
     services
 }

@@ -8,6 +8,7 @@ mod matches;
 mod retry;
 mod rule;
 mod statics;
+pub(crate) mod strangers;
 
 use std::sync::Arc;
 
@@ -25,7 +26,7 @@ use rule::RuleOf;
 
 /// The rules the client's requests to a host meet; `None` if no virtual service has any.
 pub(crate) fn rules(cx: &mut Context<'_>, host: &Domain, via: &Via<'_>) -> Option<Vec<Arc<Rule>>> {
-    let groups = cx.candidates.groups(host);
+    let groups = cx.routing(host, via);
     let mut winner: Option<(Vec<Candidate<'_>>, Vec<Arc<Rule>>)> = None;
     for group in groups {
         if let Some((winners, _)) = &winner {
@@ -41,7 +42,7 @@ pub(crate) fn rules(cx: &mut Context<'_>, host: &Domain, via: &Via<'_>) -> Optio
     winner.map(|(_, rules)| rules)
 }
 
-/// The rules of several virtual services for one host, as one list: in order of age, catch-all
+/// The rules of several virtual services for one host, as one list: in the order given, catch-all
 /// rules last. The first catch-all hides the others, whose objects are named.
 pub(crate) fn joined(
     cx: &mut Context<'_>,
@@ -75,13 +76,18 @@ pub(crate) fn joined(
     let mut catch_all = catch_all.into_iter();
     if let Some((first, one)) = catch_all.next() {
         ordered.push(Arc::new(one.rule));
-        for (loser, hidden) in catch_all {
+        let hiders = one.takes_all_of;
+        let hides = |hidden: &RuleOf| {
+            let mut all = hidden.takes_all_of.iter();
+            all.all(|one| hiders.iter().any(|hider| hider.include_clients(one)))
+        };
+        for (loser, hidden) in catch_all.filter(|(_, hidden)| hides(hidden)) {
             cx.report(Diagnostic::new(
                 codes::UNREACHABLE_ROUTE,
                 &loser.object.key,
                 hidden.field,
                 format!(
-                    "never matches for {host}: {} is older and has a route for every request",
+                    "never matches for {host}: {} comes first and has a route for every request",
                     first.object.key
                 ),
             ));
@@ -102,8 +108,9 @@ fn report_merged(cx: &mut Context<'_>, host: &Domain, lists: &[(&Candidate<'_>, 
             &candidate.object.key,
             "spec.hosts",
             format!(
-                "{host} also has routes of {}; they are joined, the oldest first, routes for \
-                 every request last",
+                "{host} also has routes of {}; they are joined: those of the client's namespace, \
+                 of the host's, of the root namespace, each the oldest first; routes for every \
+                 request last",
                 others.join(", ")
             ),
         ));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, WorkloadId};
 
+use crate::model::ownership::Viewer;
 use crate::model::{WorkloadInfo, World};
 
 /// What a proxy is there for.
@@ -86,6 +87,14 @@ impl Client {
             } else {
                 BTreeMap::new()
             },
+        }
+    }
+
+    /// The client, as it matters for whose objects it is told of.
+    pub(crate) fn viewer(&self, world: &World) -> Viewer {
+        match self.role {
+            ProxyRole::Sidecar => Viewer::sidecar(world, &self.namespace, &self.labels),
+            ProxyRole::Gateway => Viewer::gateway(world, &self.namespace),
         }
     }
 

@@ -16,13 +16,13 @@ use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::model::Service;
 
 /// The rules for TCP connections to a host, if any virtual service has some: of several joined
-/// in order of age; the first that takes everything ends the list.
+/// in their order; the first that takes everything ends the list.
 pub(crate) fn tcp_rules(
     cx: &mut Context<'_>,
     host: &Domain,
     via: &Via<'_>,
 ) -> Option<Vec<TcpRule>> {
-    for group in cx.candidates.groups(host) {
+    for group in cx.routing(host, via) {
         let mut rules: Vec<TcpRule> = Vec::new();
         for candidate in group {
             let object = candidate.object;
@@ -74,6 +74,7 @@ pub(crate) fn tcp_rules_of(
             let written = taken.iter().flat_map(|one| &one.destination_subnets);
             subnets(cx, object, &field, written)
         };
+        cx.acts(&object.key);
         rules.push((
             index,
             TcpRule {
@@ -91,7 +92,7 @@ pub(crate) fn tls_rules(
     host: &Domain,
     via: &Via<'_>,
 ) -> Option<Vec<TlsRule>> {
-    for group in cx.candidates.groups(host) {
+    for group in cx.routing(host, via) {
         let mut rules = Vec::new();
         for candidate in group {
             rules.extend(tls_rules_of(cx, candidate.object, via));
@@ -134,6 +135,7 @@ pub(crate) fn tls_rules_of(
             if sni_hosts.is_empty() && !one.sni_hosts.is_empty() {
                 continue;
             }
+            cx.acts(&object.key);
             rules.push(TlsRule {
                 sni_hosts,
                 destination_subnets: subnets(cx, object, &field, &one.destination_subnets),

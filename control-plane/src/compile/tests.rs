@@ -1,10 +1,13 @@
 //! What proxies get for small meshes.
 
 mod clusters;
+mod gateway_owners;
 mod gateways;
 mod hosts;
 mod kubernetes;
 mod order;
+mod ownership;
+mod ownership_reference;
 mod routes;
 mod security;
 

@@ -17,10 +17,9 @@ use super::context::Context;
 use super::destination::no_cluster;
 use super::diagnostics::{Diagnostic, codes};
 use super::routes::{self, Via};
-use super::sidecar::Egress;
 use crate::meta::ObjectKey;
 use crate::model::service::Resolution;
-use crate::model::{Service, World};
+use crate::model::{Service, World, ownership};
 
 /// The port of hosts that are no service.
 const HTTP_PORT: u16 = 80;
@@ -62,7 +61,6 @@ struct Draft<'w> {
 pub(crate) fn compile<'w>(
     cx: &mut Context<'w>,
     services: &[&'w Arc<Service>],
-    egress: &Egress,
     unmatched: UnmatchedTraffic,
 ) -> BTreeSet<Port> {
     let mut claims = Claims::default();
@@ -97,7 +95,7 @@ pub(crate) fn compile<'w>(
         }
         cx.add_virtual_host(draft.host);
     }
-    hosts_without_service(cx, &mut claims, services, egress);
+    hosts_without_service(cx, &mut claims, services);
     let tables = claims.tables();
     if cx.client.knows_original_destination() {
         for port in &tables {
@@ -133,6 +131,7 @@ fn draft<'w>(
 ) -> Option<Draft<'w>> {
     let domain = Domain::parse(&service.host)?;
     claims.claim(port, &domain, &service.key).ok()?;
+    cx.tells_of(service);
     let via = Via {
         gateway: None,
         port,
@@ -197,10 +196,12 @@ fn further_names(world: &World, service: &Service, namespace: &str) -> Vec<Domai
             }
         }
     }
-    names.extend(service.vips().map(|address| match address {
-        std::net::IpAddr::V4(address) => address.to_string(),
-        std::net::IpAddr::V6(address) => format!("[{address}]"),
-    }));
+    names.extend(
+        ownership::addresses(world, service).map(|address| match address {
+            std::net::IpAddr::V4(address) => address.to_string(),
+            std::net::IpAddr::V6(address) => format!("[{address}]"),
+        }),
+    );
     names
         .iter()
         .filter_map(|name| Domain::parse(name))
@@ -212,7 +213,6 @@ fn hosts_without_service<'w>(
     cx: &mut Context<'w>,
     claims: &mut Claims,
     services: &[&'w Arc<Service>],
-    egress: &Egress,
 ) {
     let Some(port) = Port::new(HTTP_PORT) else {
         return;
@@ -225,26 +225,32 @@ fn hosts_without_service<'w>(
         .iter()
         .filter_map(|service| Domain::parse(&service.host))
         .collect();
-    let mut wanted = Vec::new();
+    let mut wanted: Vec<Domain> = Vec::new();
     for (domain, candidates) in cx.candidates.hosts() {
         let is_service = match domain {
             Domain::Exact(_) => known.contains(domain),
             Domain::Suffix(_) | Domain::Any => known.iter().any(|host| domain.covers(host)),
         };
         let imported = candidates.iter().any(|candidate| {
-            egress.imports(candidate.object.namespace(), domain)
+            cx.viewer.imports(candidate.object.namespace(), domain)
                 && via.applies_at_all(candidate.object)
         });
         if !is_service && imported && *domain != Domain::Any {
-            let object = candidates.first().map(|first| first.object.key.clone());
-            wanted.extend(object.map(|object| (domain.clone(), object)));
+            wanted.push(domain.clone());
         }
     }
-    for (domain, object) in wanted {
-        if cx.world.service(&domain.to_string()).is_some() {
-            // A service that is not imported, or not visible: its virtual service says nothing.
+    for domain in wanted {
+        let host = domain.to_string();
+        let is_service = cx.destination(&host).is_some();
+        let mut declared = cx.world.claims(&host).iter();
+        if is_service || declared.any(|service| service.is_kubernetes) {
+            // A service that is not imported, or one of Kubernetes that is not visible: its
+            // virtual service says nothing. What others keep to themselves hides nothing.
             continue;
         }
+        let Some(object) = report_unroutable(cx, &domain, &via) else {
+            continue;
+        };
         let Some(rules) = routes::rules(cx, &domain, &via) else {
             continue;
         };
@@ -257,15 +263,6 @@ fn hosts_without_service<'w>(
             ));
             continue;
         }
-        cx.report(
-            Diagnostic::new(
-                codes::UNROUTABLE_HOST,
-                &object,
-                "spec.hosts",
-                format!("{domain} is no service the mesh knows; sidecars route it on port 80 only"),
-            )
-            .hint("declare it with a ServiceEntry to route other ports"),
-        );
         cx.add_virtual_host(VirtualHost {
             name: RoutesName {
                 scope: RouteScope::port(port),
@@ -276,6 +273,36 @@ fn hosts_without_service<'w>(
             rules,
         });
     }
+}
+
+/// Says of the virtual services for a host that is no service what becomes of their routes, and
+/// returns the first of them.
+fn report_unroutable(cx: &mut Context<'_>, host: &Domain, via: &Via<'_>) -> Option<ObjectKey> {
+    let groups = cx.routing(host, via);
+    let heard = groups.into_iter().next()?;
+    for candidate in &heard {
+        let spec = &candidate.object.spec;
+        let instead = match (
+            spec.http.is_empty(),
+            spec.tcp.is_empty() && spec.tls.is_empty(),
+        ) {
+            (false, true) => "sidecars route it on port 80 only",
+            (false, false) => {
+                "sidecars route its HTTP on port 80 only, and its tcp and tls routes nowhere"
+            }
+            (true, _) => "its tcp and tls routes have no effect at sidecars",
+        };
+        cx.report(
+            Diagnostic::new(
+                codes::UNROUTABLE_HOST,
+                &candidate.object.key,
+                "spec.hosts",
+                format!("{host} is no service the mesh knows; {instead}"),
+            )
+            .hint("declare it with a ServiceEntry to route other ports"),
+        );
+    }
+    heard.first().map(|first| first.object.key.clone())
 }
 
 /// The host for everything no other host takes, where connections know where they were going.

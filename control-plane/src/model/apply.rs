@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use mesh_api::name::EndpointsName;
 use mesh_api::workload::WorkloadId;
 
 use super::change::{Affected, Change};
@@ -158,28 +157,9 @@ impl World {
         services: Vec<Service>,
         affected: &mut Affected,
     ) {
-        // Ports that go away take their endpoint sets with them.
-        let before = self.sets_of_key(key);
-        let hosts = Arc::make_mut(&mut self.services).replace(key, services);
-        if hosts.is_empty() {
-            return;
-        }
-        affected.config = true;
-        affected.endpoints.extend(before);
-        for host in hosts {
-            if let Some(service) = self.services.find(&host) {
-                affected.config |= service.is_met_at_its_workloads();
-                affected.endpoints.extend(sets(service));
-            }
-        }
-    }
-
-    fn sets_of_key(&self, key: &ObjectKey) -> Vec<EndpointsName> {
-        self.services
-            .iter()
-            .filter(|service| service.key == *key)
-            .flat_map(|service| sets(service).collect::<Vec<_>>())
-            .collect()
+        let replaced = Arc::make_mut(&mut self.services).replace(key, services);
+        affected.config |= !replaced.is_empty();
+        affected.endpoints.extend(replaced.endpoint_sets());
     }
 
     fn replace_slice(
@@ -190,8 +170,10 @@ impl World {
     ) {
         for (namespace, name) in Arc::make_mut(&mut self.slices).replace(key, slice) {
             let host = super::host::service_host(&name, &namespace, &self.settings.cluster_domain);
-            if let Some(service) = self.services.find(&host) {
-                affected.endpoints.extend(sets(service));
+            // What service entries declare for the host has no slices.
+            let claims = self.services.claims(&host).iter();
+            for service in claims.filter(|service| service.is_kubernetes) {
+                affected.endpoints.extend(service.endpoint_sets());
             }
         }
     }
@@ -226,7 +208,7 @@ impl World {
                 // Where there are slices, those tell the addresses.
                 affected.config |=
                     service.is_met_at_its_workloads() && self.slices_of(service).is_none();
-                affected.endpoints.extend(sets(service));
+                affected.endpoints.extend(service.endpoint_sets());
             }
         }
         affected.workloads.insert(id);
@@ -293,11 +275,4 @@ fn workload_id(key: &ObjectKey) -> WorkloadId {
         namespace: Arc::from(key.namespace.as_str()),
         name: Arc::from(key.name.as_str()),
     }
-}
-
-fn sets(service: &Service) -> impl Iterator<Item = EndpointsName> {
-    service.ports.iter().map(|port| EndpointsName {
-        host: Arc::clone(&service.host),
-        port: port.number,
-    })
 }

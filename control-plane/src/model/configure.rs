@@ -37,7 +37,7 @@ impl World {
     /// Gives services that do not say who sees them the visibility the mesh has for those.
     fn show_services(&mut self, affected: &mut Affected) {
         let mut by_object: BTreeMap<ObjectKey, Vec<Service>> = BTreeMap::new();
-        for service in self.services.all_claims().flat_map(|(_, claims)| claims) {
+        for service in self.services.written() {
             if service.default_visibility {
                 let mut service = Service::clone(service);
                 service.visibility = default_visibility(&self.settings, &service);

@@ -10,22 +10,28 @@ use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, WorkloadId};
 
 use super::World;
-use super::service::{Resolution, Service, ServicePort};
+use super::service::{Backing, Resolution, Service, ServicePort};
 use super::workload::{Readiness, WorkloadInfo};
 use crate::crd::kubernetes::{KubeEndpointSlice, SliceEndpoint, Transport};
 use crate::crd::object::Resource;
 
 /// The endpoints of a service port; `None` if there is no such port.
 pub fn endpoint_set(world: &World, name: &EndpointsName) -> Option<EndpointSet> {
-    let service = world.service(&name.host)?;
+    let service = world.service_of(name)?;
     let port = service.port(name.port)?;
     let mut found = Found::default();
     match &service.resolution {
-        Resolution::Known | Resolution::Headless => known(world, service, port, &mut found),
+        Resolution::Known | Resolution::Headless => {
+            for (backing, port) in backings(service, name.port) {
+                known(world, service, backing, port, &mut found);
+            }
+        }
         Resolution::Dns { .. } => {
-            known(world, service, port, &mut found);
-            if service.endpoints.is_empty() && service.selector.is_none() {
-                found.add_name(&service.host, port, world);
+            for (backing, port) in backings(service, name.port) {
+                known(world, service, backing, port, &mut found);
+                if !backing.is_said() {
+                    found.add_name(&service.host, port, world);
+                }
             }
         }
         // Where no original destination is at hand, the name is what there is to go by.
@@ -38,6 +44,12 @@ pub fn endpoint_set(world: &World, name: &EndpointsName) -> Option<EndpointSet> 
         name: name.clone(),
         endpoints: found.0.into_values().map(Arc::new).collect(),
     })
+}
+
+/// What stands behind a port, with the port as each object has it.
+fn backings(service: &Service, number: Port) -> impl Iterator<Item = (&Backing, &ServicePort)> {
+    let backings = service.backings.iter();
+    backings.filter_map(move |backing| Some((backing, backing.port(number)?)))
 }
 
 /// Endpoints by address: ordered, none twice.
@@ -111,8 +123,14 @@ fn endpoint(address: EndpointAddress, workload: &WorkloadInfo, health: Health) -
     }
 }
 
-fn known(world: &World, service: &Service, port: &ServicePort, found: &mut Found) {
-    for workload in &service.endpoints {
+fn known(
+    world: &World,
+    service: &Service,
+    backing: &Backing,
+    port: &ServicePort,
+    found: &mut Found,
+) {
+    for workload in &backing.endpoints {
         if let Some(number) = port_of(workload, port) {
             found.add_workload(workload, number, Health::Healthy);
         }
@@ -129,11 +147,11 @@ fn known(world: &World, service: &Service, port: &ServicePort, found: &mut Found
         }
         return;
     }
-    if service.selector.is_none() {
+    if backing.selector.is_none() {
         return;
     }
     for workload in world.workloads_of_namespace(service.namespace()) {
-        if !service.selects(&workload.id.namespace, &workload.labels) {
+        if !backing.selects(&workload.labels) {
             continue;
         }
         let health = match workload.readiness {
@@ -219,7 +237,8 @@ fn from_slice(
     }
 }
 
-/// The workload a slice endpoint stands for: the one it names, else the one at its address.
+/// The workload a slice endpoint stands for: the one it names, else the one at its address, if
+/// that is of the slice's namespace: others have no say in what an address here stands for.
 fn behind<'w>(
     world: &'w World,
     namespace: &str,
@@ -241,7 +260,7 @@ fn behind<'w>(
             name: Arc::from(target.name.as_str()),
         })
     });
-    named.or_else(|| world.workload_at(address?))
+    named.or_else(|| world.workload_of(namespace, address?))
 }
 
 fn unknown_workload(

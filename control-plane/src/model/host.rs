@@ -24,6 +24,13 @@ pub fn service_host(name: &str, namespace: &str, cluster_domain: &str) -> Arc<st
     Arc::from(format!("{name}.{namespace}.svc.{cluster_domain}").to_ascii_lowercase())
 }
 
+/// The namespace of everything that Kubernetes calls by a name below `NAMESPACE.svc.DOMAIN`.
+pub fn namespace_of<'n>(name: &'n str, cluster_domain: &str) -> Option<&'n str> {
+    let name = name.strip_suffix(cluster_domain)?.strip_suffix(".svc.")?;
+    let (_, namespace) = name.rsplit_once('.')?;
+    Some(namespace)
+}
+
 /// The name nearest to `wanted` among `known`, if one is near enough to be a misspelling.
 pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -48,6 +55,21 @@ mod tests {
         assert_eq!(&*resolve("10.0.0.1"), "10.0.0.1");
         assert_eq!(&*resolve("::1"), "::1");
         assert_eq!(&*resolve("a.b.svc.cluster.local."), "a.b.svc.cluster.local");
+    }
+
+    #[test]
+    fn names_of_the_cluster_belong_to_namespaces() {
+        for (name, namespace) in [
+            ("backend.shop.svc.cluster.local", Some("shop")),
+            ("web-0.web.shop.svc.cluster.local", Some("shop")),
+            ("*.shop.svc.cluster.local", Some("shop")),
+            ("*.svc.cluster.local", None),
+            ("shop.svc.cluster.local", None),
+            ("backend.shop.svc", None),
+            ("api.example.com", None),
+        ] {
+            assert_eq!(namespace_of(name, "cluster.local"), namespace, "{name}");
+        }
     }
 
     #[test]

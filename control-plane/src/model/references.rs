@@ -66,7 +66,7 @@ pub fn missing(
             &world.settings().cluster_domain,
         );
         let absent = match &destination.subset {
-            _ if world.service(&host).is_none() => Some(format!("service {host}")),
+            _ if world.claims(&host).is_empty() => Some(format!("service {host}")),
             Some(subset) if !subsets.contains(&host, subset) => {
                 Some(format!("subset {subset} of {host}"))
             }

@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use mesh_api::name::{Claim, EndpointsName};
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, ServiceIdentity};
 
 use super::protocol::Protocol;
 use super::visibility::Visibility;
 use super::workload::WorkloadInfo;
+use crate::crd::service_entry::Location;
 use crate::meta::{ObjectKey, ObjectMeta, Precedence};
 
 pub mod entry;
@@ -29,14 +31,14 @@ pub struct Service {
     pub meta: ObjectMeta,
     /// Its ports, in the order given.
     pub ports: Vec<ServicePort>,
+    /// Whether it counts as part of the mesh.
+    pub location: Location,
     /// Virtual addresses.
     pub addresses: Vec<IpNet>,
     /// How its endpoints are found.
     pub resolution: Resolution,
-    /// Which workloads stand behind it; `None` if none are selected.
-    pub selector: Option<Labels>,
-    /// Endpoints written in the object.
-    pub endpoints: Vec<Arc<WorkloadInfo>>,
+    /// What stands behind it: one entry for each object it is made of, the oldest first.
+    pub backings: Vec<Backing>,
     /// Who sees it.
     pub visibility: Visibility,
     /// Whether that is what the mesh says of services that do not say so themselves.
@@ -45,6 +47,44 @@ pub struct Service {
     pub publish_not_ready: bool,
     /// Whether it is a service of Kubernetes.
     pub is_kubernetes: bool,
+    /// What tells its endpoint sets from those of the first that declares the host; `None` for
+    /// that first one.
+    pub claim: Option<Claim>,
+}
+
+/// What one object says stands behind some ports of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backing {
+    /// The object.
+    pub key: ObjectKey,
+    /// The ports it is about.
+    pub ports: Vec<ServicePort>,
+    /// Which workloads of its namespace; `None` if none are selected.
+    pub selector: Option<Labels>,
+    /// Endpoints written in the object.
+    pub endpoints: Vec<Arc<WorkloadInfo>>,
+}
+
+impl Backing {
+    /// A port by number.
+    pub fn port(&self, number: Port) -> Option<&ServicePort> {
+        self.ports.iter().find(|port| port.number == number)
+    }
+
+    /// Whether it selects a workload of its namespace with these labels.
+    pub fn selects(&self, labels: &Labels) -> bool {
+        self.selector.as_ref().is_some_and(|selector| {
+            super::workload::selects(
+                selector.iter().map(|(key, value)| (&**key, &**value)),
+                labels,
+            )
+        })
+    }
+
+    /// Whether it says what stands behind it, rather than leaving it to a name.
+    pub fn is_said(&self) -> bool {
+        self.selector.is_some() || !self.endpoints.is_empty()
+    }
 }
 
 /// A port of a service.
@@ -132,12 +172,22 @@ impl Service {
 
     /// Whether the service selects a workload of `namespace` with these labels.
     pub fn selects(&self, namespace: &str, labels: &Labels) -> bool {
-        self.namespace() == namespace
-            && self.selector.as_ref().is_some_and(|selector| {
-                super::workload::selects(
-                    selector.iter().map(|(key, value)| (&**key, &**value)),
-                    labels,
-                )
-            })
+        self.namespace() == namespace && self.backings.iter().any(|one| one.selects(labels))
+    }
+
+    /// The name of the endpoints behind one of its ports.
+    pub fn endpoints_name(&self, port: Port) -> EndpointsName {
+        EndpointsName {
+            host: Arc::clone(&self.host),
+            port,
+            claim: self.claim.clone(),
+        }
+    }
+
+    /// The names of all its endpoint sets.
+    pub fn endpoint_sets(&self) -> impl Iterator<Item = EndpointsName> {
+        self.ports
+            .iter()
+            .map(|port| self.endpoints_name(port.number))
     }
 }

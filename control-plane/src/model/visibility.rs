@@ -70,6 +70,32 @@ impl Visibility {
         }
     }
 
+    /// The namespaces that see both objects.
+    #[must_use]
+    pub fn both(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Nobody, _) | (_, Self::Nobody) => Self::Nobody,
+            (Self::Public, one) | (one, Self::Public) => one.clone(),
+            (Self::Namespaces(a), Self::Namespaces(b)) => {
+                let common: BTreeSet<_> = a.intersection(b).cloned().collect();
+                if common.is_empty() {
+                    Self::Nobody
+                } else {
+                    Self::Namespaces(common)
+                }
+            }
+        }
+    }
+
+    /// Whether any other namespace than these sees the object.
+    pub fn reaches_beyond(&self, namespaces: &[&str]) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Namespaces(names) => names.iter().any(|name| !namespaces.contains(&&**name)),
+            Self::Nobody => false,
+        }
+    }
+
     /// The tier in which a client of `client` sees an object of `owner`; `None` if not at all.
     pub fn tier(&self, owner: &str, client: &str) -> Option<Tier> {
         match self {
@@ -111,5 +137,19 @@ mod tests {
         assert_eq!(parse(&[".", "b"]).tier("a", "b"), Some(Tier::Exported));
         assert_eq!(parse(&["b"]).tier("a", "a"), None);
         assert!(!parse(&["~"]).includes("a"));
+    }
+
+    #[test]
+    fn who_sees_two_objects() {
+        let own = Arc::from("a");
+        let parse = |list: &[&str]| Visibility::parse(list.iter().copied(), &own);
+        assert_eq!(parse(&["*"]).both(&parse(&["b"])), parse(&["b"]));
+        assert_eq!(parse(&[".", "b"]).both(&parse(&["b", "c"])), parse(&["b"]));
+        assert_eq!(parse(&["."]).both(&parse(&["b"])), Visibility::Nobody);
+        assert_eq!(parse(&["*"]).both(&parse(&["~"])), Visibility::Nobody);
+        assert!(parse(&["*"]).reaches_beyond(&["a", "b"]));
+        assert!(parse(&[".", "b"]).reaches_beyond(&["a"]));
+        assert!(!parse(&[".", "b"]).reaches_beyond(&["a", "b"]));
+        assert!(!parse(&["~"]).reaches_beyond(&[]));
     }
 }

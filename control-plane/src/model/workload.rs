@@ -121,6 +121,12 @@ impl WorkloadIndex {
         self.by_address.get(&address)?.first()
     }
 
+    /// The workload of a namespace at an address, found as [`at`](Self::at) finds it.
+    pub fn at_of(&self, namespace: &str, address: IpAddr) -> Option<&Arc<WorkloadInfo>> {
+        let mut all = self.by_address.get(&address)?.iter();
+        all.find(|one| *one.id.namespace == *namespace)
+    }
+
     /// All workloads, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<WorkloadInfo>> {
         self.by_id

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use crate::analyze;
+use crate::compile::Uses;
 use crate::compile::diagnostics::Diagnostic;
 use crate::crd::Severity;
 use crate::meta::ObjectKey;
@@ -45,6 +46,8 @@ pub struct Examined {
     pub input: Input,
     /// The findings, sorted by object and field.
     pub findings: Vec<Diagnostic>,
+    /// Which proxies use what.
+    pub uses: Uses,
 }
 
 impl Default for Board {
@@ -175,15 +178,19 @@ impl Board {
                 continue;
             };
             let world = input.world.clone();
-            match tokio::task::spawn_blocking(move || analyze::analyze(&world)).await {
-                Ok(findings) => {
+            match tokio::task::spawn_blocking(move || analyze::examine(&world)).await {
+                Ok((findings, uses)) => {
                     crate::metrics::conflicts(&findings);
                     let mut state = self.state.lock();
                     state.findings.clone_from(&findings);
                     state.print();
                     drop(state);
-                    self.examined
-                        .send_replace(Some(Arc::new(Examined { input, findings })));
+                    let examined = Examined {
+                        input,
+                        findings,
+                        uses,
+                    };
+                    self.examined.send_replace(Some(Arc::new(examined)));
                 }
                 Err(error) => tracing::error!(%error, "the analysis of the objects failed"),
             }

@@ -1,18 +1,17 @@
-//! Which proxies an object is meant for. Pure.
+//! Which proxies an object is meant for.
 //!
-//! Proxies are asked about in groups: all that are of one role, in one namespace, and alike in
-//! every label that any object selects by.
+//! What is routed is asked of the compiler, which notes what makes a difference to whom
+//! ([`Uses`]); policies are asked whom they select. Proxies are asked about in groups: all that
+//! are one kind of client to the compiler, and alike in every label that any policy selects by.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::workload::Labels;
 
-use crate::compile::routes::names_gateway;
-use crate::compile::{ProxyRole, ProxyScope};
-use crate::crd::Object;
-use crate::crd::object::Resource;
-use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::compile::scope::{Client, selector_keys};
+use crate::compile::{ProxyRole, ProxyScope, Uses};
+use crate::crd::{Kind, Object};
 use crate::meta::ObjectKey;
 use crate::model::visibility::Visibility;
 use crate::model::workload::{pairs, selects};
@@ -21,23 +20,56 @@ use crate::model::{World, host};
 /// What of a proxy decides which objects concern it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Group {
-    role: ProxyRole,
-    namespace: Arc<str>,
+    /// What the part of its configuration that it shares with others depends on.
+    client: Client,
+    /// Its labels by which policies select.
     labels: Labels,
 }
 
-impl Group {
-    /// The group of a proxy, by the labels in `keys`.
-    pub fn of(scope: &ProxyScope, keys: &BTreeSet<String>) -> Self {
-        let labels = scope.workload.labels.iter();
+/// How proxies are told apart.
+#[derive(Clone, Debug)]
+pub struct Keys<'a> {
+    compiled: BTreeSet<Arc<str>>,
+    selecting: &'a BTreeSet<String>,
+}
+
+impl<'a> Keys<'a> {
+    /// By what the compiler tells them apart by, and by these labels.
+    pub fn of(world: &World, selecting: &'a BTreeSet<String>) -> Self {
         Self {
-            role: scope.role,
-            namespace: Arc::clone(&scope.workload.id.namespace),
+            compiled: selector_keys(world),
+            selecting,
+        }
+    }
+
+    /// The group of a proxy.
+    pub fn group(&self, scope: &ProxyScope) -> Group {
+        let labels = scope.workload.labels.iter();
+        Group {
+            client: Client::of(scope, &self.compiled),
             labels: labels
-                .filter(|(key, _)| keys.contains(&***key))
+                .filter(|(key, _)| self.selecting.contains(&***key))
                 .map(|(key, value)| (Arc::clone(key), Arc::clone(value)))
                 .collect(),
         }
+    }
+}
+
+impl Group {
+    /// Whether sidecars are told of a Service of Kubernetes, which the compiler does not note.
+    fn is_told_of(&self, world: &World, object: &ObjectKey) -> bool {
+        if object.kind != Kind::Service || self.client.role != ProxyRole::Sidecar {
+            return false;
+        }
+        let domain = &world.settings().cluster_domain;
+        let host = host::service_host(&object.name, &object.namespace, domain);
+        let viewer = self.client.viewer(world);
+        viewer.service(world, &host).is_some()
+    }
+
+    /// The objects that make a difference to these proxies.
+    pub fn used(&self, world: &World, uses: &Uses) -> Arc<BTreeSet<ObjectKey>> {
+        uses.of(world, &self.client)
     }
 }
 
@@ -51,49 +83,41 @@ struct Target {
 
 impl Target {
     fn covers(&self, group: &Group) -> bool {
-        self.role.is_none_or(|role| role == group.role)
-            && self.namespaces.includes(&group.namespace)
+        self.role.is_none_or(|role| role == group.client.role)
+            && self.namespaces.includes(&group.client.namespace)
             && selects(pairs(&self.labels), &group.labels)
     }
 }
 
 /// The proxies an object is meant for.
+#[derive(Clone, Debug)]
+pub enum Concern {
+    /// Those to which any of these objects makes a difference, as the compiler notes it.
+    Used(BTreeSet<ObjectKey>),
+    /// Those that are selected.
+    Selected(Selection),
+}
+
+/// Proxies by role, namespace and labels.
 #[derive(Clone, Debug, Default)]
-pub struct Concern(Vec<Target>);
+pub struct Selection(Vec<Target>);
+
+impl Default for Concern {
+    fn default() -> Self {
+        Self::Selected(Selection::default())
+    }
+}
 
 impl Concern {
     /// The proxies an object of this world is meant for.
     pub fn of(world: &World, object: &Object) -> Self {
         let targets = match object {
-            Object::VirtualService(one) => virtual_service(world, one),
-            Object::DestinationRule(one) => {
-                let domain = &world.settings().cluster_domain;
-                let host = host::resolve(&one.spec.host, one.namespace(), domain);
-                let visibility = visibility(&one.spec.export_to, &one.key);
-                let known = host.starts_with('*') || world.service(&host).is_some();
-                match &one.spec.workload_selector {
-                    _ if !known => Vec::new(),
-                    Some(selector) => selected(None, only(&one.key), &selector.match_labels),
-                    None => selected(None, visibility, &BTreeMap::new()),
-                }
-            }
-            Object::Gateway(one) => {
-                let role = Some(ProxyRole::Gateway);
-                selected(role, Visibility::Public, &one.spec.selector)
-            }
-            Object::ServiceEntry(one) => {
-                let visibility = visibility(&one.spec.export_to, &one.key);
-                selected(None, visibility, &BTreeMap::new())
-            }
-            Object::Sidecar(one) => {
-                let selector = one.spec.workload_selector.as_ref();
-                let labels = selector.map(|selector| &selector.labels);
-                let everywhere = labels.is_none() && in_root(world, &one.key);
-                let namespaces = reach(everywhere, &one.key);
-                let labels = labels.cloned().unwrap_or_default();
-                selected(Some(ProxyRole::Sidecar), namespaces, &labels)
-            }
-            Object::WorkloadEntry(one) => workload_entry(world, &one.key),
+            Object::VirtualService(_)
+            | Object::DestinationRule(_)
+            | Object::Gateway(_)
+            | Object::ServiceEntry(_)
+            | Object::Sidecar(_) => return Self::Used(BTreeSet::from([object.key().clone()])),
+            Object::WorkloadEntry(one) => return Self::Used(services_of(world, &one.key)),
             Object::PeerAuthentication(one) => {
                 let selector = one.spec.selector.as_ref();
                 let labels = selector.map(|selector| selector.match_labels.clone());
@@ -128,17 +152,26 @@ impl Concern {
             | Object::Node(_)
             | Object::Namespace(_) => Vec::new(),
         };
-        Self(targets)
+        Self::Selected(Selection(targets))
     }
 
-    /// Whether proxies of this group are among them.
-    pub fn covers(&self, group: &Group) -> bool {
-        self.0.iter().any(|target| target.covers(group))
+    /// Whether proxies of this group, which use these objects, are among them.
+    pub fn covers(&self, world: &World, group: &Group, used: &BTreeSet<ObjectKey>) -> bool {
+        match self {
+            Self::Used(objects) => objects
+                .iter()
+                .any(|object| used.contains(object) || group.is_told_of(world, object)),
+            Self::Selected(Selection(targets)) => targets.iter().any(|one| one.covers(group)),
+        }
     }
 
     /// The labels by which it selects.
     pub fn label_keys(&self) -> impl Iterator<Item = &String> {
-        self.0.iter().flat_map(|target| target.labels.keys())
+        let targets = match self {
+            Self::Used(_) => &[][..],
+            Self::Selected(Selection(targets)) => targets.as_slice(),
+        };
+        targets.iter().flat_map(|target| target.labels.keys())
     }
 }
 
@@ -152,11 +185,6 @@ fn selected(
         namespaces,
         labels: labels.clone(),
     }]
-}
-
-fn visibility(export_to: &[String], key: &ObjectKey) -> Visibility {
-    let namespace = Arc::from(key.namespace.as_str());
-    Visibility::parse(export_to.iter().map(String::as_str), &namespace)
 }
 
 fn only(key: &ObjectKey) -> Visibility {
@@ -189,68 +217,22 @@ fn policy(
     selected(None, namespaces, &labels.unwrap_or_default())
 }
 
-fn virtual_service(world: &World, object: &Arc<Resource<VirtualServiceSpec>>) -> Vec<Target> {
-    if !object.spec.hosts.is_empty() {
-        return routed(world, object);
-    }
-    // A delegate is for whom those who delegate to it are.
-    let delegates_here = |root: &&Arc<Resource<VirtualServiceSpec>>| {
-        let mut delegates = root
-            .spec
-            .http
-            .iter()
-            .filter_map(|route| route.delegate.as_ref());
-        delegates.any(|delegate| {
-            let namespace = delegate.namespace.as_deref().unwrap_or(root.namespace());
-            delegate.name == object.name() && namespace == object.namespace()
-        })
-    };
-    let roots = world.virtual_services.iter().filter(delegates_here);
-    roots.flat_map(|root| routed(world, root)).collect()
-}
-
-fn routed(world: &World, object: &Resource<VirtualServiceSpec>) -> Vec<Target> {
-    let namespaces = visibility(&object.spec.export_to, &object.key);
-    let of_matches = object.spec.http.iter().flat_map(|route| &route.matches);
-    let named: BTreeSet<&String> = object
-        .spec
-        .gateways
-        .iter()
-        .chain(of_matches.flat_map(|one| &one.gateways))
-        .collect();
-    let mut targets = Vec::new();
-    if object.spec.gateways.is_empty() || named.iter().any(|name| *name == "mesh") {
-        let role = Some(ProxyRole::Sidecar);
-        targets.extend(selected(role, namespaces.clone(), &BTreeMap::new()));
-    }
-    for written in named.into_iter().filter(|name| *name != "mesh") {
-        let full = names_gateway(written, object.namespace());
-        let gateway = world
-            .gateways
-            .iter()
-            .find(|one| format!("{}/{}", one.namespace(), one.name()) == full);
-        if let Some(gateway) = gateway {
-            let role = Some(ProxyRole::Gateway);
-            targets.extend(selected(role, namespaces.clone(), &gateway.spec.selector));
-        }
-    }
-    targets
-}
-
-/// Whoever sees a service that a workload entry is an endpoint of.
-fn workload_entry(world: &World, key: &ObjectKey) -> Vec<Target> {
+/// The objects that declare the services a workload entry is an endpoint of.
+fn services_of(world: &World, key: &ObjectKey) -> BTreeSet<ObjectKey> {
     let id = mesh_api::workload::WorkloadId {
         namespace: Arc::from(key.namespace.as_str()),
         name: Arc::from(key.name.as_str()),
     };
     let Some(workload) = world.workload(&id) else {
-        return Vec::new();
+        return BTreeSet::new();
     };
     let services = world
         .services()
-        .filter(|service| service.selects(&key.namespace, &workload.labels));
+        .filter(|service| service.namespace() == key.namespace);
     services
-        .flat_map(|service| selected(None, service.visibility.clone(), &BTreeMap::new()))
+        .flat_map(|service| &service.backings)
+        .filter(|backing| backing.selects(&workload.labels))
+        .map(|backing| backing.key.clone())
         .collect()
 }
 

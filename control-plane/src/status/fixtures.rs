@@ -76,8 +76,12 @@ pub(super) fn input(objects_of: &[(&str, u64)]) -> Input {
 
 /// The same, examined.
 pub(super) fn examined(input: Input) -> Arc<Examined> {
-    let findings = crate::analyze::analyze(&input.world);
-    Arc::new(Examined { input, findings })
+    let (findings, uses) = crate::analyze::examine(&input.world);
+    Arc::new(Examined {
+        input,
+        findings,
+        uses,
+    })
 }
 
 /// Who a sidecar is.

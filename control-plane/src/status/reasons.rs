@@ -45,6 +45,7 @@ const TABLE: &[(Code, Verdict)] = &[
     (codes::NO_ACTION, Verdict::NotAccepted(INVALID)),
     (codes::MERGED, Verdict::Note),
     (codes::BAD_DELEGATE, Verdict::Unresolved("DelegateNotFound")),
+    (codes::BY_STRANGER, Verdict::Note),
     (codes::DUPLICATE_SUBSET, Verdict::NotAccepted(CONFLICT)),
     (codes::POLICY_CONFLICT, Verdict::NotAccepted(CONFLICT)),
     (
@@ -55,6 +56,9 @@ const TABLE: &[(Code, Verdict)] = &[
         codes::RULE_UNKNOWN_PORT,
         Verdict::Unresolved("PortNotFound"),
     ),
+    (codes::RULE_OF_STRANGER, Verdict::Note),
+    (codes::FOREIGN_HOST, Verdict::NotAccepted(CONFLICT)),
+    (codes::FOREIGN_ADDRESS, Verdict::NotAccepted(CONFLICT)),
     (codes::DUPLICATE_SERVICE, Verdict::NotAccepted(CONFLICT)),
     (codes::LISTENER_CONFLICT, Verdict::NotAccepted(CONFLICT)),
     (codes::DOMAIN_CONFLICT, Verdict::NotAccepted(CONFLICT)),

@@ -5,14 +5,15 @@
 //! of proxies cost milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::concern::{Concern, Group};
+use super::concern::{Concern, Group, Keys};
 use super::refusal::Reach;
-use crate::compile::ProxyScope;
+use crate::compile::{ProxyScope, Uses};
 use crate::discovery::registry::Applied;
 use crate::meta::ObjectKey;
 use crate::model::World;
@@ -155,7 +156,12 @@ struct Members<'a> {
 }
 
 /// Counts for every object how many of `proxies` it concerns, and how many have applied it.
-pub fn tally(input: &Input, proxies: &[Applied], now: Instant) -> BTreeMap<ObjectKey, Tally> {
+pub fn tally(
+    input: &Input,
+    uses: &Uses,
+    proxies: &[Applied],
+    now: Instant,
+) -> BTreeMap<ObjectKey, Tally> {
     let world = &input.world;
     let objects: Vec<_> = input
         .objects
@@ -171,6 +177,13 @@ pub fn tally(input: &Input, proxies: &[Applied], now: Instant) -> BTreeMap<Objec
         .flat_map(|(_, _, concern)| concern.label_keys().cloned())
         .collect();
     let groups = grouped(world, proxies, &keys, now);
+    let groups: Vec<_> = groups
+        .into_iter()
+        .map(|(group, members)| {
+            let used = group.used(world, uses);
+            (group, used, members)
+        })
+        .collect();
     let mut tallies = BTreeMap::new();
     for (key, newest, concern) in objects {
         let mut tally = Tally {
@@ -178,7 +191,10 @@ pub fn tally(input: &Input, proxies: &[Applied], now: Instant) -> BTreeMap<Objec
             ..Tally::default()
         };
         let mut reach = None;
-        for (_, members) in groups.iter().filter(|(group, _)| concern.covers(group)) {
+        let concerned = |(group, used, _): &&(Group, Arc<BTreeSet<ObjectKey>>, Members<'_>)| {
+            concern.covers(world, group, used)
+        };
+        for (_, _, members) in groups.iter().filter(concerned) {
             if members.oldest >= Some(newest.revision) && !members.refusing {
                 let all = u32::try_from(members.all.len()).unwrap_or(u32::MAX);
                 tally.concerned += all;
@@ -201,6 +217,7 @@ fn grouped<'a>(
     keys: &BTreeSet<String>,
     now: Instant,
 ) -> BTreeMap<Group, Members<'a>> {
+    let keys = Keys::of(world, keys);
     let mut groups: BTreeMap<Group, Members<'a>> = BTreeMap::new();
     for proxy in proxies {
         let starting = proxy.revision.is_none()
@@ -212,7 +229,7 @@ fn grouped<'a>(
         let Some(scope) = ProxyScope::new(world, &who.workload, who.role, who.mode) else {
             continue;
         };
-        let members = groups.entry(Group::of(&scope, keys)).or_default();
+        let members = groups.entry(keys.group(&scope)).or_default();
         members.oldest = if members.all.is_empty() {
             proxy.revision
         } else {

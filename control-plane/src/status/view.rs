@@ -52,8 +52,12 @@ pub struct View {
 
 /// Makes both.
 pub fn view(sources: &Sources) -> View {
-    let Examined { input, findings } = &*sources.examined;
-    let own = tally(input, &sources.proxies, sources.now);
+    let Examined {
+        input,
+        findings,
+        uses,
+    } = &*sources.examined;
+    let own = tally(input, uses, &sources.proxies, sources.now);
     let mut by_object: BTreeMap<&ObjectKey, Vec<&Diagnostic>> = BTreeMap::new();
     for finding in findings {
         if let Some(key) = &finding.object {

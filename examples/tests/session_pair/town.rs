@@ -218,6 +218,7 @@ fn endpoints_name(service: usize) -> EndpointsName {
     EndpointsName {
         host: host(service),
         port: port(),
+        claim: None,
     }
 }
 

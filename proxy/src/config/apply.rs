@@ -269,6 +269,7 @@ fn application(inbound: &InboundListener, own: &Arc<Peer>) -> (Cluster, Vec<Arc<
                 set: mesh_api::name::EndpointsName {
                     host: Arc::from("application"),
                     port: inbound.port,
+                    claim: None,
                 },
                 subset: Labels::default(),
             },

@@ -47,6 +47,7 @@ fn set() -> EndpointsName {
     EndpointsName {
         host: "a.test".into(),
         port: port(80),
+        claim: None,
     }
 }
 

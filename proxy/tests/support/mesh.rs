@@ -185,6 +185,7 @@ pub fn cluster(host: &str, addresses: &[SocketAddr], limits: ConnectionLimits) -
     let set = EndpointsName {
         host: host.into(),
         port: Port::new(80).unwrap(),
+        claim: None,
     };
     let endpoints = addresses
         .iter()

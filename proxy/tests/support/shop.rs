@@ -63,6 +63,7 @@ pub fn subset(host: &str, subset: Option<&str>) -> Cluster {
     let set = EndpointsName {
         host: host.into(),
         port: port(),
+        claim: None,
     };
     let labels = subset.map(|version| ("version".into(), version.into()));
     Cluster {
@@ -119,6 +120,7 @@ pub fn labelled(host: &str, addresses: &[(SocketAddr, &str)]) -> Resource {
     let name = EndpointsName {
         host: host.into(),
         port: port(),
+        claim: None,
     };
     Resource::Endpoints(Arc::new(EndpointSet { name, endpoints }))
 }

@@ -86,6 +86,8 @@ pub const NO_ACTION: Code = Code::error("MESH0110");
 pub const MERGED: Code = Code::info("MESH0111");
 /// A delegate cannot be followed.
 pub const BAD_DELEGATE: Code = Code::error("MESH0112");
+/// A virtual service acts on a host of another namespace for as long as nobody nearer does.
+pub const BY_STRANGER: Code = Code::warning("MESH0113");
 
 /// Two destination rules define one subset; the older one counts.
 pub const DUPLICATE_SUBSET: Code = Code::warning("MESH0201");
@@ -95,8 +97,10 @@ pub const POLICY_CONFLICT: Code = Code::warning("MESH0202");
 pub const RULE_WITHOUT_SERVICE: Code = Code::warning("MESH0203");
 /// A destination rule sets a port its service does not have.
 pub const RULE_UNKNOWN_PORT: Code = Code::warning("MESH0204");
+/// A destination rule for hosts of other namespaces holds for clients of its own only.
+pub const RULE_OF_STRANGER: Code = Code::info("MESH0205");
 
-/// Two objects declare one service.
+/// Two objects declare one service, or one port of it.
 pub const DUPLICATE_SERVICE: Code = Code::warning("MESH0301");
 /// Two services want one listener.
 pub const LISTENER_CONFLICT: Code = Code::warning("MESH0302");
@@ -106,6 +110,10 @@ pub const DOMAIN_CONFLICT: Code = Code::warning("MESH0303");
 pub const ASSUMED_HTTP: Code = Code::info("MESH0304");
 /// A port cannot be used.
 pub const UNUSABLE_PORT: Code = Code::warning("MESH0305");
+/// A host is declared that Kubernetes gives to another namespace.
+pub const FOREIGN_HOST: Code = Code::error("MESH0306");
+/// An address is declared that belongs to a Service of Kubernetes.
+pub const FOREIGN_ADDRESS: Code = Code::error("MESH0307");
 
 /// A gateway port needs something the mesh cannot do yet and is closed.
 pub const GATEWAY_REFUSED: Code = Code::error("MESH0401");

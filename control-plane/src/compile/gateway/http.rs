@@ -1,6 +1,6 @@
 //! HTTP ports of a gateway: a table of virtual hosts, filled by the virtual services bound to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,13 +9,12 @@ use mesh_api::name::{RouteScope, RoutesName};
 use mesh_api::route::{Domain, VirtualHost};
 use mesh_api::units::Port;
 
+use super::ownership::{Bound, acting};
 use super::servers::ServerAt;
 use crate::compile::context::Context;
-use crate::compile::routes::candidates::{Candidate, domains};
-use crate::compile::routes::{Via, joined};
-
-/// Virtual services by host, each with the server it is bound to.
-type Bound<'a, 'w> = BTreeMap<Domain, Vec<(Candidate<'w>, Via<'a>)>>;
+use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::compile::routes::candidates::domains;
+use crate::compile::routes::joined;
 
 /// Fills the table of a port.
 pub(super) fn protocol<'w>(
@@ -28,7 +27,15 @@ pub(super) fn protocol<'w>(
         port,
         server: address.map(|address| Arc::from(address.to_string())),
     };
+    let mut redirected: BTreeMap<Domain, bool> = BTreeMap::new();
     for (domain, bound) in bindings(cx, servers) {
+        let acting = acting(cx, servers, &domain, bound);
+        let redirects = acting.iter().any(|one| one.redirects);
+        redirected.insert(domain.clone(), redirects);
+        let bound: Vec<_> = acting
+            .into_iter()
+            .map(|one| (one.candidate, one.via))
+            .collect();
         let rules = joined(cx, &domain, &bound);
         if rules.is_empty() {
             continue;
@@ -43,29 +50,53 @@ pub(super) fn protocol<'w>(
             rules,
         });
     }
-    let mut https_redirect: Vec<Domain> = servers
-        .iter()
-        .filter(|server| {
-            server
-                .server
-                .tls
-                .as_ref()
-                .is_some_and(|tls| tls.https_redirect)
-        })
-        .flat_map(|server| server.hosts.iter().map(|host| host.domain.clone()))
-        .collect();
-    https_redirect.sort();
-    https_redirect.dedup();
     GatewayProtocol::Http {
         scope,
-        https_redirect,
+        https_redirect: https_redirect(cx, servers, &redirected),
     }
+}
+
+/// The hosts whose clients are sent to https: those of servers that ask for it, unless that would
+/// send away the clients of hosts that are routed through other servers.
+fn https_redirect(
+    cx: &mut Context<'_>,
+    servers: &[&ServerAt<'_>],
+    routed: &BTreeMap<Domain, bool>,
+) -> Vec<Domain> {
+    let asked = routed.iter().filter(|(_, redirects)| **redirects);
+    let mut domains: BTreeSet<Domain> = asked.map(|(domain, _)| domain.clone()).collect();
+    for server in servers.iter().filter(|server| server.redirects()) {
+        for host in &server.hosts {
+            let mut others = routed.iter().filter(|(_, redirects)| !**redirects);
+            let other = others.find(|(domain, _)| host.domain.covers(domain));
+            let Some((other, _)) = other else {
+                domains.insert(host.domain.clone());
+                continue;
+            };
+            cx.report(Diagnostic::new(
+                codes::GATEWAY_CONFLICT,
+                &server.gateway.key,
+                format!("{}.tls.httpsRedirect", server.field),
+                format!(
+                    "holds for hosts that are routed through this server only, not for all of {}: \
+                     {other} on port {} is routed through another",
+                    host.domain, server.port
+                ),
+            ));
+        }
+    }
+    let all: Vec<Domain> = domains.into_iter().collect();
+    let needed = |one: &&Domain| !all.iter().any(|other| other != *one && other.covers(one));
+    all.iter().filter(needed).cloned().collect()
 }
 
 /// Which virtual services serve which hosts: every one that names a server's gateway and shares
 /// a host with it, oldest first.
-fn bindings<'a, 'w>(cx: &Context<'w>, servers: &[&'a ServerAt<'w>]) -> Bound<'a, 'w> {
-    let mut bound = Bound::new();
+fn bindings<'a, 'w>(
+    cx: &Context<'w>,
+    servers: &[&'a ServerAt<'w>],
+) -> BTreeMap<Domain, Vec<Bound<'a, 'w>>> {
+    let mut bound: BTreeMap<Domain, Vec<Bound<'a, 'w>>> = BTreeMap::new();
     for candidate in cx.candidates.all() {
         let written = domains(cx.world, candidate.object);
         for server in servers {
@@ -79,11 +110,15 @@ fn bindings<'a, 'w>(cx: &Context<'w>, servers: &[&'a ServerAt<'w>]) -> Bound<'a,
                         continue;
                     };
                     let list = bound.entry(common).or_default();
-                    if list
-                        .last()
-                        .is_none_or(|(last, _)| last.object.key != candidate.object.key)
-                    {
-                        list.push((candidate.clone(), via));
+                    match list.last_mut() {
+                        Some(last) if last.candidate.object.key == candidate.object.key => {
+                            last.redirects |= server.redirects();
+                        }
+                        Some(_) | None => list.push(Bound {
+                            candidate: candidate.clone(),
+                            via,
+                            redirects: server.redirects(),
+                        }),
                     }
                 }
             }

@@ -64,7 +64,7 @@ pub(super) struct ServerAt<'w> {
 #[derive(Clone, Debug)]
 pub(super) struct ServerHost {
     /// `None`: virtual services of any namespace.
-    namespace: Option<Arc<str>>,
+    pub(super) namespace: Option<Arc<str>>,
     pub(super) domain: Domain,
 }
 
@@ -101,6 +101,25 @@ impl ServerHost {
 }
 
 impl ServerAt<'_> {
+    /// Whether those who run the gateway wrote it: what they say comes before what tenants say
+    /// whose `Gateway` selects the same workload.
+    pub(super) fn is_near(&self, world: &World, client: &Client) -> bool {
+        let namespace = self.gateway.namespace();
+        *namespace == *client.namespace || *namespace == *world.settings().root_namespace
+    }
+
+    /// Whether it sends its clients to https.
+    pub(super) fn redirects(&self) -> bool {
+        let tls = self.server.tls.as_ref();
+        tls.is_some_and(|tls| tls.https_redirect)
+    }
+
+    /// Whether virtual services of a namespace may claim a name here.
+    pub(super) fn serves(&self, namespace: &str, name: &Domain) -> bool {
+        let mut hosts = self.hosts.iter();
+        hosts.any(|host| host.common(namespace, name).is_some())
+    }
+
     pub(super) fn via(&self) -> Via<'_> {
         Via {
             gateway: Some(&self.gateway_name),
@@ -109,13 +128,15 @@ impl ServerAt<'_> {
     }
 }
 
-/// All servers for this gateway, those of the oldest object first.
-pub(super) fn all<'w>(cx: &Context<'w>) -> Vec<ServerAt<'w>> {
+/// All servers for this gateway: those of who runs it, then those of others, each the oldest
+/// object first. A port's first server decides what the port is.
+pub(super) fn all<'w>(cx: &mut Context<'w>) -> Vec<ServerAt<'w>> {
     let mut all = Vec::new();
     for gateway in cx.world.gateways.iter() {
         if !selects(pairs(&gateway.spec.selector), &cx.client.labels) {
             continue;
         }
+        cx.acts(&gateway.key);
         for (index, server) in gateway.spec.servers.iter().enumerate() {
             let Some(port) = Port::new(server.port.number) else {
                 continue;
@@ -139,6 +160,7 @@ pub(super) fn all<'w>(cx: &Context<'w>) -> Vec<ServerAt<'w>> {
             });
         }
     }
+    all.sort_by_key(|server| !server.is_near(cx.world, cx.client));
     all
 }
 

@@ -3,6 +3,7 @@
 use mesh_api::listener::{TcpRoutes, TcpRule, TlsRoutes, TlsRule};
 use mesh_api::route::Domain;
 
+use super::ownership::{Bound, Names, acting};
 use super::servers::ServerAt;
 use crate::compile::context::Context;
 use crate::compile::diagnostics::{Diagnostic, codes};
@@ -21,10 +22,27 @@ fn is_bound(cx: &Context<'_>, candidate: &Candidate<'_>, server: &ServerAt<'_>) 
         })
 }
 
+/// The virtual services that act on a port where nothing tells hosts apart.
+fn bound<'a, 'w>(cx: &mut Context<'w>, servers: &[&'a ServerAt<'w>]) -> Vec<Bound<'a, 'w>> {
+    let all = cx.candidates.all();
+    let bound = all.into_iter().filter_map(|candidate| {
+        let server = servers
+            .iter()
+            .find(|server| is_bound(cx, &candidate, server))?;
+        Some(Bound {
+            via: server.via(),
+            candidate,
+            redirects: false,
+        })
+    });
+    let bound = bound.collect();
+    acting(cx, servers, &Domain::Any, bound)
+}
+
 /// The TCP routes of a port: the first that takes every connection ends the list.
-pub(super) fn tcp(cx: &mut Context<'_>, servers: &[&ServerAt<'_>]) -> TcpRoutes {
+pub(super) fn tcp<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TcpRoutes {
     let mut rules: Vec<TcpRule> = Vec::new();
-    for candidate in cx.candidates.all() {
+    for Bound { candidate, .. } in bound(cx, servers) {
         for server in servers {
             if !is_bound(cx, &candidate, server) {
                 continue;
@@ -55,20 +73,19 @@ pub(super) fn tcp(cx: &mut Context<'_>, servers: &[&ServerAt<'_>]) -> TcpRoutes 
 
 /// The TLS routes of a port: only server names the servers have hosts for; the first to claim a
 /// name has it.
-pub(super) fn tls(cx: &mut Context<'_>, servers: &[&ServerAt<'_>]) -> TlsRoutes {
+pub(super) fn tls<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TlsRoutes {
     let mut rules: Vec<TlsRule> = Vec::new();
     let mut claimed: Vec<Domain> = Vec::new();
+    let names = Names::of(cx, servers);
     for candidate in cx.candidates.all() {
         for server in servers {
             if !is_bound(cx, &candidate, server) {
                 continue;
             }
             for mut rule in tls_rules_of(cx, candidate.object, &server.via()) {
+                let key = &candidate.object.key;
                 let served = |sni: &Domain| {
-                    server
-                        .hosts
-                        .iter()
-                        .any(|host| host.domain.covers(sni) || sni.covers(&host.domain))
+                    server.serves(candidate.object.namespace(), sni) && names.let_claim(sni, key)
                 };
                 rule.sni_hosts.retain(served);
                 let narrowed = rule.destination_subnets.is_empty();

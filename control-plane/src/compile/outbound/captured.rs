@@ -13,7 +13,7 @@ use mesh_api::listener::{
     Bind, Listener, ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TlsRoutes, TlsRule,
     UnmatchedTraffic,
 };
-use mesh_api::name::{EndpointsName, RouteScope};
+use mesh_api::name::RouteScope;
 use mesh_api::units::Port;
 
 use super::explicit::by_server_name;
@@ -99,11 +99,7 @@ fn addresses(world: &World, service: &Service, port: Port) -> Vec<Option<IpAddr>
 
 /// The addresses of the workloads of a headless service, which its name resolves to.
 fn workloads_of(world: &World, service: &Service, port: Port) -> BTreeSet<IpAddr> {
-    let name = EndpointsName {
-        host: Arc::clone(&service.host),
-        port,
-    };
-    let set = endpoint_set(world, &name);
+    let set = endpoint_set(world, &service.endpoints_name(port));
     set.iter()
         .flat_map(|set| &set.endpoints)
         .filter_map(|endpoint| match &endpoint.address {

@@ -5,19 +5,34 @@ use std::sync::Arc;
 
 use mesh_api::route::Domain;
 
+use super::statics::Via;
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::model::ownership::Viewer;
 use crate::model::visibility::{Tier, Visibility};
-use crate::model::{World, host};
+use crate::model::{Effective, World, host};
 
 /// A virtual service the client sees.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate<'w> {
     pub(crate) object: &'w Arc<Resource<VirtualServiceSpec>>,
     pub(crate) tier: Tier,
-    /// Its place by age.
-    place: usize,
+}
+
+/// What virtual services say of a host to one client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spoken<'w> {
+    /// Those that are heard: groups of which the first that has anything to say wins. The most
+    /// specific host comes first, then the nearest tier; inside a group the client's own, the
+    /// owner's and the root namespace's, each in order of age.
+    pub(crate) groups: Vec<Vec<Candidate<'w>>>,
+    /// Those that would be, were the host theirs.
+    pub(crate) giving_way: Vec<Candidate<'w>>,
+    /// Whose the host is.
+    pub(crate) owner: Option<Arc<str>>,
+    /// Whether those that are heard are strangers.
+    pub(crate) strangers: bool,
 }
 
 /// All virtual services a client sees, by host.
@@ -33,8 +48,19 @@ pub(crate) struct CandidateIndex<'w> {
 impl<'w> CandidateIndex<'w> {
     /// The virtual services a client in `namespace` sees.
     pub(crate) fn of(world: &'w World, namespace: &str, report: &mut Report) -> Self {
+        let all = world.effective_virtual_services();
+        Self::among(world, namespace, all, report)
+    }
+
+    /// Those of some virtual services, oldest first, that a client in `namespace` sees.
+    pub(crate) fn among(
+        world: &'w World,
+        namespace: &str,
+        objects: impl IntoIterator<Item = Effective<'w>>,
+        report: &mut Report,
+    ) -> Self {
         let mut index = Self::default();
-        for (place, effective) in world.effective_virtual_services().enumerate() {
+        for effective in objects {
             let object = effective.object;
             let visibility = Visibility::of(
                 &object.spec.export_to,
@@ -58,11 +84,7 @@ impl<'w> CandidateIndex<'w> {
                     .hint("apply what is missing, or correct the reference"),
                 );
             }
-            let candidate = Candidate {
-                object,
-                tier,
-                place,
-            };
+            let candidate = Candidate { object, tier };
             for domain in domains(world, object) {
                 index
                     .by_domain
@@ -84,9 +106,14 @@ impl<'w> CandidateIndex<'w> {
         index
     }
 
-    /// The virtual services for a host: groups of which the first that has anything to say wins.
-    /// The most specific host comes first, then the nearest tier; inside a group the oldest.
-    pub(crate) fn groups(&self, host: &Domain) -> Vec<Vec<Candidate<'w>>> {
+    /// What virtual services say of a host to a client whose requests come this way.
+    pub(crate) fn about(
+        &self,
+        world: &World,
+        viewer: &Viewer,
+        host: &Domain,
+        via: &Via<'_>,
+    ) -> Spoken<'w> {
         let exact = match host {
             Domain::Exact(_) => self.by_domain.get_key_value(host),
             Domain::Suffix(_) | Domain::Any => None,
@@ -96,19 +123,39 @@ impl<'w> CandidateIndex<'w> {
             .iter()
             .filter(|domain| domain.covers(host))
             .filter_map(|domain| self.by_domain.get_key_value(domain));
-        let mut groups = Vec::new();
-        for (_, candidates) in exact.into_iter().chain(wild) {
-            let mut tiers: BTreeMap<Tier, Vec<Candidate<'w>>> = BTreeMap::new();
-            for candidate in candidates {
-                let tier = tiers.entry(candidate.tier).or_default();
-                // Two spellings of one host in one object are one.
-                if tier.last().is_none_or(|last| last.place != candidate.place) {
-                    tier.push(candidate.clone());
-                }
-            }
-            groups.extend(tiers.into_values());
+        let mut speakers: Vec<(usize, Candidate<'w>)> = Vec::new();
+        for (rank, (_, candidates)) in exact.into_iter().chain(wild).enumerate() {
+            let heard = candidates.iter().filter(|candidate| {
+                let object = candidate.object;
+                via.applies_at_all(object) && viewer.imports(object.namespace(), host)
+            });
+            speakers.extend(heard.map(|candidate| (rank, candidate.clone())));
         }
-        groups
+        if speakers.is_empty() {
+            return Spoken::default();
+        }
+        let owner = viewer.owner(world, &host.to_string());
+        let heard = viewer.heard(owner.as_deref(), speakers, |(_, one)| {
+            one.object.namespace()
+        });
+        let nearest = heard.acting.iter().map(|(rank, _)| *rank).min();
+        let mut groups: BTreeMap<(usize, Tier), Vec<Candidate<'w>>> = BTreeMap::new();
+        for (rank, candidate) in heard.acting {
+            let group = groups.entry((rank, candidate.tier)).or_default();
+            group.push(candidate);
+        }
+        Spoken {
+            groups: groups.into_values().collect(),
+            // A wildcard that gives way to an exact host is as it should be.
+            giving_way: heard
+                .giving_way
+                .into_iter()
+                .filter(|(rank, _)| nearest.is_none_or(|nearest| *rank <= nearest))
+                .map(|(_, candidate)| candidate)
+                .collect(),
+            owner,
+            strangers: heard.strangers,
+        }
     }
 
     /// Every host of every virtual service the client sees, in order, with the objects.

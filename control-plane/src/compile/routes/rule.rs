@@ -11,11 +11,12 @@ use mesh_api::route::{
 };
 
 use super::matches::request_match;
-use super::statics::Via;
+use super::statics::{Statics, Via};
 use super::{delegate, filters, headers, retry};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::crd::StringMatch;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
 
@@ -24,6 +25,8 @@ use crate::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpe
 pub(super) struct RuleOf {
     pub(super) rule: Rule,
     pub(super) field: String,
+    /// For which clients it takes every request.
+    pub(super) takes_all_of: Vec<Statics>,
 }
 
 impl RuleOf {
@@ -41,6 +44,7 @@ impl RuleOf {
                 ..self.rule.clone()
             },
             field: self.field.clone(),
+            takes_all_of: self.takes_all_of.clone(),
         };
         let first = (!specific.is_empty()).then(|| with(specific));
         (first, with(catch_all))
@@ -59,6 +63,22 @@ pub(super) struct RouteAt<'a> {
 }
 
 impl RouteAt<'_> {
+    /// For which clients the route is, match by match, and whether it takes all their requests.
+    fn clients(&self) -> Vec<(bool, Statics)> {
+        if self.route.matches.is_empty() {
+            return vec![(true, Statics::of_all(self.root))];
+        }
+        let matches = self.route.matches.iter();
+        let takes_all = |one: &HttpMatchRequest| {
+            // Most expressions need not be compiled to know that they do not take everything.
+            let narrow = matches!(&one.uri, Some(StringMatch::Regex(text)) if text != ".*");
+            !narrow && request_match(one).is_ok_and(|one| one.is_catch_all())
+        };
+        matches
+            .map(|one| (takes_all(one), Statics::of_http(self.root, one)))
+            .collect()
+    }
+
     /// Says that something about a field of this route is wrong.
     pub(super) fn report(
         &self,
@@ -80,11 +100,16 @@ pub(super) fn rules_of(
     via: &Via<'_>,
 ) -> Vec<RuleOf> {
     let mut rules: Vec<RuleOf> = Vec::new();
+    let mut hiders: Vec<(String, Statics)> = Vec::new();
     for (index, route) in object.spec.http.iter().enumerate() {
         let field = format!("spec.http[{index}]");
         for at in delegate::expand(cx, object, route, field, via) {
-            if let Some(hider) = rules.iter().find(|one| one.rule.is_catch_all()) {
-                let message = format!("is never reached: {} takes every request", hider.field);
+            let clients = at.clients();
+            let hider_of = |one: &Statics| hiders.iter().find(|(_, hider)| hider.include(one));
+            let hidden = clients.iter().all(|(_, one)| hider_of(one).is_some());
+            if let (true, Some((_, first))) = (hidden, clients.first()) {
+                let hider = hider_of(first).map_or("another route", |(field, _)| field.as_str());
+                let message = format!("is never reached: {hider} takes every request");
                 cx.report(Diagnostic::new(
                     codes::UNREACHABLE_ROUTE,
                     &at.object.key,
@@ -93,7 +118,17 @@ pub(super) fn rules_of(
                 ));
                 continue;
             }
-            rules.extend(rules_of_route(cx, &at));
+            let all = clients.into_iter().filter(|(takes_all, _)| *takes_all);
+            hiders.extend(all.map(|(_, one)| (at.field.clone(), one)));
+            // Hidden from this client alone, it is nothing to speak of.
+            if !rules.iter().any(|one| one.rule.is_catch_all()) {
+                let made = rules_of_route(cx, &at);
+                if !made.is_empty() {
+                    cx.acts(&at.root.key);
+                    cx.acts(&at.object.key);
+                }
+                rules.extend(made);
+            }
         }
     }
     rules
@@ -168,6 +203,11 @@ fn rule(
             action,
         },
         field: at.field.clone(),
+        takes_all_of: at
+            .clients()
+            .into_iter()
+            .filter_map(|(takes_all, one)| takes_all.then_some(one))
+            .collect(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Conditions of a match that the client alone decides, so that they never reach a proxy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::units::Port;
 
@@ -29,6 +29,67 @@ struct Conditions<'a> {
     port: Option<u16>,
     source_labels: &'a BTreeMap<String, String>,
     source_namespace: Option<&'a str>,
+}
+
+/// The clients a match is for: the static conditions, in a form that can be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Statics {
+    /// `mesh`, and gateways as `NAMESPACE/NAME`.
+    gateways: BTreeSet<String>,
+    port: Option<u16>,
+    source_labels: BTreeMap<String, String>,
+    source_namespace: Option<String>,
+}
+
+impl Statics {
+    /// The clients of a route without a match.
+    pub(super) fn of_all(object: &Resource<VirtualServiceSpec>) -> Self {
+        Self::of_http(object, &HttpMatchRequest::default())
+    }
+
+    /// The clients of an HTTP match.
+    pub(super) fn of_http(object: &Resource<VirtualServiceSpec>, one: &HttpMatchRequest) -> Self {
+        let namespace = object.namespace();
+        let full = |list: &[String]| -> BTreeSet<String> {
+            let full = list.iter().map(|name| match name.as_str() {
+                MESH => MESH.to_owned(),
+                name => names_gateway(name, namespace),
+            });
+            full.collect()
+        };
+        // Gateways of a match decide alone, as in `takes`.
+        let alone = !one.gateways.is_empty();
+        let gateways = if alone {
+            full(&one.gateways)
+        } else if object.spec.gateways.is_empty() {
+            BTreeSet::from([MESH.to_owned()])
+        } else {
+            full(&object.spec.gateways)
+        };
+        Self {
+            gateways,
+            port: one.port,
+            source_labels: if alone {
+                BTreeMap::new()
+            } else {
+                one.source_labels.clone()
+            },
+            source_namespace: one.source_namespace.clone().filter(|_| !alone),
+        }
+    }
+
+    /// Whether all clients of another match are among these.
+    pub(super) fn include(&self, other: &Self) -> bool {
+        self.gateways.is_superset(&other.gateways) && self.include_clients(other)
+    }
+
+    /// The same of clients that come one way, through whichever gateway.
+    pub(super) fn include_clients(&self, other: &Self) -> bool {
+        let mut labels = self.source_labels.iter();
+        self.port.is_none_or(|port| other.port == Some(port))
+            && labels.all(|(key, value)| other.source_labels.get(key) == Some(value))
+            && (self.source_namespace.is_none() || self.source_namespace == other.source_namespace)
+    }
 }
 
 impl Via<'_> {

@@ -182,6 +182,60 @@ fn nearer_tiers_win_whole() {
     ));
 }
 
+/// The routes of a virtual service that are called unreachable.
+fn unreachable(http: &str) -> Vec<String> {
+    let yaml = shop(&vs(
+        "a",
+        &format!("  gateways: [mesh, egress]\n  http:\n{http}"),
+    ));
+    crate::analyze::analyze(&world(&yaml))
+        .into_iter()
+        .filter(|one| one.code.as_str() == "MESH0105")
+        .map(|one| one.field)
+        .collect()
+}
+
+#[test]
+fn a_route_is_unreachable_when_all_its_clients_are_taken() {
+    let to = "route: [{destination: {host: backend}}]";
+    for (first, second, hidden) in [
+        // Sidecars send to the gateway, the gateway on to the host.
+        ("gateways: [mesh]", "gateways: [egress]", false),
+        ("gateways: [mesh, egress]", "gateways: [egress]", true),
+        ("gateways: [mesh]", "uri: {prefix: /x}", false),
+        ("port: 80", "uri: {prefix: /x}", false),
+        ("port: 80", "port: 8080", false),
+        ("port: 80", "port: 80, method: {exact: GET}", true),
+        ("sourceLabels: {app: client}", "uri: {prefix: /x}", false),
+        (
+            "sourceLabels: {app: client}",
+            "sourceLabels: {app: client, v: '1'}",
+            true,
+        ),
+        (
+            "sourceLabels: {app: client, v: '1'}",
+            "sourceLabels: {app: client}",
+            false,
+        ),
+        ("sourceNamespace: shop", "sourceNamespace: other", false),
+        ("sourceNamespace: shop", "sourceNamespace: shop", true),
+        ("uri: {prefix: /}", "sourceNamespace: other", true),
+        ("uri: {regex: '.*'}", "port: 80", true),
+        ("uri: {prefix: /x}", "uri: {prefix: /x/y}", false),
+    ] {
+        let one = |conditions: &str| format!("    - {{match: [{{{conditions}}}], {to}}}");
+        let found = unreachable(&format!("{}\n{}", one(first), one(second)));
+        let expected: &[&str] = if hidden { &["spec.http[1]"] } else { &[] };
+        assert_eq!(found, expected, "{first} before {second}");
+    }
+    // Two routes can hide a third together.
+    let both = format!(
+        "    - {{match: [{{port: 80}}], {to}}}\n    - {{match: [{{port: 8080}}], {to}}}\n    - \
+         {{match: [{{port: 80, method: {{exact: GET}}}}, {{port: 8080}}], {to}}}"
+    );
+    assert_eq!(unreachable(&both), ["spec.http[2]"]);
+}
+
 #[test]
 fn rewrites_know_what_was_matched() {
     let (snapshot, _) = explicit(&vs(

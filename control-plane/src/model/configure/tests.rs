@@ -39,7 +39,7 @@ fn services_that_say_nothing_follow_the_mesh() {
     let mut world = world(SHOP);
     let seen = |world: &World, name: &str| {
         let host = format!("{name}.shop.svc.cluster.local");
-        world.service(&host).unwrap().visibility.includes("other")
+        world.claims(&host)[0].visibility.includes("other")
     };
     assert!(seen(&world, "open") && seen(&world, "said"));
     let private = config(json!({"defaultServiceExportTo": ["."]}));

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use mesh_api::units::Port;
 use mesh_api::workload::{ServiceIdentity, WorkloadId};
 
-use super::{Resolution, Service, ServicePort, TargetPort};
+use super::{Backing, Resolution, Service, ServicePort, TargetPort};
 use crate::crd::object::Resource;
 use crate::crd::service_entry::{Resolution as Declared, ServiceEntrySpec};
 use crate::meta::ObjectMeta;
@@ -43,6 +43,7 @@ pub fn services(object: &Resource<ServiceEntrySpec>, settings: &MeshSettings) ->
                 ..ObjectMeta::default()
             },
             ports: ports.clone(),
+            location: spec.location,
             addresses: addresses.clone(),
             resolution: match spec.resolution {
                 Declared::None => Resolution::OriginalDestination,
@@ -51,15 +52,20 @@ pub fn services(object: &Resource<ServiceEntrySpec>, settings: &MeshSettings) ->
                 Declared::DnsRoundRobin => Resolution::Dns { first_only: true },
                 Declared::DynamicDns => Resolution::DynamicDns,
             },
-            selector: spec
-                .workload_selector
-                .as_ref()
-                .map(|selector| labels_of(&selector.labels)),
-            endpoints: endpoints.clone(),
+            backings: vec![Backing {
+                key: object.key.clone(),
+                ports: ports.clone(),
+                selector: spec
+                    .workload_selector
+                    .as_ref()
+                    .map(|selector| labels_of(&selector.labels)),
+                endpoints: endpoints.clone(),
+            }],
             visibility: Visibility::of(&spec.export_to, &settings.exports.services, &namespace),
             default_visibility: spec.export_to.is_empty(),
             publish_not_ready: false,
             is_kubernetes: false,
+            claim: None,
         });
     }
     services

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use mesh_api::units::Port;
 use mesh_api::workload::ServiceIdentity;
 
-use super::{Resolution, Service, ServicePort, TargetPort};
+use super::{Backing, Resolution, Service, ServicePort, TargetPort};
 use crate::crd::kubernetes::{AppPort, KubeService, KubeServicePort, ServiceType, Transport};
 use crate::crd::object::Resource;
+use crate::crd::service_entry::Location;
 use crate::meta::ObjectMeta;
 use crate::model::host;
 use crate::model::protocol::Protocol;
@@ -34,6 +35,7 @@ pub fn service(object: &Resource<KubeService>, settings: &MeshSettings) -> Servi
         .flat_map(|list| list.split(','))
         .map(|one| one.trim().to_owned())
         .collect();
+    let ports: Vec<ServicePort> = spec.ports.iter().filter_map(service_port).collect();
     Service {
         identity: ServiceIdentity {
             host: Arc::clone(&host),
@@ -46,19 +48,25 @@ pub fn service(object: &Resource<KubeService>, settings: &MeshSettings) -> Servi
             creation_timestamp: object.meta.creation_timestamp,
             ..ObjectMeta::default()
         },
-        ports: spec.ports.iter().filter_map(service_port).collect(),
+        ports: ports.clone(),
+        location: Location::MeshInternal,
         addresses: spec
             .cluster_ips
             .iter()
             .filter_map(|ip| ip.parse::<IpAddr>().ok().map(IpNet::from))
             .collect(),
         resolution: resolution(spec, &namespace, cluster_domain),
-        selector: (!spec.selector.is_empty()).then(|| labels_of(&spec.selector)),
-        endpoints: Vec::new(),
+        backings: vec![Backing {
+            key: object.key.clone(),
+            ports,
+            selector: (!spec.selector.is_empty()).then(|| labels_of(&spec.selector)),
+            endpoints: Vec::new(),
+        }],
         visibility: Visibility::of(&export_to, &settings.exports.services, &namespace),
         default_visibility: export_to.is_empty(),
         publish_not_ready: spec.publish_not_ready_addresses,
         is_kubernetes: true,
+        claim: None,
     }
 }
 

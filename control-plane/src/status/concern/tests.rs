@@ -55,7 +55,9 @@ fn concerned(kind: &str, namespace: &str, spec: &str) -> String {
     let object = objects(&yaml).remove(0);
     let world = world(&format!("{PROXIES}\n---\n{yaml}"));
     let concern = Concern::of(&world, &object);
-    let keys: BTreeSet<String> = concern.label_keys().cloned().collect();
+    let uses = Uses::default();
+    let labels: BTreeSet<String> = concern.label_keys().cloned().collect();
+    let keys = Keys::of(&world, &labels);
     let mut names = Vec::new();
     for (id, role) in [
         ("shop/a", ProxyRole::Sidecar),
@@ -64,7 +66,8 @@ fn concerned(kind: &str, namespace: &str, spec: &str) -> String {
     ] {
         let mode = CaptureMode::OriginalDestination;
         let scope = ProxyScope::new(&world, &id.parse().unwrap(), role, mode).unwrap();
-        if concern.covers(&Group::of(&scope, &keys)) {
+        let group = keys.group(&scope);
+        if concern.covers(&world, &group, &group.used(&world, &uses)) {
             names.push(id.rsplit('/').next().unwrap());
         }
     }
@@ -119,7 +122,8 @@ fn every_kind_of_routing_finds_its_proxies() {
             "DestinationRule",
             "shop",
             "{host: backend}".to_owned(),
-            "a b edge",
+            // Nothing at the gateway leads to the backend.
+            "a b",
         ),
         (
             "DestinationRule",
@@ -153,6 +157,32 @@ fn every_kind_of_routing_finds_its_proxies() {
     ]);
 }
 
+/// What says nothing about who sees it follows the mesh, here as in what proxies get.
+#[test]
+fn the_meshs_defaults_count() {
+    let yaml = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: part, \
+                namespace: shop}\nspec: {hosts: [backend], http: [{route: [{destination: {host: \
+                backend}}]}]}\n";
+    let object = objects(yaml).remove(0);
+    let mut world = world(&format!("{PROXIES}\n---\n{yaml}"));
+    let concerns = |world: &World| {
+        let none = BTreeSet::new();
+        let concern = Concern::of(world, &object);
+        ["shop/a", "other/b"].map(|id| {
+            let mode = CaptureMode::OriginalDestination;
+            let id = id.parse().unwrap();
+            let scope = ProxyScope::new(world, &id, ProxyRole::Sidecar, mode).unwrap();
+            let group = Keys::of(world, &none).group(&scope);
+            concern.covers(world, &group, &group.used(world, &Uses::default()))
+        })
+    };
+    assert_eq!(concerns(&world), [true, true]);
+    let settings = serde_json::json!({"defaultVirtualServiceExportTo": ["."]});
+    let config = mesh_api::mesh_config::MeshConfig::read(settings).unwrap().0;
+    world.configure(&config, &[]);
+    assert_eq!(concerns(&world), [true, false]);
+}
+
 #[test]
 fn every_kind_about_workloads_finds_its_proxies() {
     let strict = "mtls: {mode: STRICT}";
@@ -179,7 +209,7 @@ fn every_kind_about_workloads_finds_its_proxies() {
             "WorkloadEntry",
             "shop",
             "{address: 10.9.0.1, labels: {app: entry}}".to_owned(),
-            "a b edge",
+            "a b",
         ),
         (
             "WorkloadEntry",

@@ -8,7 +8,7 @@ const SHOP: [&str; 3] = ["shop/v1", "shop/v2", "shop/front"];
 
 fn count(proxies: &[Applied]) -> Tally {
     let input = input(&[(MESH, 1), (&route("backend", 3), 5)]);
-    let tallies = tally(&input, proxies, Instant::now());
+    let tallies = tally(&input, &Uses::default(), proxies, Instant::now());
     assert_eq!(tallies.len(), 1);
     tallies.into_values().next().unwrap()
 }

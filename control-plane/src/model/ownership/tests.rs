@@ -1,0 +1,1 @@
+//! Who is heard, for every kind of client.
