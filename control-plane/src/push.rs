@@ -22,7 +22,7 @@ use crate::compile::{self, Compiler, ProxyScope};
 use crate::discovery::desired::DesiredState;
 use crate::discovery::registry::{ProxyIdentity, SessionId};
 use crate::model::{Affected, Change, WorkloadInfo, World};
-use crate::source::{self, Batch};
+use crate::source::Batch;
 use board::{Board, Input};
 use debounce::Debounce;
 use objects::Objects;
@@ -146,7 +146,7 @@ impl PushLoop {
         let now = Instant::now();
         count(&batch.changes);
         self.board.replace_reports(batch.reports);
-        let mesh_objects: Vec<source::Change> = batch
+        let mesh_objects: Vec<Change> = batch
             .changes
             .iter()
             .filter(|change| change.kind().is_mesh_resource())
@@ -157,10 +157,7 @@ impl PushLoop {
             Some(reading) => self.world.configure(&reading.config, &reading.not_acted_on),
             None => Affected::default(),
         };
-        affected.merge(
-            self.world
-                .apply(batch.changes.into_iter().map(Change::from)),
-        );
+        affected.merge(self.world.apply(batch.changes));
         self.compiler.invalidate(&self.world, &affected);
         let more_than_endpoints = !affected.is_empty() && !affected.endpoints_only();
         if more_than_endpoints {
@@ -311,12 +308,12 @@ impl PushLoop {
 }
 
 /// Counts changes, under the names istiod has for them.
-fn count(changes: &[source::Change]) {
+fn count(changes: &[Change]) {
     for change in changes {
         let event = match change {
-            source::Change::Applied(_) => "update",
-            source::Change::Removed(_) => "delete",
-            source::Change::Refused(_) => "refuse",
+            Change::Applied(_) => "update",
+            Change::Removed(_) => "delete",
+            Change::Refused(_) => "refuse",
         };
         let kind = change.kind();
         let labels = [("type", kind.as_str()), ("event", event)];

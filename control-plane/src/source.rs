@@ -8,39 +8,11 @@ use std::sync::Arc;
 use mesh_api::mesh_config::MeshConfig;
 
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Kind, Object};
 use crate::meta::ObjectKey;
+use crate::model::Change;
 
 pub mod folder;
 pub mod kubernetes;
-
-/// What happened to one object.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// It is new, or it is different now.
-    Applied(Object),
-    /// It is gone.
-    Removed(ObjectKey),
-    /// It is there, but no version of it could ever be read, so there is nothing to fall back to.
-    ///
-    /// Whoever enforces policies must close what the object might have closed.
-    Refused(ObjectKey),
-}
-
-impl Change {
-    /// Which object this is about.
-    pub fn key(&self) -> &ObjectKey {
-        match self {
-            Self::Applied(object) => object.key(),
-            Self::Removed(key) | Self::Refused(key) => key,
-        }
-    }
-
-    /// The kind of the object.
-    pub fn kind(&self) -> Kind {
-        self.key().kind
-    }
-}
 
 /// Changes that belong together, and what there is to say about where they came from.
 #[derive(Clone, Debug, Default, PartialEq)]

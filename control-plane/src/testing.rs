@@ -29,7 +29,7 @@ pub(crate) fn objects(yaml: &str) -> Vec<Object> {
 /// A world that was told a YAML text.
 pub(crate) fn world(yaml: &str) -> World {
     let mut world = World::new(MeshSettings::default());
-    world.apply(objects(yaml).into_iter().map(Change::Set));
+    world.apply(objects(yaml).into_iter().map(Change::Applied));
     world
 }
 

@@ -46,7 +46,7 @@ fn world(text: &str, path: &Path) -> World {
             .unwrap_or_else(|error| panic!("{}: {error}\n{document}", path.display()));
         let decoded = decode(value);
         match decoded.object() {
-            Some(object) => changes.push(Change::Set(object.clone())),
+            Some(object) => changes.push(Change::Applied(object.clone())),
             None => panic!("{}: {:?}\n{document}", path.display(), decoded.problems),
         }
     }

@@ -9,6 +9,7 @@
 //!   them together; differences between snapshots
 //! - [`proto`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how large
 //!   things on it may be
+//! - [`proxy`]: what a proxy is there for, and how connections reach it
 //! - [`mesh_config`]: the settings of a mesh and of its proxies, as users write them
 //! - [`error`]: why a resource was refused
 
@@ -25,6 +26,7 @@ pub mod mesh_config;
 pub mod name;
 pub mod policy;
 pub mod proto;
+pub mod proxy;
 pub mod resource;
 pub mod route;
 pub mod snapshot;

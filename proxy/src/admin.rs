@@ -33,7 +33,7 @@ const ADMIN: u16 = 15_000;
 /// Metrics and readiness.
 const POD: u16 = 15_020;
 /// Readiness.
-const HEALTH: u16 = 15_021;
+pub(crate) const HEALTH: u16 = 15_021;
 /// Metrics.
 const METRICS: u16 = 15_090;
 

@@ -8,6 +8,7 @@
 //! out until its last connection is gone: where connections are captured, outbound ones are
 //! accepted and carried until the application has none, or until the deadline.
 
+mod predecessor;
 mod process;
 
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::{join_all, select_all};
-use mesh_api::proto;
+use mesh_api::proxy::CaptureMode;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
 use mesh_runtime::process::ProcessSection;
@@ -29,7 +30,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Request};
-use crate::bootstrap::{AtDeadline, Mode, Role, Settings};
+use crate::bootstrap::{AtDeadline, Settings};
 use crate::config::live::LiveConfig;
 use crate::control::{self, ClientSettings, ControlStatus, Identity};
 use crate::dispatch::Command;
@@ -63,6 +64,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         workers = settings.concurrency.get(),
         "starting"
     );
+    if let Some(port) = settings.probe_addresses(admin::HEALTH).first() {
+        // The one before was most likely told to take as long as this one.
+        let limit = settings.min_drain + settings.drain_timeout + FLUSH;
+        tokio::select! {
+            () = predecessor::leave(*port, limit) => {}
+            reason = shutdown.recv() => {
+                tracing::info!(%reason, "stopped before it began");
+                return Ok(());
+            }
+        }
+    }
     let mut proxy = Proxy::start(Arc::clone(&settings))?;
     let hurry = loop {
         tokio::select! {
@@ -200,7 +212,7 @@ impl Proxy {
             limit = settings.drain_timeout.min(ORPHANED);
         } else {
             self.drains.inbound.announce();
-            if settings.mode == Mode::Explicit {
+            if settings.mode == CaptureMode::Explicit {
                 self.drains.outbound.announce();
             }
             // Clients that were told earlier need not be waited for again.
@@ -210,7 +222,7 @@ impl Proxy {
             tokio::time::sleep(settings.min_drain.saturating_sub(told)).await;
         }
         self.drains.inbound.trigger();
-        if hurry || settings.mode == Mode::Explicit {
+        if hurry || settings.mode == CaptureMode::Explicit {
             self.drains.outbound.trigger();
         }
         let commands: Vec<mpsc::Sender<Command>> = self
@@ -255,14 +267,8 @@ fn client_settings(settings: &Settings) -> ClientSettings {
         control_plane: settings.control_plane.clone(),
         identity: Identity {
             workload: settings.workload.clone(),
-            role: match settings.role {
-                Role::Sidecar => proto::Role::Sidecar,
-                Role::Gateway => proto::Role::Gateway,
-            },
-            capture_mode: match settings.mode {
-                Mode::Explicit => proto::CaptureMode::Explicit,
-                Mode::Capture => proto::CaptureMode::OriginalDestination,
-            },
+            role: settings.role,
+            capture_mode: settings.mode,
             software: BuildInfo::of("proxy").version,
         },
         address: settings.address,

@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::workload::WorkloadId;
 use mesh_runtime::logging::LogFormat;
 
@@ -19,10 +20,10 @@ use crate::telemetry::access_log::AccessLogMode;
 /// Everything a running proxy knows about how it was started. Never changes afterwards.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Which proxy this is.
-    pub role: Role,
-    /// How traffic reaches it.
-    pub mode: Mode,
+    /// What it is there for.
+    pub role: ProxyRole,
+    /// How connections reach it.
+    pub mode: CaptureMode,
     /// The workload it stands for.
     pub workload: WorkloadId,
     /// The workload's address: explicit listeners are there, upstream connections come from it.
@@ -62,15 +63,6 @@ pub struct Settings {
     pub exit_on_stdin_close: bool,
 }
 
-/// Which proxy this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Beside one workload.
-    Sidecar,
-    /// At the edge of the mesh.
-    Gateway,
-}
-
 /// What becomes of connections that outlast the time a stopping proxy gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AtDeadline {
@@ -89,21 +81,12 @@ pub enum Http10 {
     Accepted,
 }
 
-/// How traffic reaches the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Clients address its listeners.
-    Explicit,
-    /// The kernel redirects connections to it; their original destination says what they want.
-    Capture,
-}
-
 impl Settings {
     /// The address upstream connections to other workloads are bound to, if any.
     ///
     /// Peers look up who is calling by it. In capture mode the kernel picks the right one.
     pub fn upstream_source(&self) -> Option<IpAddr> {
-        (self.bind_source && self.mode == Mode::Explicit).then_some(self.address)
+        (self.bind_source && self.mode == CaptureMode::Explicit).then_some(self.address)
     }
 
     /// The address connections to the local application are bound to, if any.
@@ -112,9 +95,11 @@ impl Settings {
     /// application untouched; any other source would come back to the proxy.
     pub fn application_source(&self, application: IpAddr) -> Option<IpAddr> {
         match (self.mode, application) {
-            (Mode::Explicit, _) => None,
-            (Mode::Capture, IpAddr::V4(_)) => Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6))),
-            (Mode::Capture, IpAddr::V6(_)) => {
+            (CaptureMode::Explicit, _) => None,
+            (CaptureMode::OriginalDestination, IpAddr::V4(_)) => {
+                Some(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)))
+            }
+            (CaptureMode::OriginalDestination, IpAddr::V6(_)) => {
                 Some(IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)))
             }
         }
@@ -130,10 +115,10 @@ impl Settings {
             IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         ];
         let mut addresses = match self.mode {
-            Mode::Explicit if self.address.is_loopback() => vec![self.address],
+            CaptureMode::Explicit if self.address.is_loopback() => vec![self.address],
             // As the admin pages: hooks and people in a gateway's pod ask there.
-            Mode::Explicit => vec![self.address, IpAddr::V4(Ipv4Addr::LOCALHOST)],
-            Mode::Capture => any.to_vec(),
+            CaptureMode::Explicit => vec![self.address, IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            CaptureMode::OriginalDestination => any.to_vec(),
         };
         addresses.sort_by_key(|address| address.is_ipv4() != self.address.is_ipv4());
         addresses
@@ -153,8 +138,10 @@ impl Settings {
     /// Where the admin pages are. They show configuration, so never beyond the machine.
     pub fn admin_address(&self, port: u16) -> SocketAddr {
         let address = match self.mode {
-            Mode::Explicit if self.address.is_loopback() => self.address,
-            Mode::Explicit | Mode::Capture => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            CaptureMode::Explicit if self.address.is_loopback() => self.address,
+            CaptureMode::Explicit | CaptureMode::OriginalDestination => {
+                IpAddr::V4(Ipv4Addr::LOCALHOST)
+            }
         };
         SocketAddr::new(address, port)
     }

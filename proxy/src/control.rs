@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_api::error::Rejection;
-use mesh_api::proto;
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::WorkloadId;
 
@@ -47,9 +47,9 @@ pub struct Identity {
     /// The workload it serves.
     pub workload: WorkloadId,
     /// Beside a workload, or at the edge of the mesh.
-    pub role: proto::Role,
+    pub role: ProxyRole,
     /// How connections reach it.
-    pub capture_mode: proto::CaptureMode,
+    pub capture_mode: CaptureMode,
     /// The version of its software.
     pub software: &'static str,
 }

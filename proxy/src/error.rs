@@ -53,7 +53,10 @@ pub enum RequestFault {
     #[error("the length of its body is ambiguous")]
     FramingAmbiguous,
     /// HTTP/1.0 and older.
-    #[error("it speaks HTTP/1.0; at least HTTP/1.1 is needed")]
+    #[error(
+        "it speaks HTTP/1.0; at least HTTP/1.1 is needed, unless this proxy is started with \
+         --http10 (in a pod: ISTIO_META_HTTP10=1)"
+    )]
     VersionTooOld,
     /// TRACE.
     #[error("its method is not served here")]

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use mesh_api::error::Rejection;
 use mesh_api::listener::{Bind, GatewayProtocol, Listener, ListenerKind};
 use mesh_api::name::ResourceName;
+use mesh_api::proxy::CaptureMode;
 use mesh_api::snapshot::Snapshot;
 use mesh_api::version::Version;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::bootstrap::{Mode, Settings};
+use crate::bootstrap::Settings;
 use crate::config::ActiveConfig;
 use crate::config::live::LiveConfig;
 use crate::control::Apply;
@@ -154,7 +155,7 @@ impl Applier {
     /// connections to the same port over IPv6.
     fn twin(&self, address: SocketAddr) -> Option<SocketAddr> {
         let any = address.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        (any && self.settings.mode == Mode::Capture)
+        (any && self.settings.mode == CaptureMode::OriginalDestination)
             .then(|| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), address.port()))
     }
 

@@ -24,7 +24,7 @@ use mesh_api::listener::{
     OutboundProtocol, UnmatchedTraffic,
 };
 use mesh_api::name::ListenerName;
-use mesh_api::proto::CaptureMode;
+use mesh_api::proxy::CaptureMode;
 use mesh_api::resource::Resource;
 use mesh_api::units::Port;
 

@@ -22,7 +22,7 @@ use mesh_api::listener::{
     Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
 };
 use mesh_api::name::ListenerName;
-use mesh_api::proto::CaptureMode;
+use mesh_api::proxy::CaptureMode;
 use mesh_api::resource::Resource;
 use mesh_api::units::Port;
 use mesh_runtime::drain::Drained;
@@ -260,6 +260,34 @@ fn sigterm_stops_in_order() {
     assert!(proxy.child.try_wait().unwrap().is_none());
     drop((flow, late));
     assert!(proxy.ended(Duration::from_secs(3)).success());
+}
+
+#[test]
+fn whoever_is_stopped_and_started_at_once_comes_back() {
+    let server = echo_on_threads();
+    let address: SocketAddr = "127.77.1.6:9080".parse().unwrap();
+    let start = || {
+        let resources = vec![inbound(address, server, InboundProtocol::Tcp)];
+        let data = Process::data(CaptureMode::Explicit, resources);
+        let options = ["--min-drain", "2s", "--drain-timeout", "3s"];
+        Process::start(&[], "127.77.1.6", data, &options)
+    };
+    let mut first = start();
+    first.wait_ready();
+    first.signal(Signal::SIGTERM);
+    let mut second = start();
+    assert!(first.ended(Duration::from_secs(6)).success());
+    second.wait_ready();
+    let mut flow = std::net::TcpStream::connect(address).unwrap();
+    flow.write_all(b"x").unwrap();
+    flow.read_exact(&mut [0]).unwrap();
+
+    // One that stays is not waited for.
+    let begun = Instant::now();
+    let mut third = start();
+    assert!(!third.ended(Duration::from_secs(3)).success());
+    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert_eq!(second.status(15021, "GET", "/healthz/ready"), Some(200));
 }
 
 #[test]

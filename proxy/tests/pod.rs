@@ -16,7 +16,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use mesh_api::listener::{ListenerKind, UnmatchedTraffic};
-use mesh_api::proto::CaptureMode;
+use mesh_api::proxy::CaptureMode;
 use nix::sys::signal::Signal;
 
 use namespaces::{Namespaces, inside, missing, skipped};

@@ -35,7 +35,7 @@ const FOREIGN: [Code; 7] = [
 /// What is said about the object, the first field first.
 pub(super) fn findings(object: &Object, world: &World) -> Vec<Diagnostic> {
     let mut world = world.clone();
-    world.apply([Change::Set(object.clone())]);
+    world.apply([Change::Applied(object.clone())]);
     let mut report = Report::default();
     match object {
         Object::ServiceEntry(_) => services::check(&world, &mut report),

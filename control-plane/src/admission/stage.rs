@@ -42,7 +42,7 @@ pub(super) fn findings(object: &Object, settings: &MeshSettings) -> Vec<Diagnost
     let beside = documents
         .into_iter()
         .filter_map(|document| decode(document).object().cloned());
-    let all: Vec<Change> = beside.chain([set.object]).map(Change::Set).collect();
+    let all: Vec<Change> = beside.chain([set.object]).map(Change::Applied).collect();
     world.apply(all);
     let mut said: BTreeSet<Diagnostic> = analyze(&world).into_iter().collect();
     for role in [ProxyRole::Sidecar, ProxyRole::Gateway] {

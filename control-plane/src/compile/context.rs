@@ -236,11 +236,20 @@ impl<'w> Context<'w> {
 
     /// Says that two services want one thing.
     pub(crate) fn report_conflict(&mut self, loser: &ObjectKey, what: &str, winner: &ObjectKey) {
-        self.report(Diagnostic::new(
-            codes::LISTENER_CONFLICT,
-            loser,
-            "",
-            format!("{what} is already used by {winner}, which is older or comes first by name"),
-        ));
+        self.report(
+            Diagnostic::new(
+                codes::LISTENER_CONFLICT,
+                loser,
+                "",
+                format!(
+                    "{what} is already used by {winner}, which is older or comes first by name"
+                ),
+            )
+            .hint(
+                "give one of them another port, or let fewer services reach the workload \
+                 (Sidecar.egress.hosts); objects from files are as old as their \
+                 metadata.creationTimestamp says",
+            ),
+        );
     }
 }

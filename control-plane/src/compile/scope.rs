@@ -3,29 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, WorkloadId};
 
 use crate::model::ownership::Viewer;
 use crate::model::{WorkloadInfo, World};
-
-/// What a proxy is there for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProxyRole {
-    /// It stands beside one application.
-    Sidecar,
-    /// It stands at the edge of the mesh.
-    Gateway,
-}
-
-/// How traffic reaches a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum CaptureMode {
-    /// Clients call its ports.
-    Explicit,
-    /// The kernel redirects connections to it.
-    OriginalDestination,
-}
 
 /// Everything about a proxy that may affect its configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

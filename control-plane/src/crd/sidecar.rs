@@ -59,7 +59,7 @@ pub struct IngressListener {
     pub bind: Option<String>,
     /// How traffic gets here.
     #[serde(default)]
-    pub capture_mode: CaptureMode,
+    pub capture_mode: ListenerCapture,
     /// Where the application listens, such as `127.0.0.1:8080` or `unix:///path`.
     #[serde(
         default,
@@ -91,7 +91,7 @@ pub struct EgressListener {
     pub bind: Option<String>,
     /// How traffic gets here.
     #[serde(default)]
-    pub capture_mode: CaptureMode,
+    pub capture_mode: ListenerCapture,
     /// Services reachable here, as `namespace/name`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -142,7 +142,7 @@ pub struct SidecarPort {
     JsonSchema,
 )]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum CaptureMode {
+pub enum ListenerCapture {
     /// As the environment is set up.
     #[default]
     Default,

@@ -261,14 +261,8 @@ impl Connected {
         let status = &self.status;
         ProxyReport {
             proxy: self.who.workload.to_string(),
-            role: match self.who.role {
-                ProxyRole::Sidecar => "sidecar",
-                ProxyRole::Gateway => "gateway",
-            },
-            mode: match self.who.mode {
-                CaptureMode::Explicit => "explicit",
-                CaptureMode::OriginalDestination => "originalDestination",
-            },
+            role: self.who.role.name(),
+            mode: self.who.mode.name(),
             software: Arc::clone(&self.who.software),
             address: self.who.address,
             connected_seconds: now.saturating_duration_since(self.since).as_secs(),

@@ -24,11 +24,12 @@ use std::sync::Arc;
 use mesh_api::error::Rejection;
 use mesh_api::name::{ResourceName, WorkloadName};
 use mesh_api::proto::{self, proxy_message, server_message};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::version::{SnapshotVersion, Version};
 use mesh_api::workload::WorkloadId;
 
 use super::desired::DesiredState;
-use difference::Change;
+use difference::Difference;
 use refusals::Refusals;
 use subscription::Subscription;
 use view::{InFlight, View};
@@ -88,33 +89,15 @@ impl From<ProtocolError> for tonic::Status {
     }
 }
 
-/// Which side of a mesh a proxy is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Beside a workload.
-    Sidecar,
-    /// At the edge of the mesh.
-    Gateway,
-}
-
-/// How connections reach a proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Capture {
-    /// Applications connect to its own sockets.
-    Explicit,
-    /// They are redirected and keep their original destination.
-    OriginalDestination,
-}
-
 /// What a proxy says about itself in Hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Introduction {
     /// Which workload it serves.
     pub workload: WorkloadId,
     /// Where it stands.
-    pub role: Role,
+    pub role: ProxyRole,
     /// How connections reach it.
-    pub capture: Capture,
+    pub capture: CaptureMode,
     /// The version of its software; untrusted text, at most 200 characters.
     pub software: String,
 }
@@ -348,7 +331,7 @@ impl Session {
     fn send(
         &mut self,
         desired: &DesiredState,
-        change: &Change<'_>,
+        change: &Difference<'_>,
         endpoints_only: bool,
         outputs: &mut Vec<Output>,
     ) {

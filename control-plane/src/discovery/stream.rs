@@ -20,8 +20,7 @@ use deadline::{Deadlines, Due};
 use super::Discovery;
 use super::authenticate::Refusal;
 use super::registry::{self, ProxyIdentity, Refused, SessionId};
-use super::session::{Capture, Introduction, Output, Role, Session};
-use crate::compile::{CaptureMode, ProxyRole};
+use super::session::{Introduction, Output, Session};
 use crate::identity::token::PodIdentity;
 use crate::push::{Command, Desired};
 
@@ -284,14 +283,8 @@ impl ProxyStream {
         let name: Arc<str> = workload.to_string().into();
         let who = ProxyIdentity {
             workload,
-            role: match role {
-                Role::Sidecar => ProxyRole::Sidecar,
-                Role::Gateway => ProxyRole::Gateway,
-            },
-            mode: match capture {
-                Capture::Explicit => CaptureMode::Explicit,
-                Capture::OriginalDestination => CaptureMode::OriginalDestination,
-            },
+            role,
+            mode: capture,
             software: software.into(),
             address: self.peer.address,
             uid: self.peer.verified.as_ref().map(|pod| Arc::clone(&pod.uid)),

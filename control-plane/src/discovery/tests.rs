@@ -20,10 +20,10 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::*;
 use crate::identity::token::TokenReviewer;
-use crate::model::{MeshSettings, World};
+use crate::model::{Change, MeshSettings, World};
 use crate::push::board::Board;
 use crate::push::{PushLoop, Timing};
-use crate::source::{Batch, Change};
+use crate::source::Batch;
 use crate::testing::objects;
 
 const SERVICE: &str = "istiod.istio-system.svc";

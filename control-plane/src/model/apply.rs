@@ -21,9 +21,9 @@ impl World {
         for change in changes {
             affected.config |= self.unreadable_policies.remove(change.key());
             match change {
-                Change::Set(object) => self.set(object, &mut affected),
-                Change::Remove(key) => self.remove(&key, &mut affected),
-                Change::Unreadable(key) => self.unreadable(key, &mut affected),
+                Change::Applied(object) => self.set(object, &mut affected),
+                Change::Removed(key) => self.remove(&key, &mut affected),
+                Change::Refused(key) => self.unreadable(key, &mut affected),
             }
         }
         if affected.config {

@@ -1,4 +1,4 @@
-//! What a source reports, and what of the compiled configuration that concerns.
+//! What sources report, and what of the compiled configuration that concerns.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -6,39 +6,33 @@ use std::net::IpAddr;
 use mesh_api::name::EndpointsName;
 use mesh_api::workload::WorkloadId;
 
-use crate::crd::Object;
+use crate::crd::{Kind, Object};
 use crate::meta::ObjectKey;
-use crate::source;
 
-/// One change of the inputs.
+/// What happened to one object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// An object is there, in this form.
-    Set(Object),
-    /// An object is gone.
-    Remove(ObjectKey),
-    /// An object is there, but no version of it could ever be read. A security policy in this
-    /// state denies: nobody knows what it protects.
-    Unreadable(ObjectKey),
+    /// It is new, or it is different now.
+    Applied(Object),
+    /// It is gone.
+    Removed(ObjectKey),
+    /// It is there, but no version of it could ever be read, so there is nothing to fall back to.
+    /// A security policy in this state denies: nobody knows what it protects.
+    Refused(ObjectKey),
 }
 
 impl Change {
-    /// Which object it is about.
+    /// Which object this is about.
     pub fn key(&self) -> &ObjectKey {
         match self {
-            Self::Set(object) => object.key(),
-            Self::Remove(key) | Self::Unreadable(key) => key,
+            Self::Applied(object) => object.key(),
+            Self::Removed(key) | Self::Refused(key) => key,
         }
     }
-}
 
-impl From<source::Change> for Change {
-    fn from(change: source::Change) -> Self {
-        match change {
-            source::Change::Applied(object) => Self::Set(object),
-            source::Change::Removed(key) => Self::Remove(key),
-            source::Change::Refused(key) => Self::Unreadable(key),
-        }
+    /// The kind of the object.
+    pub fn kind(&self) -> Kind {
+        self.key().kind
     }
 }
 

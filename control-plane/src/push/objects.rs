@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::crd::Object;
 use crate::meta::ObjectKey;
-use crate::source::Change;
+use crate::model::Change;
 
 /// All mesh objects. Cloning is cheap.
 #[derive(Clone, Debug, Default)]

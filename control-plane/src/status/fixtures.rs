@@ -9,7 +9,6 @@ use crate::discovery::registry::{Applied, ProxyIdentity};
 use crate::model::{Change, MeshSettings, World};
 use crate::push::board::{Examined, Input};
 use crate::push::objects::Objects;
-use crate::source;
 use crate::testing::objects;
 
 /// Three sidecars in namespace `shop` and one elsewhere, and a service.
@@ -60,11 +59,11 @@ pub(super) fn input(objects_of: &[(&str, u64)]) -> Input {
     let mut newest = 0;
     for (yaml, revision) in objects_of {
         let changes = objects(yaml);
-        world.apply(changes.iter().cloned().map(Change::Set));
+        world.apply(changes.iter().cloned().map(Change::Applied));
         let mesh = changes
             .into_iter()
             .filter(|one| one.kind().is_mesh_resource());
-        all.note(mesh.map(source::Change::Applied).collect(), *revision);
+        all.note(mesh.map(Change::Applied).collect(), *revision);
         newest = newest.max(*revision);
     }
     Input {

@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use super::fixtures::{MESH, route, sidecar};
 use super::*;
 use crate::discovery::registry::SessionId;
-use crate::model::{MeshSettings, World};
+use crate::model::{Change, MeshSettings, World};
 use crate::push::{Command, Desired, PushLoop, Timing};
-use crate::source::{Batch, Change};
+use crate::source::Batch;
 use crate::testing::objects;
 
 const ROUTE: &str = "/apis/networking.istio.io/v1/namespaces/shop/virtualservices/backend";

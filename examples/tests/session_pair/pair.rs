@@ -15,6 +15,7 @@ use control_plane::discovery::session::{Output, Session as Server};
 use mesh_api::error::Rejection;
 use mesh_api::name::{ResourceName, WorkloadName};
 use mesh_api::proto::{self, proxy_message, server_message};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::version::Version;
 use mesh_api::workload::WorkloadId;
@@ -62,8 +63,8 @@ fn new_proxy() -> Proxy {
             namespace: "town".into(),
             name: "me".into(),
         },
-        role: proto::Role::Sidecar,
-        capture_mode: proto::CaptureMode::Explicit,
+        role: ProxyRole::Sidecar,
+        capture_mode: CaptureMode::Explicit,
         software: "test",
     })
 }

@@ -9,10 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::workload::WorkloadId;
 
 use super::concurrency::default_concurrency;
-use super::{AtDeadline, Http10, Mode, Role, Settings};
+use super::{AtDeadline, Http10, Settings};
 use crate::args::duration;
 use crate::args::{AccessLogArg, ApplicationOptions, IdentityOptions, ModeArg, Options, Serving};
 use crate::control::ControlPlane;
@@ -44,8 +45,8 @@ impl fmt::Display for InvalidSettings {
 /// The settings of a command line. Touches nothing but the data directory, which it creates.
 pub(crate) fn settings(serving: Serving) -> Result<Settings, InvalidSettings> {
     let (role, options) = match serving {
-        Serving::Sidecar(options) => (Role::Sidecar, options),
-        Serving::Gateway(options) => (Role::Gateway, options),
+        Serving::Sidecar(options) => (ProxyRole::Sidecar, options),
+        Serving::Gateway(options) => (ProxyRole::Gateway, options),
     };
     let mut problems = Problems::default();
     let settings = read(role, *options, &mut problems);
@@ -80,7 +81,7 @@ impl Problems {
     }
 }
 
-fn read(role: Role, options: Options, problems: &mut Problems) -> Option<Settings> {
+fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Settings> {
     let Options {
         identity,
         traffic,
@@ -206,17 +207,17 @@ fn pod(options: &ApplicationOptions, problems: &mut Problems) -> PodSettings {
     settings
 }
 
-fn mode(role: Role, mode: ModeArg, problems: &mut Problems) -> Mode {
+fn mode(role: ProxyRole, mode: ModeArg, problems: &mut Problems) -> CaptureMode {
     match (mode, role) {
-        (ModeArg::Explicit, _) => Mode::Explicit,
-        (ModeArg::Capture, Role::Sidecar) => Mode::Capture,
-        (ModeArg::Capture, Role::Gateway) => {
+        (ModeArg::Explicit, _) => CaptureMode::Explicit,
+        (ModeArg::Capture, ProxyRole::Sidecar) => CaptureMode::OriginalDestination,
+        (ModeArg::Capture, ProxyRole::Gateway) => {
             problems.add(
                 "mode",
                 "capture",
                 "nothing is redirected to a gateway; leave it out",
             );
-            Mode::Capture
+            CaptureMode::OriginalDestination
         }
     }
 }
@@ -283,8 +284,8 @@ mod tests {
         ])
         .unwrap();
         assert!(data.is_dir());
-        assert_eq!(settings.role, Role::Sidecar);
-        assert_eq!(settings.mode, Mode::Explicit);
+        assert_eq!(settings.role, ProxyRole::Sidecar);
+        assert_eq!(settings.mode, CaptureMode::Explicit);
         assert_eq!(settings.control_plane.url(), "http://127.0.0.1:15010");
         assert_eq!(settings.max_connections, 50_000);
         assert_eq!(settings.detect_timeout, None);
@@ -364,7 +365,7 @@ mod tests {
         assert_eq!(probes, ["0.0.0.0:15021", "[::]:15021"]);
         let explicit = |address: &str| {
             let settings = Settings {
-                mode: Mode::Explicit,
+                mode: CaptureMode::Explicit,
                 address: address.parse().unwrap(),
                 ..settings.clone()
             };

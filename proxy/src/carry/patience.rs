@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::bootstrap::Role;
+use mesh_api::proxy::ProxyRole;
+
 use crate::net::Way;
 use crate::net::detect::Patience;
 use crate::worker::Worker;
@@ -16,8 +17,8 @@ pub(crate) fn declared(worker: &Worker, way: Way) -> Patience<'_> {
     let settings = &worker.settings;
     Patience {
         first_byte: Some(match settings.role {
-            Role::Gateway => settings.header_read_timeout,
-            Role::Sidecar => SILENT_BETWEEN_WORKLOADS,
+            ProxyRole::Gateway => settings.header_read_timeout,
+            ProxyRole::Sidecar => SILENT_BETWEEN_WORKLOADS,
         }),
         verdict: settings.header_read_timeout,
         drain: worker.drains.of(way),

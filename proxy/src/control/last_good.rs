@@ -86,11 +86,7 @@ impl LastGood {
         } = identity;
         Self {
             path: directory.join(FILE),
-            owner: format!(
-                "{workload} {} {}",
-                role.as_str_name(),
-                capture_mode.as_str_name()
-            ),
+            owner: format!("{workload} {} {}", role.name(), capture_mode.name()),
         }
     }
 

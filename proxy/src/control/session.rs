@@ -192,8 +192,8 @@ impl Session {
             .collect();
         message(proxy_message::Message::Hello(proto::Hello {
             workload: workload.to_string(),
-            role: (*role).into(),
-            capture_mode: (*capture_mode).into(),
+            role: proto::Role::from(*role).into(),
+            capture_mode: proto::CaptureMode::from(*capture_mode).into(),
             proxy_version: String::from(*software),
             protocol_revision: PROTOCOL_REVISION,
             subscription: Some(proto::hello::Subscription::AllHosts(proto::AllHosts {})),

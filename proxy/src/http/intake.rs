@@ -201,6 +201,9 @@ mod tests {
             admitted(old.unwrap()).unwrap_err(),
             RequestFault::VersionTooOld
         );
+        // Whoever meets it is told what to change.
+        let told = RequestFault::VersionTooOld.to_string();
+        assert!(told.contains("--http10") && told.contains("ISTIO_META_HTTP10"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::error::Rejection;
 use mesh_api::listener::{Bind, Listener, ListenerKind, OutboundProtocol, TcpRoutes, TcpRule};
 use mesh_api::name::{ClusterName, EndpointsName, ListenerName};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_api::route::{Destination, Destinations, HeaderEdits, Target};
 use mesh_api::snapshot::Snapshot;
@@ -24,7 +25,7 @@ use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity, WorkloadId};
 use mesh_runtime::logging::LogFormat;
 use mesh_runtime::prometheus::ScrapeSection;
-use proxy::bootstrap::{AtDeadline, Http10, Mode, Role, Settings};
+use proxy::bootstrap::{AtDeadline, Http10, Settings};
 use proxy::config::live::LiveConfig;
 use proxy::control::ControlPlane;
 use proxy::listeners::{self, Applier};
@@ -38,8 +39,8 @@ use proxy::worker::{Shared, Worker};
 /// Settings of a sidecar on this machine.
 pub fn settings() -> Settings {
     Settings {
-        role: Role::Sidecar,
-        mode: Mode::Explicit,
+        role: ProxyRole::Sidecar,
+        mode: CaptureMode::Explicit,
         workload: WorkloadId {
             namespace: "test".into(),
             name: "proxy-1".into(),

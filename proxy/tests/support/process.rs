@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use mesh_api::proto;
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_api::snapshot::Snapshot;
 use nix::sys::signal::{Signal, kill};
@@ -26,11 +26,11 @@ pub struct Process {
 
 impl Process {
     /// A data directory whose last good configuration are these resources.
-    pub fn data(mode: proto::CaptureMode, resources: Vec<Resource>) -> tempfile::TempDir {
+    pub fn data(mode: CaptureMode, resources: Vec<Resource>) -> tempfile::TempDir {
         let data = tempfile::tempdir().unwrap();
         let identity = Identity {
             workload: "test/proxy-1".parse().unwrap(),
-            role: proto::Role::Sidecar,
+            role: ProxyRole::Sidecar,
             capture_mode: mode,
             software: env!("CARGO_PKG_VERSION"),
         };

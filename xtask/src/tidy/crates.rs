@@ -1,26 +1,14 @@
 //! Rules on crates: the one arrow between them, shared lints, and what may never be linked in.
+//!
+//! The arrow is the table of crates in `ARCHITECTURE.md`.
 
 use super::Violation;
 use super::tree::Tree;
 use crate::cargo;
 
-/// Which crates of the workspace a crate may use. `None`: any.
-const ARROW: &[(&str, Option<&[&str]>)] = &[
-    ("mesh-api", Some(&[])),
-    ("mesh-runtime", Some(&["mesh-api"])),
-    ("mesh-kubernetes", Some(&["mesh-api", "mesh-runtime"])),
-    (
-        "control-plane",
-        Some(&["mesh-api", "mesh-runtime", "mesh-kubernetes", "injector"]),
-    ),
-    ("proxy", Some(&["mesh-api", "mesh-runtime"])),
-    (
-        "injector",
-        Some(&["mesh-api", "mesh-runtime", "mesh-kubernetes"]),
-    ),
-    ("xtask", Some(&[])),
-    ("examples", None),
-];
+/// Where the arrow between crates is drawn, and the row its table begins with.
+const DRAWING: &str = "ARCHITECTURE.md";
+const TABLE: &str = "| crate | what it is | may use |";
 
 /// A second TLS stack must not slip in: ours is rustls with aws-lc.
 const BANNED: &[&str] = &["ring", "openssl", "openssl-sys", "native-tls"];
@@ -43,9 +31,10 @@ pub(super) fn is_linked(violation: &Violation) -> bool {
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     let mut found = Vec::new();
+    let arrow = tree.text(DRAWING).map(arrow).unwrap_or_default();
     for (path, text) in tree.files() {
         if path.ends_with("/Cargo.toml") && text.contains("[package]") {
-            manifest(path, text, &mut found);
+            manifest(path, text, &arrow, &mut found);
         }
     }
     if let Some(lock) = tree.text("Cargo.lock") {
@@ -54,7 +43,36 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     found
 }
 
-fn manifest(path: &str, text: &str, found: &mut Vec<Violation>) {
+/// A crate of ours, and those of ours it may use; `None`: any.
+struct Arrow<'t> {
+    name: &'t str,
+    may_use: Option<Vec<&'t str>>,
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// The rows of the table of crates.
+fn arrow(text: &str) -> Vec<Arrow<'_>> {
+    let rows = text.lines().skip_while(|line| *line != TABLE).skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    rows.filter_map(|row| {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
+        let [name, _, may_use] = cells.as_slice() else {
+            return None;
+        };
+        let any = may_use.trim() == "anything";
+        Some(Arrow {
+            name: quoted(name).first().copied()?,
+            may_use: (!any).then(|| quoted(may_use)),
+        })
+    })
+    .collect()
+}
+
+fn manifest(path: &str, text: &str, arrow: &[Arrow<'_>], found: &mut Vec<Violation>) {
     let lines: Vec<Line<'_>> = lines(text).collect();
     let name = lines
         .iter()
@@ -74,19 +92,19 @@ fn manifest(path: &str, text: &str, found: &mut Vec<Violation>) {
         let advice = "add `[lints]` with `workspace = true`; Cargo does not inherit lints alone";
         found.push(Violation::new(path, 1, "lints", advice));
     }
-    let Some((_, allowed)) = ARROW.iter().find(|(crate_name, _)| *crate_name == name) else {
-        let advice = format!("say which crates `{name}` may use, in {}", file!());
+    let Some(own) = arrow.iter().find(|one| one.name == name) else {
+        let advice = format!("say which crates `{name}` may use, in the table of {DRAWING}");
         found.push(Violation::new(path, 1, "crate-arrow", advice));
         return;
     };
-    let Some(allowed) = allowed else { return };
+    let Some(may_use) = &own.may_use else { return };
     for line in &lines {
         let Some(used) = line.dependency() else {
             continue;
         };
-        let ours = ARROW.iter().any(|(crate_name, _)| *crate_name == used);
-        if ours && used != name && !allowed.contains(&used) {
-            let advice = format!("`{name}` must not use `{used}`; see ARCHITECTURE.md");
+        let ours = arrow.iter().any(|one| one.name == used);
+        if ours && used != name && !may_use.contains(&used) {
+            let advice = format!("`{name}` must not use `{used}`; see the table of {DRAWING}");
             found.push(Violation::new(path, line.number, "crate-arrow", advice));
         }
     }

@@ -1,7 +1,7 @@
 //! Rules on rooms, the top-level modules of a crate: each stands on a floor, and uses only what
 //! lies on the floors under it. Whatever follows that cannot go in a circle.
 //!
-//! The floors are drawn in `ARCHITECTURE.md`, in blocks that begin with ```` ```floors FOLDER ````:
+//! The floors are drawn in `ARCHITECTURE.md`, in blocks that begin with "```floors FOLDER":
 //! a floor a line, the highest first, each with its name and its rooms. `a+b` are rooms that know
 //! each other and count as one. Tests are held to the same rule as the code they are part of.
 

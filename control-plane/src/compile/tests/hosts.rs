@@ -222,6 +222,31 @@ spec:
 }
 
 #[test]
+fn of_two_services_on_one_tcp_port_the_older_keeps_it_and_the_newer_is_named() {
+    let yaml = "
+apiVersion: v1
+kind: Service
+metadata: {name: aa-new, namespace: shop, creationTimestamp: '2026-03-01T00:00:00Z'}
+spec: {clusterIP: 10.96.0.41, ports: [{name: tcp-x, port: 9100}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: zz-old, namespace: shop, creationTimestamp: '2025-03-01T00:00:00Z'}
+spec: {clusterIP: 10.96.0.42, ports: [{name: tcp-x, port: 9100}]}
+";
+    let (snapshot, diagnostics) = explicit(yaml);
+    let listener = snapshot
+        .get(&"listener/outbound/9100".parse().unwrap())
+        .unwrap();
+    let text = serde_json::to_string(&listener.resource).unwrap();
+    assert!(text.contains("zz-old.shop"), "{text}");
+    assert!(has(
+        &diagnostics,
+        &["MESH0302", "aa-new", "TCP port 9100", "zz-old"]
+    ));
+}
+
+#[test]
 fn tcp_ports_conflict_where_nothing_tells_them_apart() {
     let yaml = "
 apiVersion: v1

@@ -87,7 +87,7 @@ fn applied(order: &[usize], batch: usize) -> World {
     let objects = objects(&shop(MESH));
     let mut world = World::new(MeshSettings::default());
     for indices in order.chunks(batch) {
-        world.apply(indices.iter().map(|i| Change::Set(objects[*i].clone())));
+        world.apply(indices.iter().map(|i| Change::Applied(objects[*i].clone())));
     }
     world
 }
@@ -117,8 +117,8 @@ proptest! {
         let objects = objects(&shop(MESH));
         let mut world = World::new(MeshSettings::default());
         let mut compiler = Compiler::default();
-        let sets = order.iter().map(|i| Change::Set(objects[*i].clone()));
-        let removes = removals.iter().map(|i| Change::Remove(objects[*i].key().clone()));
+        let sets = order.iter().map(|i| Change::Applied(objects[*i].clone()));
+        let removes = removals.iter().map(|i| Change::Removed(objects[*i].key().clone()));
         for change in sets.chain(removes) {
             let affected = world.apply([change]);
             compiler.invalidate(&world, &affected);
@@ -138,7 +138,7 @@ proptest! {
 }
 
 fn set(world: &mut World, yaml: &str) -> crate::model::Affected {
-    world.apply(objects(yaml).into_iter().map(Change::Set))
+    world.apply(objects(yaml).into_iter().map(Change::Applied))
 }
 
 fn route(subset: &str) -> String {

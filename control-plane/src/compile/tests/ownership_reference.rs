@@ -320,7 +320,7 @@ fn check(routed: &[Item], ruled: &[Item], egress: &[&str]) -> Result<(), TestCas
     for (index, one) in routed.iter().enumerate() {
         let object = objects(&yaml[index]).remove(0);
         let mut others = world.clone();
-        others.apply([Change::Remove(object.key().clone())]);
+        others.apply([Change::Removed(object.key().clone())]);
         let said = findings.iter().filter(|finding| {
             let foreign = finding.code == codes::BY_STRANGER
                 || (finding.code == codes::SHADOWED && finding.message.contains("comes first"));

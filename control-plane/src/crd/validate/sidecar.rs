@@ -6,7 +6,7 @@ use super::names::{HostForm, is_label};
 use super::virtual_service::check_destination;
 use super::{Checker, Validate};
 use crate::crd::sidecar::{
-    CaptureMode, EgressListener, IngressListener, OutboundTrafficMode, SidecarSpec,
+    EgressListener, IngressListener, ListenerCapture, OutboundTrafficMode, SidecarSpec,
 };
 
 impl Validate for SidecarSpec {
@@ -152,7 +152,7 @@ impl EgressListener {
                 check.error_hint("needs a port", "set port: {number: N}");
             }
             match bind.strip_prefix("unix://") {
-                Some(_) if self.capture_mode == CaptureMode::Iptables => {
+                Some(_) if self.capture_mode == ListenerCapture::Iptables => {
                     check.error_hint("a socket path cannot be captured", "use captureMode: NONE");
                 }
                 Some(_) => {}

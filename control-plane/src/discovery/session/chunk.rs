@@ -4,7 +4,7 @@ use mesh_api::limits::PUSH_CHUNK_BYTES;
 use mesh_api::proto::{self, server_message};
 use mesh_api::version::SnapshotVersion;
 
-use super::difference::Change;
+use super::difference::Difference;
 
 /// What an entry costs on the wire beside its texts.
 const OVERHEAD: usize = 24;
@@ -13,7 +13,7 @@ const OVERHEAD: usize = 24;
 pub(super) fn messages(
     nonce: u64,
     version: SnapshotVersion,
-    change: &Change<'_>,
+    change: &Difference<'_>,
 ) -> Vec<proto::ServerMessage> {
     let empty = || proto::Push {
         nonce,

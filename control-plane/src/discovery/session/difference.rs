@@ -13,7 +13,7 @@ use crate::discovery::desired::DesiredState;
 
 /// What a push says.
 #[derive(Debug, Default)]
-pub(super) struct Change<'a> {
+pub(super) struct Difference<'a> {
     pub(super) set: Vec<&'a Encoded>,
     pub(super) removed: Vec<ResourceName>,
     /// Names no resource of this server can have.
@@ -22,7 +22,7 @@ pub(super) struct Change<'a> {
     updates_endpoints: bool,
 }
 
-impl Change<'_> {
+impl Difference<'_> {
     pub(super) fn is_empty(&self) -> bool {
         self.set.is_empty() && self.removed.is_empty() && self.foreign.is_empty()
     }
@@ -61,12 +61,12 @@ fn can_be_referred_to(name: &ResourceName) -> bool {
 
 impl Session {
     /// Everything the proxy lacks, has in another version, or should not have.
-    pub(super) fn difference<'a>(&mut self, desired: &'a DesiredState) -> Change<'a> {
+    pub(super) fn difference<'a>(&mut self, desired: &'a DesiredState) -> Difference<'a> {
         self.learn_references(desired);
         let kept = self.kept(desired);
-        let mut change = Change {
+        let mut change = Difference {
             updates_endpoints: true,
-            ..Change::default()
+            ..Difference::default()
         };
         side_by_side(desired, &self.view, |name, encoded, held| {
             let wanted = encoded.filter(|_| self.subscription.includes(name));
@@ -103,10 +103,10 @@ impl Session {
     }
 
     /// New versions of endpoint sets the proxy holds, or will hold.
-    pub(super) fn endpoint_updates<'a>(&self, desired: &'a DesiredState) -> Change<'a> {
-        let mut change = Change {
+    pub(super) fn endpoint_updates<'a>(&self, desired: &'a DesiredState) -> Difference<'a> {
+        let mut change = Difference {
             updates_endpoints: true,
-            ..Change::default()
+            ..Difference::default()
         };
         for (name, held) in &self.view.held {
             if !matches!(name, ResourceName::Endpoints(_)) {

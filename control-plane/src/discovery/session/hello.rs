@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::limits::{MAX_NAME_BYTES, PROTOCOL_REVISION};
 use mesh_api::proto;
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::version::Version;
 
 use super::subscription::Subscription;
 use super::view::{Held, View};
-use super::{Capture, Introduction, ProtocolError, Role};
+use super::{Introduction, ProtocolError};
 
 /// The longest software version that is kept.
 const MAX_SOFTWARE: usize = 200;
@@ -34,36 +35,18 @@ pub(super) fn read(
             field: "workload",
             reason: format!("{error}"),
         })?,
-        role: read_role(role)?,
-        capture: read_capture(capture_mode)?,
+        role: ProxyRole::from_wire(role).map_err(|error| ProtocolError::Field {
+            field: "role",
+            reason: error.to_string(),
+        })?,
+        capture: CaptureMode::from_wire(capture_mode).map_err(|error| ProtocolError::Field {
+            field: "capture_mode",
+            reason: error.to_string(),
+        })?,
         software: proxy_version.chars().take(MAX_SOFTWARE).collect(),
     };
     let subscription = Subscription::read(subscription, &names)?;
     Ok((introduction, subscription, read_held(held)?))
-}
-
-fn read_role(role: i32) -> Result<Role, ProtocolError> {
-    match proto::Role::try_from(role) {
-        Ok(proto::Role::Sidecar) => Ok(Role::Sidecar),
-        Ok(proto::Role::Gateway) => Ok(Role::Gateway),
-        Ok(proto::Role::Unspecified) | Err(_) => Err(ProtocolError::Field {
-            field: "role",
-            reason: format!("{role} is not a role; expected 1 (sidecar) or 2 (gateway)"),
-        }),
-    }
-}
-
-fn read_capture(mode: i32) -> Result<Capture, ProtocolError> {
-    match proto::CaptureMode::try_from(mode) {
-        Ok(proto::CaptureMode::Explicit) => Ok(Capture::Explicit),
-        Ok(proto::CaptureMode::OriginalDestination) => Ok(Capture::OriginalDestination),
-        Ok(proto::CaptureMode::Unspecified) | Err(_) => Err(ProtocolError::Field {
-            field: "capture_mode",
-            reason: format!(
-                "{mode} is not a capture mode; expected 1 (explicit) or 2 (original destination)"
-            ),
-        }),
-    }
 }
 
 /// A proxy of another version may hold names of kinds this server does not know; they are taken

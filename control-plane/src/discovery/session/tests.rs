@@ -96,8 +96,8 @@ fn an_introduction_is_passed_on() {
     let (_, outputs) = greeted(asking);
     let expected = Introduction {
         workload: "shop/backend-1".parse().unwrap(),
-        role: Role::Sidecar,
-        capture: Capture::Explicit,
+        role: ProxyRole::Sidecar,
+        capture: CaptureMode::Explicit,
         software: "1.2.3".to_owned(),
     };
     let wanted = WorkloadName("127.0.0.9".parse().unwrap());

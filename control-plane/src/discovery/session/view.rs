@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mesh_api::name::ResourceName;
 use mesh_api::version::{SnapshotVersion, Version};
 
-use super::difference::Change;
+use super::difference::Difference;
 
 /// A resource a proxy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl View {
         &mut self,
         nonce: u64,
         version: SnapshotVersion,
-        change: &Change<'_>,
+        change: &Difference<'_>,
     ) -> InFlight {
         let mut before = BTreeMap::new();
         let mut set = BTreeMap::new();

@@ -14,7 +14,8 @@ use super::parse::Broken;
 use crate::crd::Object;
 use crate::crd::problem::{Problem, Severity};
 use crate::meta::ObjectKey;
-use crate::source::{Batch, Change, Origin, PlaceReports, Report};
+use crate::model::Change;
+use crate::source::{Batch, Origin, PlaceReports, Report};
 
 /// What was found at a place.
 #[derive(Clone, Debug)]

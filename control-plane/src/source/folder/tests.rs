@@ -5,9 +5,9 @@ use std::os::unix::fs::symlink;
 
 use tokio::time::timeout;
 
-use super::super::Change;
 use super::*;
 use crate::crd::Object;
+use crate::model::Change;
 
 struct Source {
     folder: tempfile::TempDir,

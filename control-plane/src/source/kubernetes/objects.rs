@@ -14,7 +14,7 @@ use super::trouble::Trouble;
 use crate::crd::problem::{Problem, Severity};
 use crate::crd::{Decoded, Kind, Object, Outcome};
 use crate::meta::ObjectKey;
-use crate::source::Change;
+use crate::model::Change;
 
 /// What happened to the objects of a kind.
 #[derive(Debug)]

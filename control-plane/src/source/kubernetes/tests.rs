@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{KubernetesWatch, Settings, Timing, watch};
 use crate::crd::Object;
-use crate::source::{Batch, Change};
+use crate::model::Change;
+use crate::source::Batch;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -10,6 +10,7 @@ use mesh_api::name::PolicyName;
 use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::proto::discovery_server::{Discovery, DiscoveryServer};
 use mesh_api::proto::{self, proxy_message, server_message};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_runtime::Readiness;
 use tempfile::TempDir;
@@ -155,8 +156,8 @@ impl Proxy {
             .unwrap(),
             identity: Identity {
                 workload: "shop/backend".parse().unwrap(),
-                role: proto::Role::Sidecar,
-                capture_mode: proto::CaptureMode::Explicit,
+                role: ProxyRole::Sidecar,
+                capture_mode: CaptureMode::Explicit,
                 software: "test",
             },
             data_dir: Some(directory.path().to_owned()),

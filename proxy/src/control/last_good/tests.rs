@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use mesh_api::name::PolicyName;
 use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_api::snapshot::Entry;
 use proptest::prelude::*;
@@ -14,8 +15,8 @@ use super::*;
 fn identity(name: &str) -> Identity {
     Identity {
         workload: format!("shop/{name}").parse().unwrap(),
-        role: proto::Role::Sidecar,
-        capture_mode: proto::CaptureMode::Explicit,
+        role: ProxyRole::Sidecar,
+        capture_mode: CaptureMode::Explicit,
         software: "1",
     }
 }

@@ -4,6 +4,7 @@
 use mesh_api::encoded::Encoded;
 use mesh_api::name::PolicyName;
 use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use proptest::prelude::*;
 
@@ -12,8 +13,8 @@ use super::*;
 fn session() -> Session {
     let mut session = Session::new(Identity {
         workload: "shop/backend-1".parse().unwrap(),
-        role: proto::Role::Gateway,
-        capture_mode: proto::CaptureMode::OriginalDestination,
+        role: ProxyRole::Gateway,
+        capture_mode: CaptureMode::OriginalDestination,
         software: "1.2.3",
     });
     session.opened();
