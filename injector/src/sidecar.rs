@@ -62,7 +62,8 @@ pub(crate) fn container(options: &Options, application: Application, pull_policy
     container
 }
 
-fn arguments(options: &Options) -> Vec<String> {
+/// The command line of the proxy.
+pub(crate) fn arguments(options: &Options) -> Vec<String> {
     let mut arguments: Vec<String> = match options.template {
         Template::Sidecar => ["sidecar", "--mode", "capture"].map(str::to_owned).into(),
         Template::Gateway => vec!["gateway".to_owned()],
@@ -83,16 +84,20 @@ fn arguments(options: &Options) -> Vec<String> {
         Some(AccessLogEncoding::Json) => add("--access-log", "json".to_owned()),
         None => {}
     }
+    if let Some(timeout) = options.detect_timeout {
+        add("--detect-timeout", duration(timeout));
+    }
     add("--min-drain", duration(options.min_drain));
     add("--drain-timeout", duration(options.drain_timeout));
     arguments
 }
 
 fn duration(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 {
+    if duration.subsec_nanos() == 0 {
         format!("{}s", duration.as_secs())
     } else {
-        format!("{}ms", duration.as_millis())
+        // Rounded up: nothing would mean for ever.
+        format!("{}ms", duration.as_micros().div_ceil(1000))
     }
 }
 

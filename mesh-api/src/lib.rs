@@ -5,6 +5,7 @@
 //!
 //! - [`name`], [`units`]: names of resources and numbers that cannot be wrong
 //! - [`listener`], [`route`], [`cluster`], [`endpoint`], [`policy`], [`workload`]: the resources
+//! - [`destination`]: which of them a connection meets
 //! - [`resource`], [`version`], [`snapshot`]: any of them, what it says in eight bytes, and all of
 //!   them together; differences between snapshots
 //! - [`proto`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how large
@@ -17,6 +18,7 @@
 mod arbitrary;
 pub mod cluster;
 pub mod convert;
+pub mod destination;
 pub mod encoded;
 pub mod endpoint;
 pub mod error;

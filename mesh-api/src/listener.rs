@@ -1,6 +1,6 @@
 //! Listeners: where traffic enters a proxy and what it is there.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -31,8 +31,8 @@ pub enum Bind {
     Socket(SocketAddr),
     /// It has none: a capture listener hands it connections whose original destination this is.
     OriginalDestination {
-        /// The destination address; `None` for any address.
-        address: Option<IpAddr>,
+        /// The destination addresses: a single one, a block, or `None` for any.
+        address: Option<IpNet>,
         /// The destination port.
         port: Port,
     },
@@ -43,9 +43,9 @@ pub enum Bind {
 #[serde(rename_all = "camelCase")]
 pub enum ListenerKind {
     /// From the local application to the mesh.
-    Outbound(OutboundProtocol),
-    /// Redirected outbound connections: looked up by original destination (exact address first,
-    /// then any address of that port).
+    Outbound(Outbound),
+    /// Redirected outbound connections: looked up by original destination and first bytes, as
+    /// [`AtPort`](crate::destination::AtPort) says.
     OutboundCapture {
         /// What happens to a destination no listener is for (`outboundTrafficPolicy`).
         unmatched: UnmatchedTraffic,
@@ -69,25 +69,63 @@ pub enum UnmatchedTraffic {
     Refuse,
 }
 
-/// The protocol of an outbound listener.
+/// What an outbound listener takes, by what a connection speaks.
+///
+/// Which part takes a connection, and what becomes of one that none takes, is written at
+/// [`AtPort`](crate::destination::AtPort).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Outbound {
+    /// Where HTTP goes, if it is told apart.
+    pub http: Option<RouteSelection>,
+    /// Where TLS goes, which is not terminated, by its server name.
+    pub tls: TlsRoutes,
+    /// Where everything else goes.
+    pub tcp: TcpRoutes,
+    /// What a client means that says nothing. Without `http` and `tls` nobody waits for it.
+    pub silence: Silence,
+}
+
+/// What it means that a client says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub enum OutboundProtocol {
-    /// HTTP/1.1 or HTTP/2.
-    Http(RouteSelection),
-    /// Bytes.
-    Tcp(TcpRoutes),
-    /// TLS that is not terminated: chosen by server name.
-    Tls(TlsRoutes),
-    /// The first bytes decide.
-    Detect {
-        /// Where HTTP goes.
-        http: RouteSelection,
-        /// Where unterminated TLS goes; empty: to `tcp`.
-        tls: TlsRoutes,
-        /// Where everything else goes.
-        tcp: TcpRoutes,
-    },
+pub enum Silence {
+    /// That it has nothing to say yet: its protocol is declared, and in that the client speaks
+    /// first.
+    Wait,
+    /// After the protocol detection timeout, that its server speaks first: bytes.
+    Bytes,
+}
+
+impl Outbound {
+    /// HTTP, declared to be that.
+    pub fn http(selection: RouteSelection) -> Self {
+        Self {
+            http: Some(selection),
+            tls: TlsRoutes::default(),
+            tcp: TcpRoutes::default(),
+            silence: Silence::Wait,
+        }
+    }
+
+    /// TLS, declared to be that.
+    pub fn tls(routes: TlsRoutes) -> Self {
+        Self {
+            http: None,
+            tls: routes,
+            tcp: TcpRoutes::default(),
+            silence: Silence::Wait,
+        }
+    }
+
+    /// Bytes, whatever they are.
+    pub fn tcp(routes: TcpRoutes) -> Self {
+        Self {
+            http: None,
+            tls: TlsRoutes::default(),
+            tcp: routes,
+            silence: Silence::Bytes,
+        }
+    }
 }
 
 /// Which table of virtual hosts serves an HTTP listener.
@@ -101,10 +139,10 @@ pub enum RouteSelection {
     Scope(RouteScope),
 }
 
-/// Where the connections of a TCP listener go; the first rule that matches wins.
+/// Where bytes go; the rule for the most specific destination wins, of equal ones the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct TcpRoutes {
-    /// Ordered rules. A connection that no rule matches is closed.
+    /// The rules.
     pub rules: Vec<TcpRule>,
 }
 
@@ -114,25 +152,27 @@ pub struct TcpRule {
     /// Destination subnets, any of which matches; empty matches all.
     pub destination_subnets: Vec<IpNet>,
     /// Where matching connections go, chosen by weight per connection.
-    pub destinations: Destinations,
+    pub destinations: Arc<Destinations>,
 }
 
-/// Where the connections of an unterminated TLS listener go; the first rule that matches wins.
+/// Where TLS that is not terminated goes; the rule for the most specific destination wins, of
+/// equal ones the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct TlsRoutes {
-    /// Ordered rules. A connection that no rule matches is closed.
+    /// The rules.
     pub rules: Vec<TlsRule>,
 }
 
 /// One TLS route.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct TlsRule {
-    /// Server names, any of which matches; empty matches all.
+    /// Server names, any of which matches; empty, or `*` among them, matches every greeting, one
+    /// without a name included.
     pub sni_hosts: Vec<Domain>,
     /// Destination subnets, any of which matches; empty matches all.
     pub destination_subnets: Vec<IpNet>,
     /// Where matching connections go, chosen by weight per connection.
-    pub destinations: Destinations,
+    pub destinations: Arc<Destinations>,
 }
 
 /// A port of the local application.

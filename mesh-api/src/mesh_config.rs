@@ -81,7 +81,9 @@ pub struct MeshConfig {
     pub ingress_service: Option<String>,
     /// Keep-alive probes on connections to endpoints.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// How long a proxy waits for the first bytes that tell the protocol; zero: for ever.
+    /// How long a proxy waits at ports without a declared protocol for the first bytes of a client,
+    /// before it takes the connection for one whose server speaks first; zero: for ever. Absent:
+    /// the proxy's own default, five seconds.
     pub protocol_detection_timeout: Option<Span>,
     /// TLS between workloads of the mesh.
     #[serde(rename = "meshMTLS")]

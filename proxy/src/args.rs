@@ -128,7 +128,7 @@ pub(crate) struct TrafficOptions {
     pub(crate) header_read_timeout: String,
     /// How long a port without a declared protocol waits for the client's first bytes before the
     /// connection is taken for TCP; 0s waits as long as the connection lives.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub(crate) detect_timeout: String,
     /// Lets the kernel choose the source address of upstream connections instead of --address.
     /// Servers then cannot tell which workload is calling.

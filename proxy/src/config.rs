@@ -15,6 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use mesh_api::destination::{AtPort, Table};
 use mesh_api::listener::{Bind, Listener, ListenerKind, RouteSelection, UnmatchedTraffic};
 use mesh_api::name::{ClusterName, ListenerName, PolicyName};
 use mesh_api::policy::Policy;
@@ -36,7 +37,11 @@ pub struct ActiveConfig {
     snapshot: Arc<Snapshot>,
     own: Arc<Peer>,
     listeners: FastMap<ListenerName, Arc<Listener>>,
-    destinations: FastMap<Redirected, Arc<Listener>>,
+    destinations: Arc<Table>,
+    /// The rules of listeners with sockets of their own that look connections up.
+    rules: FastMap<ListenerName, Arc<AtPort>>,
+    /// Listeners for redirected inbound connections, by port.
+    inbound: FastMap<u16, Arc<Listener>>,
     unmatched: Option<UnmatchedTraffic>,
     hosts: HostTables,
     clusters: ClusterTable,
@@ -96,23 +101,21 @@ impl ActiveConfig {
         self.listeners.values()
     }
 
-    /// The listener for outbound connections redirected on their way to `destination`: that
-    /// address and port, else any address of that port.
-    pub fn lookup_destination(&self, destination: SocketAddr) -> Option<&Arc<Listener>> {
-        self.redirected(false, destination)
+    /// What redirected outbound connections meet.
+    pub fn destinations(&self) -> &Table {
+        &self.destinations
+    }
+
+    /// What connections meet at a listener with a socket of its own; `None` if it is not there or
+    /// does not look connections up.
+    pub fn rules_of(&self, listener: &ListenerName) -> Option<&Arc<AtPort>> {
+        self.rules.get(listener)
     }
 
     /// The listener for inbound connections redirected on their way to `destination`, a port of
     /// the local application.
     pub fn lookup_inbound(&self, destination: SocketAddr) -> Option<&Arc<Listener>> {
-        self.redirected(true, destination)
-    }
-
-    fn redirected(&self, inbound: bool, destination: SocketAddr) -> Option<&Arc<Listener>> {
-        let (address, port) = (destination.ip().to_canonical(), destination.port());
-        self.destinations
-            .get(&(inbound, Some(address), port))
-            .or_else(|| self.destinations.get(&(inbound, None, port)))
+        self.inbound.get(&destination.port())
     }
 
     /// What happens to redirected outbound traffic the mesh does not know; `None` where nothing
@@ -176,20 +179,11 @@ impl ActiveConfig {
     }
 }
 
-/// Whether inbound, the address if it matters, and the port.
-type Redirected = (bool, Option<IpAddr>, u16);
-
-/// The key a listener without a socket of its own is found by. The two directions have a key
-/// space each: a port of the local application may also be a port of a service it calls.
-fn destination_of(listener: &Listener) -> Option<Redirected> {
-    let inbound = matches!(listener.kind, ListenerKind::Inbound(_));
-    match listener.bind {
-        Bind::Socket(_) => None,
-        Bind::OriginalDestination { address, port } => Some((
-            inbound,
-            address.map(|address| address.to_canonical()),
-            port.value(),
-        )),
+/// The port of a listener for redirected inbound connections.
+fn inbound_port(listener: &Listener) -> Option<u16> {
+    match (&listener.kind, &listener.bind) {
+        (ListenerKind::Inbound(_), Bind::OriginalDestination { port, .. }) => Some(port.value()),
+        _ => None,
     }
 }
 

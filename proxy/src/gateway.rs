@@ -3,12 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection};
 
 use crate::carry::refuse;
 use crate::net::Connection;
-use crate::routed::{serve_http, serve_tls, tcp};
+use crate::routed::{serve_http, serve_rules};
 use crate::worker::Worker;
 
 /// Carries a connection accepted at a gateway port.
@@ -25,11 +24,8 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
             let selection = RouteSelection::Scope(scope.clone());
             serve_http(worker, connection, listener, selection).await;
         }
-        GatewayProtocol::Tcp(routes) => {
-            Box::pin(tcp::serve(worker, connection, Bytes::new(), routes)).await;
-        }
-        GatewayProtocol::TlsPassthrough(routes) => {
-            serve_tls(worker, connection, routes).await;
+        GatewayProtocol::Tcp(_) | GatewayProtocol::TlsPassthrough(_) => {
+            serve_rules(worker, connection, listener).await;
         }
         GatewayProtocol::Refuse { reason } => refuse(&connection, &listener, reason),
     }

@@ -14,7 +14,8 @@ use crate::carry::pass_through::pass_through;
 use crate::carry::patience::{declared, detection};
 use crate::carry::refuse;
 use crate::net::detect::{Spoken, Start, read_http_start, read_start};
-use crate::net::{Connection, Way, original_dst};
+use crate::net::{Connection, original_dst};
+use crate::telemetry::Reporter;
 use crate::worker::Worker;
 
 /// Carries a connection accepted at an inbound listener.
@@ -48,6 +49,12 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
             else {
                 return;
             };
+            if start.timed_out && start.bytes.is_empty() && start.spoken.is_some() {
+                let port = connection.destination().port();
+                worker
+                    .telemetry
+                    .server_speaks_first(Reporter::Destination, port);
+            }
             match start.spoken {
                 None => {}
                 Some(Spoken::Http(version)) => {
@@ -74,11 +81,11 @@ pub async fn serve_captured(
         Err(error) => return refuse(&connection, &listener, &error.to_string()),
     };
     connection.original_destination = Some(destination);
-    match lookup::find(&worker, &worker.config().active, Way::Inbound, destination) {
+    match lookup::find(&worker, &worker.config().active, destination) {
         Match::Listener(found) => Box::pin(serve(worker, connection, found)).await,
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
-            Box::pin(pass_through(worker, connection, destination, Way::Inbound)).await;
+            Box::pin(pass_through(worker, connection, Bytes::new(), destination)).await;
         }
     }
 }

@@ -2,18 +2,19 @@
 //! gateway. Both meet the same spines, [`http`] and [`tcp`].
 
 pub mod http;
+pub(crate) mod meet;
 pub mod tcp;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use mesh_api::listener::{Listener, RouteSelection, TlsRoutes};
+use mesh_api::listener::{Listener, ListenerKind, RouteSelection};
 
 use crate::carry::patience::declared;
 use crate::net::Connection;
-use crate::net::detect::{Spoken, Start, read_http_start, read_start};
+use crate::net::detect::{Spoken, Start, read_http_start};
 use crate::worker::Worker;
+use meet::{Meeting, Met, Place, meet};
 
 /// Carries a connection whose port is declared to be HTTP.
 pub(crate) async fn serve_http(
@@ -39,34 +40,60 @@ pub(crate) async fn serve_http(
     Box::pin(http::serve(worker, accepted, listener, selection)).await;
 }
 
-/// Carries a connection whose port is declared to be TLS that is not terminated.
-pub(crate) async fn serve_tls(worker: Rc<Worker>, connection: Connection, routes: &TlsRoutes) {
-    if routes.rules.iter().all(|rule| rule.sni_hosts.is_empty()) {
-        // Nothing depends on the name, and there may be none.
-        Box::pin(tcp::serve_tls(
-            worker,
-            connection,
-            Bytes::new(),
-            routes,
-            None,
-        ))
-        .await;
+/// Carries a connection by the rules of a listener with a socket of its own.
+pub(crate) async fn serve_rules(
+    worker: Rc<Worker>,
+    connection: Connection,
+    listener: Arc<Listener>,
+) {
+    let place = Place::of(&worker.config().active, &connection, listener);
+    let Ok(Some(Meeting { met, start })) = meet(&worker, &connection, &place).await else {
         return;
+    };
+    drop(place);
+    carry(worker, connection, met, start).await;
+}
+
+/// Carries a connection to what it meets; one that meets nothing is closed.
+pub(crate) async fn carry(
+    worker: Rc<Worker>,
+    connection: Connection,
+    met: Met,
+    start: Start<Spoken>,
+) {
+    let Start { bytes, spoken, .. } = start;
+    match (met, spoken) {
+        (Met::Http(listener), Some(Spoken::Http(version))) => {
+            if let Some(selection) = tables(&listener) {
+                let accepted = connection.after(bytes, version);
+                Box::pin(http::serve(worker, accepted, listener, selection)).await;
+            }
+        }
+        // Only HTTP meets tables.
+        (Met::Http(_), _) => {}
+        (Met::Bytes(destinations), spoken) => {
+            let name = server_name(spoken);
+            Box::pin(tcp::serve(worker, connection, bytes, destinations, name)).await;
+        }
+        (Met::Unknown, spoken) => tcp::refuse_unrouted(&worker, &connection, server_name(spoken)),
     }
-    let Ok(start) = read_start(&connection.stream, declared(&worker, connection.way)).await else {
-        return;
-    };
-    let name = match start.spoken {
-        None => return,
+}
+
+/// The tables of virtual hosts an outbound listener names.
+fn tables(listener: &Listener) -> Option<RouteSelection> {
+    match &listener.kind {
+        ListenerKind::Outbound(outbound) => outbound.http.clone(),
+        ListenerKind::OutboundCapture { .. }
+        | ListenerKind::Inbound(_)
+        | ListenerKind::InboundCapture
+        | ListenerKind::Gateway(_) => None,
+    }
+}
+
+/// The server name a TLS client asked for.
+fn server_name(spoken: Option<Spoken>) -> Option<Arc<str>> {
+    match spoken {
         Some(Spoken::Tls(name)) => name.map(Arc::from),
-        Some(Spoken::Http(_) | Spoken::Other) => None,
-    };
-    Box::pin(tcp::serve_tls(
-        worker,
-        connection,
-        start.bytes,
-        routes,
-        name,
-    ))
-    .await;
+        Some(Spoken::Http(_) | Spoken::Other) | None => None,
+    }
 }

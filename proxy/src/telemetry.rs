@@ -14,11 +14,13 @@
 //! | [`access_log`] | one line per request, through a writer that cannot block it |
 //! | [`trace`] | request ids and trace context |
 //! | [`pair`] | the two series of a place that carries HTTP |
+//! | `first_word` | ports at which servers turned out to speak first |
 //! | [`peers`] | asking for the workload behind an address |
 
 pub mod access_log;
 pub mod cells;
 pub mod connection;
+mod first_word;
 pub mod flags;
 pub mod labels;
 pub mod messages;
@@ -43,6 +45,7 @@ pub use pair::SeriesPair;
 pub use record::{Downstream, RequestRecord};
 
 use access_log::AccessLogger;
+use first_word::FirstWord;
 use metrics::{Connections, Requests, WorkerSeries};
 use peers::{PeerRequests, PeerWants};
 
@@ -52,6 +55,7 @@ pub struct Telemetry {
     metrics: Metrics,
     access_log: Option<AccessLog>,
     peers: Option<PeerRequests>,
+    first_word: FirstWord,
 }
 
 impl Telemetry {
@@ -91,6 +95,7 @@ impl Telemetry {
             connections: WorkerSeries::new(id, Arc::clone(&self.metrics.connections)),
             access_log: self.access_log.as_ref().map(|log| Rc::new(log.logger())),
             peers: self.peers.clone().map(PeerWants::new),
+            first_word: self.first_word.clone(),
         }
     }
 }
@@ -102,6 +107,7 @@ pub struct WorkerTelemetry {
     connections: WorkerSeries<Connections>,
     access_log: Option<Rc<AccessLogger>>,
     peers: Option<PeerWants>,
+    first_word: FirstWord,
 }
 
 impl WorkerTelemetry {
@@ -118,6 +124,12 @@ impl WorkerTelemetry {
     /// The series connections of `key` count in. Keep it: finding it hashes the whole key.
     pub fn tcp_series(&self, key: &SeriesKey) -> Rc<TcpSeries> {
         self.connections.find(key)
+    }
+
+    /// Counts a connection whose client said nothing for the protocol detection timeout; says
+    /// so once per port of the process.
+    pub fn server_speaks_first(&self, reporter: Reporter, port: u16) {
+        self.first_word.server_speaks_first(reporter, port);
     }
 
     /// Whether requests are logged.

@@ -6,6 +6,8 @@
 
 #![cfg(test)]
 
+#[path = "support/client_hello.rs"]
+mod client_hello;
 #[path = "support/mesh.rs"]
 mod mesh;
 #[path = "support/namespaces.rs"]
@@ -18,17 +20,20 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mesh_api::cluster::ConnectionLimits;
+use ipnet::IpNet;
+use mesh_api::cluster::{Cluster, ClusterEndpoints, ConnectionLimits, LoadBalancer};
 use mesh_api::listener::{
-    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-    OutboundProtocol, UnmatchedTraffic,
+    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind, Outbound,
+    RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
 };
-use mesh_api::name::ListenerName;
+use mesh_api::name::{ClusterName, ListenerName, RouteScope};
 use mesh_api::proxy::CaptureMode;
 use mesh_api::resource::Resource;
+use mesh_api::route::{Destinations, Domain, Target};
 use mesh_api::units::Port;
 
-use mesh::{cluster, listener, routes};
+use client_hello::client_hello;
+use mesh::{cluster, destinations, listener, routes};
 use namespaces::{Namespaces, inside, missing, skipped};
 use process::{Process, pause};
 
@@ -40,7 +45,10 @@ fn captured(name: &str, address: Option<&str>, port: u16, kind: ListenerKind) ->
     Resource::Listener(Arc::new(Listener {
         name: ListenerName(name.into()),
         bind: Bind::OriginalDestination {
-            address: address.map(|address| address.parse().unwrap()),
+            address: address.map(|block| {
+                let single = |_| IpNet::from(block.parse::<IpAddr>().unwrap());
+                block.parse().unwrap_or_else(single)
+            }),
             port: Port::new(port).unwrap(),
         },
         kind,
@@ -48,7 +56,7 @@ fn captured(name: &str, address: Option<&str>, port: u16, kind: ListenerKind) ->
 }
 
 fn configuration(unmatched: UnmatchedTraffic) -> Vec<Resource> {
-    let outbound = |host| ListenerKind::Outbound(OutboundProtocol::Tcp(routes(&[(host, 1)])));
+    let outbound = |host| ListenerKind::Outbound(Outbound::tcp(routes(&[(host, 1)])));
     let inbound = ListenerKind::Inbound(Box::new(InboundListener {
         port: Port::new(9080).unwrap(),
         protocol: InboundProtocol::Tcp,
@@ -134,8 +142,8 @@ fn ask(namespace: &str, address: &str, question: &'static str) -> std::io::Resul
 }
 
 /// The proxy inside the workload's namespace, in its own group.
-fn start(namespaces: &Namespaces, unmatched: UnmatchedTraffic) -> Process {
-    let data = Process::data(CaptureMode::OriginalDestination, configuration(unmatched));
+fn start(namespaces: &Namespaces, resources: Vec<Resource>, options: &[&str]) -> Process {
+    let data = Process::data(CaptureMode::OriginalDestination, resources);
     let launcher = [
         "ip",
         "netns",
@@ -153,7 +161,8 @@ fn start(namespaces: &Namespaces, unmatched: UnmatchedTraffic) -> Process {
         "--ambient-caps",
         "+dac_override",
     ];
-    let proxy = Process::start(&launcher, "10.77.0.1", data, &["--mode", "capture"]);
+    let options = [&["--mode", "capture"], options].concat();
+    let proxy = Process::start(&launcher, "10.77.0.1", data, &options);
     let deadline = Instant::now() + Duration::from_secs(20);
     // From the other side of the cable, as a probe would.
     let ready = |namespace: &str| {
@@ -196,7 +205,11 @@ fn connections_go_where_they_were_going() {
     ] {
         serve(workload, name, address);
     }
-    let proxy = start(&namespaces, UnmatchedTraffic::Passthrough);
+    let proxy = start(
+        &namespaces,
+        configuration(UnmatchedTraffic::Passthrough),
+        &[],
+    );
 
     for (from, to, expected) in [
         // A service address, found exactly.
@@ -312,7 +325,7 @@ fn what_is_not_in_the_registry_is_refused() {
     namespaces.init();
     serve(peer, "vip", "10.77.0.2:8080");
     serve(peer, "stranger", "10.77.0.2:7000");
-    let _proxy = start(&namespaces, UnmatchedTraffic::Refuse);
+    let _proxy = start(&namespaces, configuration(UnmatchedTraffic::Refuse), &[]);
 
     assert_eq!(
         ask(workload, "10.96.0.10:80", "hi").unwrap(),
@@ -328,4 +341,219 @@ fn what_is_not_in_the_registry_is_refused() {
         page.contains("destination_service_name=\"BlackHoleCluster\""),
         "{page}"
     );
+}
+
+/// The cluster that sends connections where they were going, made from one of another kind.
+fn through(of: &[Resource]) -> Resource {
+    let mut clusters = of.iter().filter_map(|resource| match resource {
+        Resource::Cluster(cluster) => Some(Cluster::clone(cluster)),
+        Resource::Workload(_)
+        | Resource::Policy(_)
+        | Resource::Endpoints(_)
+        | Resource::Routes(_)
+        | Resource::Listener(_) => None,
+    });
+    let cluster = Cluster {
+        name: ClusterName::Passthrough,
+        endpoints: ClusterEndpoints::OriginalDestination,
+        balancer: LoadBalancer::Passthrough,
+        ..clusters.next().unwrap()
+    };
+    Resource::Cluster(Arc::new(cluster))
+}
+
+/// What the compiler makes of services that share their ports with what the mesh does not know.
+fn shared_ports(unmatched: UnmatchedTraffic) -> Vec<Resource> {
+    let endpoint = at("10.77.0.2:8080");
+    let mut all = cluster("vip.test", &[endpoint], ConnectionLimits::default());
+    all.push(through(&all));
+    let capture = ListenerKind::OutboundCapture { unmatched };
+    all.push(listener("outbound", at("0.0.0.0:15001"), capture));
+    let table = |port| RouteSelection::Scope(RouteScope::port(Port::new(port).unwrap()));
+    let anywhere = |outbound: Outbound| {
+        ListenerKind::Outbound(Outbound {
+            silence: Silence::Bytes,
+            ..outbound
+        })
+    };
+    // HTTP with a Host header and TLS with a server name, of entries without an address.
+    let http = anywhere(Outbound::http(table(443)));
+    all.push(captured("http", None, 443, http));
+    let api = TlsRule {
+        sni_hosts: vec![Domain::parse("api.example.com").unwrap()],
+        destination_subnets: Vec::new(),
+        destinations: destinations(&[("vip.test", 1)]).into(),
+    };
+    let tls = anywhere(Outbound::tls(TlsRoutes { rules: vec![api] }));
+    all.push(captured("tls", None, 8443, tls));
+    // Bytes to a block.
+    let block = ListenerKind::Outbound(Outbound::tcp(routes(&[("vip.test", 1)])));
+    all.push(captured("block", Some("10.99.0.0/16"), 5432, block));
+    // A port that does not say what it speaks.
+    let undeclared = ListenerKind::Outbound(Outbound {
+        http: Some(table(9300)),
+        ..Outbound::tcp(routes(&[("vip.test", 1)]))
+    });
+    all.push(captured("auto", Some("10.96.0.12"), 9300, undeclared));
+    // One that says HTTP where there is something else, at an address of a Service.
+    let original = TcpRule {
+        destination_subnets: Vec::new(),
+        destinations: Arc::new(Destinations::one(Target::Cluster(ClusterName::Passthrough))),
+    };
+    let misnamed = ListenerKind::Outbound(Outbound {
+        tcp: TcpRoutes {
+            rules: vec![original],
+        },
+        ..Outbound::http(table(8444))
+    });
+    all.push(captured("misnamed", Some("10.77.0.2"), 8444, misnamed));
+    all
+}
+
+/// What a client hears that says `first`, or waits for the server's first word if that is empty,
+/// up to its first pause.
+fn hear(namespace: &str, address: &str, first: &[u8]) -> String {
+    let (address, first) = (at(address), first.to_vec());
+    inside(namespace, move || {
+        let timeout = Duration::from_secs(5);
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, timeout) else {
+            return "nothing".to_owned();
+        };
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        stream.write_all(&first).unwrap();
+        let mut heard = vec![0; 4096];
+        match stream.read(&mut heard) {
+            Ok(0) | Err(_) => "nothing".to_owned(),
+            Ok(read) => String::from_utf8_lossy(&heard[..read]).into_owned(),
+        }
+    })
+}
+
+/// Servers at every port of [`shared_ports`], at the peer's own address.
+fn strangers(peer: &str) {
+    serve(peer, "vip", "10.77.0.2:8080");
+    for address in [
+        "10.77.0.2:443",
+        "10.77.0.2:8443",
+        "10.77.0.2:5432",
+        "10.77.0.2:8444",
+    ] {
+        serve(peer, "stranger", address);
+    }
+}
+
+#[test]
+fn a_declared_port_leaves_strangers_on_it_alone() {
+    if let Some(reason) = missing() {
+        return skipped(
+            "capture::a_declared_port_leaves_strangers_on_it_alone",
+            &reason,
+        );
+    }
+    let namespaces = Namespaces::new("alone");
+    let workload = namespaces.workload.as_str();
+    namespaces.init();
+    strangers(&namespaces.peer);
+    let resources = shared_ports(UnmatchedTraffic::Passthrough);
+    let _proxy = start(&namespaces, resources, &["--detect-timeout", "1s"]);
+
+    let (api, other) = (client_hello("api.example.com"), client_hello("other.test"));
+    let request = b"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n";
+    for (to, first, expected) in [
+        // Where a port is HTTP by its Host: TLS, bytes, a server that speaks first, and a host
+        // nobody has.
+        ("10.77.0.2:443", &other[..], "stranger called by 10.77.0.1"),
+        (
+            "10.77.0.2:443",
+            b"*1\r\n$4\r\nPING\r\n",
+            "stranger called by 10.77.0.1",
+        ),
+        ("10.77.0.2:443", b"", "stranger called by 10.77.0.1"),
+        // Where a port is TLS by its name.
+        ("10.99.1.1:8443", &api, "vip called by 10.77.0.1"),
+        ("10.77.0.2:8443", &other, "stranger called by 10.77.0.1"),
+        ("10.77.0.2:8443", request, "stranger called by 10.77.0.1"),
+        ("10.77.0.2:8443", b"", "stranger called by 10.77.0.1"),
+        // Where a block is taken.
+        ("10.99.1.1:5432", b"", "vip called by 10.77.0.1"),
+        ("10.77.0.2:5432", b"", "stranger called by 10.77.0.1"),
+        // Where a Service is not what its port is called.
+        ("10.77.0.2:8444", &other, "stranger called by 10.77.0.1"),
+    ] {
+        let heard = hear(workload, to, first);
+        assert!(heard.starts_with(expected), "{to} {first:?}: {heard}");
+    }
+    // The request is carried to the stranger, who is no web server.
+    let heard = hear(workload, "10.77.0.2:443", request);
+    assert!(heard.starts_with("HTTP/1.1 502 "), "{heard}");
+    let page = metrics(&namespaces);
+    assert!(
+        page.contains("destination_service_name=\"PassthroughCluster\""),
+        "{page}"
+    );
+}
+
+#[test]
+fn strangers_on_a_declared_port_stay_closed_where_only_the_registry_is_open() {
+    if let Some(reason) = missing() {
+        let name =
+            "capture::strangers_on_a_declared_port_stay_closed_where_only_the_registry_is_open";
+        return skipped(name, &reason);
+    }
+    let namespaces = Namespaces::new("closed");
+    let workload = namespaces.workload.as_str();
+    namespaces.init();
+    strangers(&namespaces.peer);
+    let resources = shared_ports(UnmatchedTraffic::Refuse);
+    let _proxy = start(&namespaces, resources, &["--detect-timeout", "1s"]);
+
+    let (api, other) = (client_hello("api.example.com"), client_hello("other.test"));
+    let request = b"GET / HTTP/1.1\r\nHost: nobody.test\r\n\r\n";
+    for (to, first, expected) in [
+        ("10.77.0.2:443", &other[..], "nothing"),
+        ("10.77.0.2:443", b"", "nothing"),
+        ("10.77.0.2:443", request, "HTTP/1.1 502 "),
+        ("10.99.1.1:8443", &api, "vip called by"),
+        ("10.77.0.2:8443", &other, "nothing"),
+        ("10.77.0.2:8443", request, "HTTP/1.1 502 "),
+        ("10.99.1.1:5432", b"", "vip called by"),
+        ("10.77.0.2:5432", b"x", "nothing"),
+        // The address is a Service's own, and that is in the registry.
+        ("10.77.0.2:8444", &other, "stranger called by"),
+    ] {
+        let heard = hear(workload, to, first);
+        assert!(heard.starts_with(expected), "{to} {first:?}: {heard}");
+    }
+}
+
+#[test]
+fn a_server_that_speaks_first_is_heard_after_a_while_and_told_once() {
+    if let Some(reason) = missing() {
+        let name = "capture::a_server_that_speaks_first_is_heard_after_a_while_and_told_once";
+        return skipped(name, &reason);
+    }
+    let namespaces = Namespaces::new("first");
+    let workload = namespaces.workload.as_str();
+    namespaces.init();
+    strangers(&namespaces.peer);
+    let resources = shared_ports(UnmatchedTraffic::Passthrough);
+    let _proxy = start(&namespaces, resources, &["--detect-timeout", "1s"]);
+    for _ in 0..2 {
+        let begun = Instant::now();
+        let heard = hear(workload, "10.96.0.12:9300", b"");
+        assert!(heard.starts_with("vip called by"), "{heard}");
+        assert!(begun.elapsed() >= Duration::from_millis(900));
+    }
+    // Who speaks is not made to wait.
+    let begun = Instant::now();
+    let heard = hear(workload, "10.96.0.12:9300", b"*1\r\n$4\r\nPING\r\n");
+    assert!(heard.starts_with("vip called by"), "{heard}");
+    assert!(begun.elapsed() < Duration::from_millis(900));
+    let page = metrics(&namespaces);
+    let counted = page.lines().any(|line| {
+        line.starts_with("proxy_protocol_detection_timeouts_total")
+            && line.contains("port=\"9300\"")
+            && line.ends_with(" 2")
+    });
+    assert!(counted, "{page}");
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mesh_api::cluster::ConnectionLimits;
-use mesh_api::listener::{ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TlsRoutes};
+use mesh_api::listener::{ListenerKind, Outbound, RouteSelection};
 use mesh_api::resource::Resource;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -205,16 +205,12 @@ async fn proxy_with_few_files() {
         ..mesh::settings()
     };
     let (mut proxy, address) = (TestProxy::with(settings), free_address());
-    let detect = OutboundProtocol::Detect {
-        http: RouteSelection::ByAuthorityPort,
-        tls: TlsRoutes::default(),
-        tcp: TcpRoutes::default(),
-    };
+    let http = Outbound::http(RouteSelection::ByAuthorityPort);
     proxy
         .apply(vec![mesh::listener(
             "auto",
             address,
-            ListenerKind::Outbound(detect),
+            ListenerKind::Outbound(http),
         )])
         .await;
     println!("ADDRESS {address}");

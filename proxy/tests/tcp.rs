@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "support/client_hello.rs"]
+mod client_hello;
 #[path = "support/mesh.rs"]
 mod mesh;
 #[path = "support/servers.rs"]
@@ -12,7 +14,7 @@ use std::time::Duration;
 use mesh_api::cluster::ConnectionLimits;
 use mesh_api::listener::{
     Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-    OutboundProtocol, TlsRoutes, TlsRule,
+    Outbound, Silence, TlsRoutes, TlsRule,
 };
 use mesh_api::name::{ListenerName, PolicyName};
 use mesh_api::policy::{Policy, PolicyRule};
@@ -23,6 +25,7 @@ use mesh_api::workload::ServiceIdentity;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use client_hello::client_hello;
 use mesh::{TestProxy, cluster, destinations, free_address, listener, routes, tcp_listener};
 use servers::{ask, count, echo};
 
@@ -64,7 +67,7 @@ async fn weights_share_connections() {
     all.push(listener(
         "tcp",
         address,
-        ListenerKind::Outbound(OutboundProtocol::Tcp(weighted)),
+        ListenerKind::Outbound(Outbound::tcp(weighted)),
     ));
     proxy.apply(all).await;
     for _ in 0..400 {
@@ -99,7 +102,7 @@ async fn refusals_close_and_are_flagged() {
     all.push(tcp_listener("down", refused, "down.test"));
     all.push(tcp_listener("empty", empty, "empty.test"));
     all.push(tcp_listener("busy", busy, "busy.test"));
-    let nothing = OutboundProtocol::Tcp(mesh_api::listener::TcpRoutes::default());
+    let nothing = Outbound::tcp(mesh_api::listener::TcpRoutes::default());
     all.push(listener(
         "unrouted",
         unrouted,
@@ -183,26 +186,6 @@ async fn idle_connections_end_at_the_configured_time() {
     );
 }
 
-/// A greeting with a server name, as small as it gets.
-fn client_hello(name: &str) -> Vec<u8> {
-    let with_length = |bytes: &[u8]| {
-        let mut all = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
-        all.extend_from_slice(bytes);
-        all
-    };
-    let entry = [&[0][..], &with_length(name.as_bytes())].concat();
-    let extension = [&[0, 0][..], &with_length(&with_length(&entry))].concat();
-    let body = [
-        &[3, 3][..],
-        &[0; 32],
-        &[0, 0, 2, 0x13, 1, 1, 0],
-        &with_length(&extension),
-    ]
-    .concat();
-    let handshake = [&[1, 0][..], &with_length(&body)].concat();
-    [&[22, 3, 1][..], &with_length(&handshake)].concat()
-}
-
 #[tokio::test]
 async fn tls_passes_by_server_name() {
     let (one, any) = (count().await, count().await);
@@ -212,15 +195,15 @@ async fn tls_passes_by_server_name() {
     let rule = |host: &str, to: &str| TlsRule {
         sni_hosts: vec![Domain::parse(host).unwrap()],
         destination_subnets: Vec::new(),
-        destinations: destinations(&[(to, 1)]),
+        destinations: destinations(&[(to, 1)]).into(),
     };
     let tls = TlsRoutes {
         rules: vec![
-            rule("one.example", "one.test"),
             rule("*.example", "any.test"),
+            rule("one.example", "one.test"),
         ],
     };
-    let outbound = OutboundProtocol::Tls(tls.clone());
+    let outbound = Outbound::tls(tls.clone());
     all.push(listener("tls", sidecar, ListenerKind::Outbound(outbound)));
     let passthrough = GatewayProtocol::TlsPassthrough(tls);
     all.push(listener(
@@ -246,10 +229,11 @@ async fn detected_bytes_go_to_the_tcp_routes() {
     let server = count().await;
     let (mut proxy, address) = (TestProxy::start(), free_address());
     let mut all = cluster("store.test", &[server.address], plain());
-    let detect = OutboundProtocol::Detect {
-        http: mesh_api::listener::RouteSelection::ByAuthorityPort,
+    let detect = Outbound {
+        http: Some(mesh_api::listener::RouteSelection::ByAuthorityPort),
         tls: TlsRoutes::default(),
         tcp: routes(&[("store.test", 1)]),
+        silence: Silence::Bytes,
     };
     all.push(listener("auto", address, ListenerKind::Outbound(detect)));
     proxy.apply(all).await;

@@ -137,7 +137,7 @@ fn protocol<'w>(
     }
     let passthrough = class(|class| matches!(class, Class::Passthrough));
     if !passthrough.is_empty() {
-        return GatewayProtocol::TlsPassthrough(streams::tls(cx, &passthrough));
+        return GatewayProtocol::TlsPassthrough(streams::tls(cx, servers));
     }
     let reason = servers.iter().find_map(|server| match &server.class {
         Class::Refused(reason) => {

@@ -2,6 +2,8 @@
 
 mod captured;
 mod explicit;
+mod notes;
+mod places;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -35,9 +37,9 @@ pub(crate) fn compile(cx: &mut Context<'_>) {
     }
     let unmatched = sidecar::unmatched(cx.world, sidecar);
     let services = imported(cx);
-    virtual_hosts::compile(cx, &services, unmatched);
+    let without_service = virtual_hosts::compile(cx, &services, unmatched);
     if cx.client.knows_original_destination() {
-        captured::listeners(cx, &services, unmatched);
+        captured::listeners(cx, &services, &without_service, unmatched);
     } else {
         explicit::listeners(cx, &services);
     }

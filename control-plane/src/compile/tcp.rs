@@ -1,6 +1,7 @@
 //! Where TCP and unterminated TLS connections to a service go.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use mesh_api::listener::{TcpRoutes, TcpRule, TlsRule};
@@ -79,7 +80,7 @@ pub(crate) fn tcp_rules_of(
             index,
             TcpRule {
                 destination_subnets: subnets,
-                destinations,
+                destinations: Arc::new(destinations),
             },
         ));
     }
@@ -125,6 +126,7 @@ pub(crate) fn tls_rules_of(
         else {
             continue;
         };
+        let destinations = Arc::new(destinations);
         for one in taken {
             let sni_hosts: Vec<Domain> = one
                 .sni_hosts
@@ -139,7 +141,7 @@ pub(crate) fn tls_rules_of(
             rules.push(TlsRule {
                 sni_hosts,
                 destination_subnets: subnets(cx, object, &field, &one.destination_subnets),
-                destinations: destinations.clone(),
+                destinations: Arc::clone(&destinations),
             });
         }
     }
@@ -151,21 +153,50 @@ pub(crate) fn to_service(cx: &mut Context<'_>, service: &Service, port: Port) ->
     Destinations::one(Target::Cluster(cx.cluster(service, port, None)))
 }
 
-/// The TCP connections of a service port: those of its virtual services, else all to itself.
+/// The TCP connections of a service port: those its virtual services name, all others to itself.
 pub(crate) fn service_tcp(cx: &mut Context<'_>, service: &Service, port: Port) -> TcpRoutes {
     let via = Via {
         gateway: None,
         port,
     };
-    let rules = Domain::parse(&service.host).and_then(|host| tcp_rules(cx, &host, &via));
-    TcpRoutes {
-        rules: rules.unwrap_or_else(|| {
-            vec![TcpRule {
-                destination_subnets: Vec::new(),
-                destinations: to_service(cx, service, port),
-            }]
-        }),
+    let host = Domain::parse(&service.host);
+    let mut rules = host
+        .and_then(|host| tcp_rules(cx, &host, &via))
+        .unwrap_or_default();
+    if rules
+        .iter()
+        .all(|rule| !rule.destination_subnets.is_empty())
+    {
+        rules.push(TcpRule {
+            destination_subnets: Vec::new(),
+            destinations: Arc::new(to_service(cx, service, port)),
+        });
     }
+    TcpRoutes { rules }
+}
+
+/// The TLS connections of a service port, by server name: those its virtual services name, and
+/// those that name the service.
+pub(crate) fn service_tls(cx: &mut Context<'_>, service: &Service, port: Port) -> Vec<TlsRule> {
+    let Some(host) = Domain::parse(&service.host) else {
+        return Vec::new();
+    };
+    let via = Via {
+        gateway: None,
+        port,
+    };
+    let mut rules = tls_rules(cx, &host, &via).unwrap_or_default();
+    let covered = rules
+        .iter()
+        .any(|rule| rule.sni_hosts.contains(&host) && rule.destination_subnets.is_empty());
+    if !covered {
+        rules.push(TlsRule {
+            sni_hosts: vec![host],
+            destination_subnets: Vec::new(),
+            destinations: Arc::new(to_service(cx, service, port)),
+        });
+    }
+    rules
 }
 
 fn subnets<'a>(

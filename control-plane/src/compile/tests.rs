@@ -1,6 +1,7 @@
 //! What proxies get for small meshes.
 
 mod clusters;
+mod destinations;
 mod gateway_owners;
 mod gateways;
 mod hosts;
@@ -13,9 +14,10 @@ mod security;
 
 use std::sync::Arc;
 
+use mesh_api::destination::{FirstBytes, Found, Table};
 use mesh_api::name::{ResourceName, RoutesName};
 use mesh_api::resource::Resource;
-use mesh_api::route::{RouteAction, Rule, Target, VirtualHost};
+use mesh_api::route::{Destinations, RouteAction, Rule, Target, VirtualHost};
 use mesh_api::snapshot::Snapshot;
 
 use super::{CaptureMode, ProxyRole};
@@ -90,9 +92,25 @@ fn target(rule: &Rule) -> String {
     let RouteAction::Forward(forward) = &rule.action else {
         return format!("{rule:?}");
     };
-    match &forward.destinations.list()[0].target {
+    first_of(&forward.destinations)
+}
+
+/// Where the first of some destinations is, as text.
+fn first_of(destinations: &Destinations) -> String {
+    match &destinations.list()[0].target {
         Target::Cluster(name) => name.to_string(),
         Target::Fail(failure) => failure.reason.to_string(),
+    }
+}
+
+/// What a connection of the client meets.
+fn meets(snapshot: &Snapshot, destination: &str, first: FirstBytes<'_>) -> String {
+    let table = Table::of(snapshot.listeners());
+    match table.find(destination.parse().unwrap(), Some(first)) {
+        Found::Http(_) => "http".to_owned(),
+        Found::Bytes(destinations) => first_of(destinations),
+        Found::Depends(silence) => panic!("{destination} depends on {silence:?}"),
+        Found::Unknown => "nothing".to_owned(),
     }
 }
 

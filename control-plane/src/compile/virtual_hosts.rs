@@ -57,12 +57,20 @@ struct Draft<'w> {
     host: VirtualHost,
 }
 
-/// Makes all tables and returns the ports that have one.
+/// A host that is no service and so has no address of its own.
+pub(crate) struct Unplaced {
+    /// The port it is called at.
+    pub(crate) port: Port,
+    /// The virtual service that routes it.
+    pub(crate) object: ObjectKey,
+}
+
+/// Makes all tables and returns the hosts in them that are no service.
 pub(crate) fn compile<'w>(
     cx: &mut Context<'w>,
     services: &[&'w Arc<Service>],
     unmatched: UnmatchedTraffic,
-) -> BTreeSet<Port> {
+) -> Vec<Unplaced> {
     let mut claims = Claims::default();
     let mut drafts = Vec::new();
     for service in services {
@@ -95,17 +103,16 @@ pub(crate) fn compile<'w>(
         }
         cx.add_virtual_host(draft.host);
     }
-    hosts_without_service(cx, &mut claims, services);
-    let tables = claims.tables();
+    let without_service = hosts_without_service(cx, &mut claims, services);
     if cx.client.knows_original_destination() {
-        for port in &tables {
-            if claims.is_free(*port, &Domain::Any) {
-                let host = catch_all(cx, *port, unmatched);
+        for port in claims.tables() {
+            if claims.is_free(port, &Domain::Any) {
+                let host = catch_all(cx, port, unmatched);
                 cx.add_virtual_host(host);
             }
         }
     }
-    tables
+    without_service
 }
 
 /// The ports of a service that may carry HTTP; an alias without ports has those of what is
@@ -213,9 +220,9 @@ fn hosts_without_service<'w>(
     cx: &mut Context<'w>,
     claims: &mut Claims,
     services: &[&'w Arc<Service>],
-) {
+) -> Vec<Unplaced> {
     let Some(port) = Port::new(HTTP_PORT) else {
-        return;
+        return Vec::new();
     };
     let via = Via {
         gateway: None,
@@ -239,6 +246,7 @@ fn hosts_without_service<'w>(
             wanted.push(domain.clone());
         }
     }
+    let mut made = Vec::new();
     for domain in wanted {
         let host = domain.to_string();
         let is_service = cx.destination(&host).is_some();
@@ -272,7 +280,9 @@ fn hosts_without_service<'w>(
             service: None,
             rules,
         });
+        made.push(Unplaced { port, object });
     }
+    made
 }
 
 /// Says of the virtual services for a host that is no service what becomes of their routes, and

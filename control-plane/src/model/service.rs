@@ -166,8 +166,7 @@ impl Service {
     /// Whether redirected connections to it are told apart by the addresses of its workloads, so
     /// that listeners depend on those.
     pub fn is_met_at_its_workloads(&self) -> bool {
-        let http = |port: &ServicePort| matches!(port.protocol, Protocol::Http | Protocol::Http2);
-        self.resolution == Resolution::Headless && !self.ports.iter().all(http)
+        self.resolution == Resolution::Headless
     }
 
     /// Whether the service selects a workload of `namespace` with these labels.

@@ -116,7 +116,7 @@ const ACTED_ON: [&str; 10] = [
 ];
 
 /// Settings the injector acts on when it writes a proxy into a pod, with everything below them.
-const ACTED_ON_AT_INJECTION: [&str; 13] = [
+const ACTED_ON_AT_INJECTION: [&str; 14] = [
     "accessLogEncoding",
     "accessLogFile",
     "defaultConfig.concurrency",
@@ -130,6 +130,7 @@ const ACTED_ON_AT_INJECTION: [&str; 13] = [
     "defaultConfig.proxyMetadata.MINIMUM_DRAIN_DURATION",
     "defaultConfig.terminationDrainDuration",
     "enablePrometheusMerge",
+    "protocolDetectionTimeout",
 ];
 
 /// The settings of a document that nobody acts on, so that they can be named.

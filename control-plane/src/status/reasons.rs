@@ -64,6 +64,9 @@ const TABLE: &[(Code, Verdict)] = &[
     (codes::DOMAIN_CONFLICT, Verdict::NotAccepted(CONFLICT)),
     (codes::ASSUMED_HTTP, Verdict::Note),
     (codes::UNUSABLE_PORT, Verdict::NotAccepted(INVALID)),
+    (codes::DETECTED_PROTOCOL, Verdict::Note),
+    (codes::TAKES_A_WHOLE_PORT, Verdict::Note),
+    (codes::HTTP_WHERE_TLS_IS_USUAL, Verdict::Note),
     (
         codes::GATEWAY_REFUSED,
         Verdict::NotAccepted(NOT_ENFORCEABLE),

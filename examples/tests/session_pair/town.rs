@@ -13,7 +13,7 @@ use mesh_api::cluster::{
 };
 use mesh_api::encoded::Encoded;
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
-use mesh_api::listener::{Bind, Listener, ListenerKind, OutboundProtocol, TcpRoutes, TcpRule};
+use mesh_api::listener::{Bind, Listener, ListenerKind, Outbound, TcpRoutes, TcpRule};
 use mesh_api::name::{
     ClusterName, EndpointsName, ListenerName, ResourceName, RouteScope, RoutesName, WorkloadName,
 };
@@ -289,10 +289,10 @@ fn listener(service: usize, changes: u32, target: usize) -> Resource {
     Listener {
         name: listener_name(service),
         bind: Bind::Socket(SocketAddr::from(([127, 0, 0, 1], port))),
-        kind: ListenerKind::Outbound(OutboundProtocol::Tcp(TcpRoutes {
+        kind: ListenerKind::Outbound(Outbound::tcp(TcpRoutes {
             rules: vec![TcpRule {
                 destination_subnets: Vec::new(),
-                destinations: Destinations::one(Target::Cluster(cluster_name(target))),
+                destinations: Destinations::one(Target::Cluster(cluster_name(target))).into(),
             }],
         })),
     }

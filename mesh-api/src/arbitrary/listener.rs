@@ -4,23 +4,28 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::{domain, ip, listener_name, policy_name, port, scope, service, socket, subnet, text};
+use super::{domain, listener_name, policy_name, port, scope, service, socket, subnet, text};
 use crate::arbitrary::cluster::limits;
 use crate::arbitrary::route::destinations;
 use crate::listener::{
     Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-    OutboundProtocol, RouteSelection, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
+    Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
 };
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
     (listener_name(), socket(), bind(), kind())
         .prop_map(|(name, own, bind, kind)| {
-            let shareable = matches!(kind, ListenerKind::Outbound(_) | ListenerKind::Inbound(_));
-            Listener {
-                name,
-                bind: if shareable { bind } else { Bind::Socket(own) },
-                kind,
-            }
+            let bind = match (&kind, bind) {
+                (ListenerKind::Outbound(_), bind) => bind,
+                (ListenerKind::Inbound(_), Bind::OriginalDestination { address: _, port }) => {
+                    Bind::OriginalDestination {
+                        address: None,
+                        port,
+                    }
+                }
+                _ => Bind::Socket(own),
+            };
+            Listener { name, bind, kind }
         })
         .boxed()
 }
@@ -28,7 +33,7 @@ pub(crate) fn listener() -> impl Strategy<Value = Listener> {
 fn bind() -> impl Strategy<Value = Bind> {
     prop_oneof![
         socket().prop_map(Bind::Socket),
-        (option::of(ip()), port())
+        (option::of(subnet().prop_map(|block| block.trunc())), port())
             .prop_map(|(address, port)| Bind::OriginalDestination { address, port }),
     ]
     .boxed()
@@ -62,7 +67,7 @@ fn tcp() -> impl Strategy<Value = TcpRoutes> {
         (vec(subnet(), 0..3), destinations()).prop_map(|(destination_subnets, destinations)| {
             TcpRule {
                 destination_subnets,
-                destinations,
+                destinations: destinations.into(),
             }
         });
     vec(rule, 0..3)
@@ -75,7 +80,7 @@ fn tls() -> impl Strategy<Value = TlsRoutes> {
         |(sni_hosts, destination_subnets, destinations)| TlsRule {
             sni_hosts,
             destination_subnets,
-            destinations,
+            destinations: destinations.into(),
         },
     );
     vec(rule, 0..3)
@@ -83,18 +88,16 @@ fn tls() -> impl Strategy<Value = TlsRoutes> {
         .boxed()
 }
 
-fn outbound() -> impl Strategy<Value = OutboundProtocol> {
-    prop_oneof![
-        selection().prop_map(OutboundProtocol::Http),
-        tcp().prop_map(OutboundProtocol::Tcp),
-        tls().prop_map(OutboundProtocol::Tls),
-        (selection(), tls(), tcp()).prop_map(|(http, tls, tcp)| OutboundProtocol::Detect {
+fn outbound() -> impl Strategy<Value = Outbound> {
+    let silence = prop_oneof![Just(Silence::Wait), Just(Silence::Bytes)];
+    (option::of(selection()), tls(), tcp(), silence)
+        .prop_map(|(http, tls, tcp, silence)| Outbound {
             http,
             tls,
-            tcp
-        }),
-    ]
-    .boxed()
+            tcp,
+            silence,
+        })
+        .boxed()
 }
 
 fn inbound() -> impl Strategy<Value = InboundListener> {

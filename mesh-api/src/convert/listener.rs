@@ -1,5 +1,7 @@
 //! Listeners on the wire.
 
+use ipnet::IpNet;
+
 use super::field::{
     Invalid, Result, Wire, field, list, list_to_proto, member, non_empty, optional, required,
     wire_enum,
@@ -7,14 +9,13 @@ use super::field::{
 use super::route::{destinations_from_proto, destinations_to_proto};
 use crate::listener::{
     Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-    OutboundProtocol, RouteSelection, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
+    Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
 };
 use crate::name::{ListenerName, PolicyName};
 use crate::proto;
 use crate::proto::gateway::Protocol as GatewayProto;
 use crate::proto::inbound::Target;
 use crate::proto::listener as wire;
-use crate::proto::outbound::Protocol as OutboundProto;
 use crate::proto::route_selection::Selection;
 
 pub(super) fn encode(listener: &Listener) -> proto::Listener {
@@ -45,6 +46,19 @@ pub(super) fn decode(name: ListenerName, proto: proto::Listener) -> Result<Liste
             "a listener of this kind needs a socket of its own",
         ));
     }
+    let has_block = matches!(
+        bind,
+        Bind::OriginalDestination {
+            address: Some(_),
+            ..
+        }
+    );
+    if has_block && matches!(kind, ListenerKind::Inbound(_)) {
+        return Err(Invalid::at(
+            "bind.original_destination.block",
+            "what comes in is for the workload, whichever of its addresses is called",
+        ));
+    }
     Ok(Listener { name, bind, kind })
 }
 
@@ -56,7 +70,7 @@ impl Wire for Bind {
             Self::Socket(address) => wire::Bind::Socket(address.to_proto()),
             Self::OriginalDestination { address, port } => {
                 wire::Bind::OriginalDestination(proto::OriginalDestination {
-                    ip: address.as_ref().map(Wire::to_proto),
+                    block: address.as_ref().map(Wire::to_proto),
                     port: port.to_proto(),
                 })
             }
@@ -73,9 +87,13 @@ impl Wire for Bind {
 }
 
 fn from_original_destination(proto: proto::OriginalDestination) -> Result<Bind> {
-    let proto::OriginalDestination { ip, port } = proto;
+    let proto::OriginalDestination { block, port } = proto;
+    let address: Option<IpNet> = optional("block", block)?;
+    if address.is_some_and(|block| block != block.trunc()) {
+        return Err(Invalid::at("block", "it has bits beyond its prefix"));
+    }
     Ok(Bind::OriginalDestination {
-        address: optional("ip", ip)?,
+        address,
         port: field("port", port)?,
     })
 }
@@ -85,9 +103,7 @@ impl Wire for ListenerKind {
 
     fn to_proto(&self) -> wire::Kind {
         match self {
-            Self::Outbound(protocol) => wire::Kind::Outbound(proto::Outbound {
-                protocol: Some(protocol.to_proto()),
-            }),
+            Self::Outbound(outbound) => wire::Kind::Outbound(outbound.to_proto()),
             Self::OutboundCapture { unmatched } => {
                 wire::Kind::OutboundCapture(proto::OutboundCapture {
                     unmatched: unmatched.to_proto(),
@@ -103,9 +119,7 @@ impl Wire for ListenerKind {
 
     fn from_proto(proto: wire::Kind) -> Result<Self> {
         match proto {
-            wire::Kind::Outbound(proto::Outbound { protocol }) => required("protocol", protocol)
-                .map(Self::Outbound)
-                .map_err(|invalid| invalid.within("outbound")),
+            wire::Kind::Outbound(outbound) => field("outbound", outbound).map(Self::Outbound),
             wire::Kind::OutboundCapture(proto::OutboundCapture { unmatched }) => {
                 match field("unmatched", unmatched) {
                     Ok(unmatched) => Ok(Self::OutboundCapture { unmatched }),
@@ -124,43 +138,41 @@ impl Wire for ListenerKind {
 }
 
 wire_enum!(UnmatchedTraffic, proto::UnmatchedTraffic, { Passthrough, Refuse });
+wire_enum!(Silence, proto::Silence, { Wait, Bytes });
 wire_enum!(InboundProtocol, proto::InboundProtocol, { Http1, Http2, Tcp, Detect });
 
-impl Wire for OutboundProtocol {
-    type Proto = OutboundProto;
+impl Wire for Outbound {
+    type Proto = proto::Outbound;
 
-    fn to_proto(&self) -> OutboundProto {
-        match self {
-            Self::Http(selection) => OutboundProto::Http(selection.to_proto()),
-            Self::Tcp(routes) => OutboundProto::Tcp(routes.to_proto()),
-            Self::Tls(routes) => OutboundProto::Tls(routes.to_proto()),
-            Self::Detect { http, tls, tcp } => OutboundProto::Detect(proto::Detect {
-                http: Some(http.to_proto()),
-                tls: Some(tls.to_proto()),
-                tcp: Some(tcp.to_proto()),
-            }),
+    fn to_proto(&self) -> proto::Outbound {
+        let Self {
+            http,
+            tls,
+            tcp,
+            silence,
+        } = self;
+        proto::Outbound {
+            http: http.as_ref().map(Wire::to_proto),
+            tls: list_to_proto(&tls.rules),
+            tcp: list_to_proto(&tcp.rules),
+            silence: silence.to_proto(),
         }
     }
 
-    fn from_proto(proto: OutboundProto) -> Result<Self> {
-        match proto {
-            OutboundProto::Http(selection) => field("http", selection).map(Self::Http),
-            OutboundProto::Tcp(routes) => field("tcp", routes).map(Self::Tcp),
-            OutboundProto::Tls(routes) => field("tls", routes).map(Self::Tls),
-            OutboundProto::Detect(detect) => {
-                from_detect(detect).map_err(|invalid| invalid.within("detect"))
-            }
-        }
+    fn from_proto(proto: proto::Outbound) -> Result<Self> {
+        let proto::Outbound {
+            http,
+            tls,
+            tcp,
+            silence,
+        } = proto;
+        Ok(Self {
+            http: optional("http", http)?,
+            tls: list("tls", tls).map(|rules| TlsRoutes { rules })?,
+            tcp: list("tcp", tcp).map(|rules| TcpRoutes { rules })?,
+            silence: field("silence", silence)?,
+        })
     }
-}
-
-fn from_detect(proto: proto::Detect) -> Result<OutboundProtocol> {
-    let proto::Detect { http, tls, tcp } = proto;
-    Ok(OutboundProtocol::Detect {
-        http: required("http", http)?,
-        tls: required("tls", tls)?,
-        tcp: required("tcp", tcp)?,
-    })
 }
 
 impl Wire for RouteSelection {
@@ -222,7 +234,7 @@ impl Wire for TcpRule {
         } = proto;
         Ok(Self {
             destination_subnets: list("destination_subnets", destination_subnets)?,
-            destinations: destinations_from_proto(destinations)?,
+            destinations: destinations_from_proto(destinations)?.into(),
         })
     }
 }
@@ -268,7 +280,7 @@ impl Wire for TlsRule {
         Ok(Self {
             sni_hosts: list("sni_hosts", sni_hosts)?,
             destination_subnets: list("destination_subnets", destination_subnets)?,
-            destinations: destinations_from_proto(destinations)?,
+            destinations: destinations_from_proto(destinations)?.into(),
         })
     }
 }

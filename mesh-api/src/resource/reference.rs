@@ -4,9 +4,7 @@ use std::fmt::Arguments;
 
 use super::Resource;
 use crate::cluster::{Cluster, ClusterEndpoints};
-use crate::listener::{
-    GatewayProtocol, Listener, ListenerKind, OutboundProtocol, TcpRoutes, TlsRoutes,
-};
+use crate::listener::{GatewayProtocol, Listener, ListenerKind, TcpRoutes, TlsRoutes};
 use crate::name::ResourceName;
 use crate::route::{Destinations, RouteAction, Target, VirtualHost};
 
@@ -56,34 +54,17 @@ fn of_virtual_host(host: &VirtualHost, visit: &mut Visitor<'_>) {
 
 fn of_listener(listener: &Listener, visit: &mut Visitor<'_>) {
     match &listener.kind {
-        ListenerKind::Outbound(protocol) => match protocol {
-            OutboundProtocol::Http(_) => {}
-            OutboundProtocol::Tcp(tcp) => {
-                of_tcp(format_args!("kind.outbound.protocol.tcp"), tcp, visit);
-            }
-            OutboundProtocol::Tls(tls) => {
-                of_tls(format_args!("kind.outbound.protocol.tls"), tls, visit);
-            }
-            OutboundProtocol::Detect { http: _, tls, tcp } => {
-                of_tls(
-                    format_args!("kind.outbound.protocol.detect.tls"),
-                    tls,
-                    visit,
-                );
-                of_tcp(
-                    format_args!("kind.outbound.protocol.detect.tcp"),
-                    tcp,
-                    visit,
-                );
-            }
-        },
+        ListenerKind::Outbound(outbound) => {
+            of_tls(format_args!("kind.outbound.tls"), &outbound.tls, visit);
+            of_tcp(format_args!("kind.outbound.tcp"), &outbound.tcp, visit);
+        }
         ListenerKind::Gateway(protocol) => match protocol {
             GatewayProtocol::Tcp(tcp) => {
-                of_tcp(format_args!("kind.gateway.protocol.tcp"), tcp, visit);
+                of_tcp(format_args!("kind.gateway.protocol.tcp.rules"), tcp, visit);
             }
             GatewayProtocol::TlsPassthrough(tls) => {
                 of_tls(
-                    format_args!("kind.gateway.protocol.tls_passthrough"),
+                    format_args!("kind.gateway.protocol.tls_passthrough.rules"),
                     tls,
                     visit,
                 );
@@ -101,21 +82,13 @@ fn of_listener(listener: &Listener, visit: &mut Visitor<'_>) {
 
 fn of_tcp(path: Arguments<'_>, routes: &TcpRoutes, visit: &mut Visitor<'_>) {
     for (at, rule) in routes.rules.iter().enumerate() {
-        of_destinations(
-            format_args!("{path}.rules[{at}]"),
-            &rule.destinations,
-            visit,
-        );
+        of_destinations(format_args!("{path}[{at}]"), &rule.destinations, visit);
     }
 }
 
 fn of_tls(path: Arguments<'_>, routes: &TlsRoutes, visit: &mut Visitor<'_>) {
     for (at, rule) in routes.rules.iter().enumerate() {
-        of_destinations(
-            format_args!("{path}.rules[{at}]"),
-            &rule.destinations,
-            visit,
-        );
+        of_destinations(format_args!("{path}[{at}]"), &rule.destinations, visit);
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::cluster::ConnectionLimits;
 use crate::listener::{
-    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, ListenerKind,
-    OutboundProtocol, RouteSelection, TcpRoutes, TcpRule, TlsRoutes, TlsRule,
+    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, ListenerKind, Outbound,
+    RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule,
 };
 use crate::name::{ClusterName, ListenerName, PolicyName};
 use crate::route::{
@@ -102,34 +102,35 @@ fn listeners_refer_to_clusters_and_policies() {
     let tcp = TcpRoutes {
         rules: vec![TcpRule {
             destination_subnets: Vec::new(),
-            destinations: destinations(&[1]),
+            destinations: destinations(&[1]).into(),
         }],
     };
     let tls = TlsRoutes {
         rules: vec![TlsRule {
             sni_hosts: Vec::new(),
             destination_subnets: Vec::new(),
-            destinations: destinations(&[2]),
+            destinations: destinations(&[2]).into(),
         }],
     };
-    let detect = listener(ListenerKind::Outbound(OutboundProtocol::Detect {
-        http: RouteSelection::ByAuthorityPort,
+    let outbound = listener(ListenerKind::Outbound(Outbound {
+        http: Some(RouteSelection::ByAuthorityPort),
         tls: tls.clone(),
         tcp,
+        silence: Silence::Bytes,
     }));
-    let rest = "rules[0].destinations[0].target.cluster cluster";
+    let rest = "[0].destinations[0].target.cluster cluster";
     assert_eq!(
-        paths(&detect),
+        paths(&outbound),
         [
-            format!("kind.outbound.protocol.detect.tls.{rest}/inbound|2||"),
-            format!("kind.outbound.protocol.detect.tcp.{rest}/inbound|1||"),
+            format!("kind.outbound.tls{rest}/inbound|2||"),
+            format!("kind.outbound.tcp{rest}/inbound|1||"),
         ]
     );
     let gateway = listener(ListenerKind::Gateway(GatewayProtocol::TlsPassthrough(tls)));
     assert_eq!(
         paths(&gateway),
         [format!(
-            "kind.gateway.protocol.tls_passthrough.{rest}/inbound|2||"
+            "kind.gateway.protocol.tls_passthrough.rules{rest}/inbound|2||"
         )]
     );
     let inbound = listener(ListenerKind::Inbound(Box::new(InboundListener {

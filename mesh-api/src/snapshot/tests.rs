@@ -11,9 +11,7 @@ use crate::cluster::{
     ClusterEndpoints, ConnectionLimits, LoadBalancer, LocalityPolicy, RetryBudget,
     UpstreamProtocol, UpstreamTls,
 };
-use crate::listener::{
-    Bind, Listener, ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TcpRule,
-};
+use crate::listener::{Bind, Listener, ListenerKind, Outbound, RouteSelection, TcpRoutes, TcpRule};
 use crate::policy::PolicyRule;
 use crate::route::{
     Destinations, Domain, Forward, HeaderEdits, RetryPolicy, Rewrite, RouteAction, Rule, Target,
@@ -89,7 +87,7 @@ fn outbound(name: &str, bind: Bind) -> Listener {
     Listener {
         name: ListenerName(name.into()),
         bind,
-        kind: ListenerKind::Outbound(OutboundProtocol::Http(RouteSelection::ByAuthorityPort)),
+        kind: ListenerKind::Outbound(Outbound::http(RouteSelection::ByAuthorityPort)),
     }
 }
 
@@ -158,16 +156,16 @@ fn references_of_listeners_must_be_there() {
     let tcp = Listener {
         name: ListenerName("tcp".into()),
         bind: Bind::Socket("127.0.0.1:9000".parse().unwrap()),
-        kind: ListenerKind::Outbound(OutboundProtocol::Tcp(TcpRoutes {
+        kind: ListenerKind::Outbound(Outbound::tcp(TcpRoutes {
             rules: vec![TcpRule {
                 destination_subnets: Vec::new(),
-                destinations: Destinations::one(Target::Cluster(ClusterName::BlackHole)),
+                destinations: Destinations::one(Target::Cluster(ClusterName::BlackHole)).into(),
             }],
         })),
     };
     assert_eq!(
         only(Snapshot::of([tcp.into()])),
-        "listener/tcp kind.outbound.protocol.tcp.rules[0].destinations[0].target.cluster"
+        "listener/tcp kind.outbound.tcp[0].destinations[0].target.cluster"
     );
 }
 
@@ -232,7 +230,7 @@ fn listeners_do_not_share_connections() {
         "the two directions do not meet"
     );
     let specific = Bind::OriginalDestination {
-        address: Some("10.0.0.1".parse().unwrap()),
+        address: Some("10.0.0.1/32".parse().unwrap()),
         port: port(80),
     };
     assert!(whole.apply(set(outbound("e", specific))).is_ok());

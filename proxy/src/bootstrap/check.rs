@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(settings.mode, CaptureMode::Explicit);
         assert_eq!(settings.control_plane.url(), "http://127.0.0.1:15010");
         assert_eq!(settings.max_connections, 50_000);
-        assert_eq!(settings.detect_timeout, None);
+        assert_eq!(settings.detect_timeout, Some(Duration::from_secs(5)));
         assert_eq!(settings.min_drain, Duration::from_secs(5));
         assert_eq!(
             settings.upstream_source(),

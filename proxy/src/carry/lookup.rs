@@ -20,15 +20,12 @@ pub enum Match {
     OwnSocket,
 }
 
-/// What a connection redirected on its way to `destination` meets.
-pub fn find(worker: &Worker, config: &ActiveConfig, way: Way, destination: SocketAddr) -> Match {
-    if worker.is_own_socket(way, destination) {
+/// What a connection redirected on its way in to `destination` meets.
+pub fn find(worker: &Worker, config: &ActiveConfig, destination: SocketAddr) -> Match {
+    if worker.is_own_socket(Way::Inbound, destination) {
         return Match::OwnSocket;
     }
-    let found = match way {
-        Way::Outbound => config.lookup_destination(destination),
-        Way::Inbound => config.lookup_inbound(destination),
-    };
+    let found = config.lookup_inbound(destination);
     found.map_or(Match::Unmatched, |listener| {
         Match::Listener(Arc::clone(listener))
     })

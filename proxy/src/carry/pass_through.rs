@@ -14,16 +14,16 @@ use crate::telemetry::{ConnectionRecord, Protocol, Service};
 use crate::worker::Worker;
 
 /// Carries bytes to where they were going anyway: a destination the mesh does not know, or a
-/// port of the local application that no service declares.
+/// port of the local application that no service declares; `prefix` was already read.
 pub async fn pass_through(
     worker: Rc<Worker>,
     mut connection: Connection,
+    prefix: Bytes,
     destination: SocketAddr,
-    way: Way,
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, None);
-    let (cluster, source, series) = match way {
+    let (cluster, source, series) = match connection.way {
         Way::Outbound => {
             let key = config.outbound_key(Service::Passthrough, Protocol::Tcp);
             (
@@ -58,5 +58,5 @@ pub async fn pass_through(
     let record = ConnectionRecord::start(&worker.telemetry, series, &start);
     record.set_upstream(destination, stream.local_addr().ok());
     drop(start);
-    copy(&mut connection, Bytes::new(), &mut stream, copying, &record).await;
+    copy(&mut connection, prefix, &mut stream, copying, &record).await;
 }

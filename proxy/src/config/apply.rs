@@ -10,14 +10,17 @@ use mesh_api::cluster::{
     Cluster, ClusterEndpoints, ConnectionLimits, LoadBalancer, LocalityPolicy, RetryBudget,
     UpstreamProtocol, UpstreamTls,
 };
+use mesh_api::destination::{AtPort, Table};
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
-use mesh_api::listener::{InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind};
+use mesh_api::listener::{
+    Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+};
 use mesh_api::name::{ClusterName, ListenerName, RoutesName};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity};
 
 use super::{
-    ActiveConfig, ClusterTable, FastMap, HostRoutes, HostTables, PeerWorkload, destination_of,
+    ActiveConfig, ClusterTable, FastMap, HostRoutes, HostTables, PeerWorkload, inbound_port,
 };
 use crate::upstream::{ClusterId, ClusterState, EndpointState};
 
@@ -42,9 +45,17 @@ impl ActiveConfig {
         Self {
             sequence: before.sequence + 1,
             own,
-            destinations: listeners
+            destinations: destinations(before, &snapshot),
+            rules: snapshot
+                .listeners()
+                .filter(|listener| matches!(listener.bind, Bind::Socket(_)))
+                .filter_map(|listener| {
+                    Some((listener.name.clone(), Arc::new(AtPort::of(listener)?)))
+                })
+                .collect(),
+            inbound: listeners
                 .values()
-                .filter_map(|listener| Some((destination_of(listener)?, Arc::clone(listener))))
+                .filter_map(|listener| Some((inbound_port(listener)?, Arc::clone(listener))))
                 .collect(),
             unmatched: listeners
                 .values()
@@ -65,6 +76,23 @@ impl ActiveConfig {
             workloads,
             snapshot,
         }
+    }
+}
+
+/// What redirected connections meet; built again only if a listener changed.
+fn destinations(before: &ActiveConfig, snapshot: &Snapshot) -> Arc<Table> {
+    let (mut old, mut new) = (before.snapshot.listeners(), snapshot.listeners());
+    let unchanged = loop {
+        match (old.next(), new.next()) {
+            (None, None) => break true,
+            (Some(old), Some(new)) if same(old, new) => {}
+            (_, _) => break false,
+        }
+    };
+    if unchanged {
+        Arc::clone(&before.destinations)
+    } else {
+        Arc::new(Table::of(snapshot.listeners()))
     }
 }
 

@@ -147,6 +147,17 @@ pub struct Start<T> {
     pub timed_out: bool,
 }
 
+impl<T> Start<T> {
+    /// Of a connection nothing was read from, where it does not matter what it speaks.
+    pub fn unread(spoken: T) -> Self {
+        Self {
+            bytes: Bytes::new(),
+            spoken: Some(spoken),
+            timed_out: false,
+        }
+    }
+}
+
 /// Reads until it is clear what the client speaks.
 pub async fn read_start(stream: &TcpStream, patience: Patience<'_>) -> io::Result<Start<Spoken>> {
     read_until(stream, patience, Spoken::Other, |bytes| {

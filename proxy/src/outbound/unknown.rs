@@ -20,14 +20,19 @@ const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a refused client may take to read that it is.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Refuses a connection to a destination the mesh does not know.
-pub(super) async fn refuse(worker: Rc<Worker>, connection: Connection) {
-    let patience = Patience {
-        first_byte: Some(REFUSAL_PATIENCE),
-        verdict: REFUSAL_PATIENCE,
-        drain: worker.drains.of(connection.way),
+/// Refuses a connection to a destination the mesh does not know; `start` is what was read of it
+/// so far.
+pub(super) async fn refuse(worker: Rc<Worker>, connection: Connection, start: Start<Spoken>) {
+    let start = if start.bytes.is_empty() && !start.timed_out {
+        let patience = Patience {
+            first_byte: Some(REFUSAL_PATIENCE),
+            verdict: REFUSAL_PATIENCE,
+            drain: worker.drains.of(connection.way),
+        };
+        read_start(&connection.stream, patience).await
+    } else {
+        Ok(start)
     };
-    let start = read_start(&connection.stream, patience).await;
     match start {
         Ok(Start {
             spoken: Some(Spoken::Http(version)),

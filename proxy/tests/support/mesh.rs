@@ -15,7 +15,7 @@ use mesh_api::cluster::{
 };
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::error::Rejection;
-use mesh_api::listener::{Bind, Listener, ListenerKind, OutboundProtocol, TcpRoutes, TcpRule};
+use mesh_api::listener::{Bind, Listener, ListenerKind, Outbound, TcpRoutes, TcpRule};
 use mesh_api::name::{ClusterName, EndpointsName, ListenerName};
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
@@ -246,7 +246,7 @@ pub fn routes(hosts: &[(&str, u32)]) -> TcpRoutes {
     TcpRoutes {
         rules: vec![TcpRule {
             destination_subnets: Vec::new(),
-            destinations: destinations(hosts),
+            destinations: destinations(hosts).into(),
         }],
     }
 }
@@ -261,6 +261,6 @@ pub fn listener(name: &str, bind: SocketAddr, kind: ListenerKind) -> Resource {
 
 /// An outbound TCP listener to one host.
 pub fn tcp_listener(name: &str, bind: SocketAddr, host: &str) -> Resource {
-    let protocol = OutboundProtocol::Tcp(routes(&[(host, 1)]));
+    let protocol = Outbound::tcp(routes(&[(host, 1)]));
     listener(name, bind, ListenerKind::Outbound(protocol))
 }

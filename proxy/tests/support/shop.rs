@@ -16,7 +16,7 @@ use mesh_api::cluster::{
 };
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::listener::{
-    InboundListener, InboundProtocol, InboundTarget, ListenerKind, OutboundProtocol, RouteSelection,
+    InboundListener, InboundProtocol, InboundTarget, ListenerKind, Outbound, RouteSelection,
 };
 use mesh_api::name::{ClusterName, EndpointsName, PolicyName, RouteScope, RoutesName};
 use mesh_api::resource::Resource;
@@ -197,7 +197,7 @@ pub fn routes(host: &str, rules: Vec<Rule>) -> Resource {
 }
 
 pub fn http_listener(address: SocketAddr) -> Resource {
-    let protocol = OutboundProtocol::Http(RouteSelection::ByAuthorityPort);
+    let protocol = Outbound::http(RouteSelection::ByAuthorityPort);
     listener("outbound-http", address, ListenerKind::Outbound(protocol))
 }
 

@@ -114,6 +114,12 @@ pub const UNUSABLE_PORT: Code = Code::warning("MESH0305");
 pub const FOREIGN_HOST: Code = Code::error("MESH0306");
 /// An address is declared that belongs to a Service of Kubernetes.
 pub const FOREIGN_ADDRESS: Code = Code::error("MESH0307");
+/// A port does not say what it speaks; the first bytes decide.
+pub const DETECTED_PROTOCOL: Code = Code::info("MESH0312");
+/// A TCP port without an address takes every connection to its number.
+pub const TAKES_A_WHOLE_PORT: Code = Code::warning("MESH0313");
+/// A port is declared to speak HTTP, and its number usually means TLS.
+pub const HTTP_WHERE_TLS_IS_USUAL: Code = Code::info("MESH0314");
 
 /// A gateway port needs something the mesh cannot do yet and is closed.
 pub const GATEWAY_REFUSED: Code = Code::error("MESH0401");

@@ -1,5 +1,6 @@
 //! The servers of a gateway: on which port, of which kind, for which hosts.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -141,15 +142,15 @@ pub(super) fn all<'w>(cx: &mut Context<'w>) -> Vec<ServerAt<'w>> {
             let Some(port) = Port::new(server.port.number) else {
                 continue;
             };
-            let target = target_port(cx.world, cx.client, port);
-            all.push(ServerAt {
+            let targets = target_ports(cx.world, cx.client, port);
+            let one = ServerAt {
                 gateway,
                 gateway_name: format!("{}/{}", gateway.namespace(), gateway.name()),
                 server,
                 field: format!("spec.servers[{index}]"),
                 port,
-                bound: target.unwrap_or(port),
-                has_service: target.is_some(),
+                bound: port,
+                has_service: !targets.is_empty(),
                 bind: server.bind.as_deref().and_then(|bind| bind.parse().ok()),
                 class: class(server),
                 hosts: server
@@ -157,22 +158,32 @@ pub(super) fn all<'w>(cx: &mut Context<'w>) -> Vec<ServerAt<'w>> {
                     .iter()
                     .filter_map(|host| ServerHost::parse(host, gateway.namespace()))
                     .collect(),
-            });
+            };
+            if targets.is_empty() {
+                all.push(one);
+            } else {
+                all.extend(targets.into_iter().map(|bound| ServerAt {
+                    bound,
+                    ..one.clone()
+                }));
+            }
         }
     }
     all.sort_by_key(|server| !server.is_near(cx.world, cx.client));
     all
 }
 
-/// Where the gateway's Service leads for one of its ports; `None` if no Service has the port.
-fn target_port(world: &World, client: &Client, port: Port) -> Option<Port> {
+/// Where the gateway's Services lead for one of their ports, which may be several places; empty
+/// if no Service has the port.
+fn target_ports(world: &World, client: &Client, port: Port) -> BTreeSet<Port> {
     world
         .services()
         .filter(|service| service.selects(&client.namespace, &client.labels))
-        .find_map(|service| match &service.port(port)?.target {
+        .filter_map(|service| match &service.port(port)?.target {
             TargetPort::Number(target) => Some(*target),
             TargetPort::Name(name) => client.ports.get(name).copied(),
         })
+        .collect()
 }
 
 fn class(server: &Server) -> Class {

@@ -1,10 +1,15 @@
 //! TCP and unterminated TLS ports of a gateway.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::StatusCode;
+use ipnet::IpNet;
 use mesh_api::listener::{TcpRoutes, TcpRule, TlsRoutes, TlsRule};
-use mesh_api::route::Domain;
+use mesh_api::route::{Destinations, Domain, Failure, FailureFlag, Target};
 
 use super::ownership::{Bound, Names, acting};
-use super::servers::ServerAt;
+use super::servers::{Class, ServerAt};
 use crate::compile::context::Context;
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::routes::candidates::{Candidate, domains};
@@ -72,42 +77,72 @@ pub(super) fn tcp<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TcpRou
 }
 
 /// The TLS routes of a port: only server names the servers have hosts for; the first to claim a
-/// name has it.
-pub(super) fn tls<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TlsRoutes {
+/// name has it. Names of servers whose TLS cannot be done are refused, so that no wildcard of
+/// another server takes them.
+pub(super) fn tls<'w>(cx: &mut Context<'w>, all: &[ServerAt<'w>]) -> TlsRoutes {
     let mut rules: Vec<TlsRule> = Vec::new();
-    let mut claimed: Vec<Domain> = Vec::new();
-    let names = Names::of(cx, servers);
+    let mut claimed: BTreeSet<(Domain, Vec<IpNet>)> = BTreeSet::new();
+    for server in all {
+        if let Class::Refused(reason) = &server.class {
+            let rule = refused(server, reason);
+            let names = rule.sni_hosts.iter().cloned();
+            claimed.extend(names.map(|name| (name, Vec::new())));
+            rules.push(rule);
+        }
+    }
+    let servers: Vec<&ServerAt<'w>> = all
+        .iter()
+        .filter(|server| server.class == Class::Passthrough)
+        .collect();
+    let names = Names::of(cx, &servers);
     for candidate in cx.candidates.all() {
-        for server in servers {
+        for server in &servers {
             if !is_bound(cx, &candidate, server) {
                 continue;
             }
+            let (namespace, key) = (candidate.object.namespace(), &candidate.object.key);
             for mut rule in tls_rules_of(cx, candidate.object, &server.via()) {
-                let key = &candidate.object.key;
-                let served = |sni: &Domain| {
-                    server.serves(candidate.object.namespace(), sni) && names.let_claim(sni, key)
-                };
-                rule.sni_hosts.retain(served);
-                let narrowed = rule.destination_subnets.is_empty();
-                let taken: Vec<Domain> = rule
-                    .sni_hosts
-                    .iter()
-                    .filter(|sni| narrowed && claimed.contains(sni))
-                    .cloned()
+                let written = rule.sni_hosts.iter();
+                let served: BTreeSet<Domain> = written
+                    .filter(|sni| names.let_claim(sni, key))
+                    .flat_map(|sni| {
+                        let hosts = server.hosts.iter();
+                        hosts.filter_map(|host| host.common(namespace, sni))
+                    })
                     .collect();
-                rule.sni_hosts.retain(|sni| !taken.contains(sni));
+                let claim = |sni: &Domain| (sni.clone(), rule.destination_subnets.clone());
+                let (taken, free): (Vec<Domain>, Vec<Domain>) = served
+                    .into_iter()
+                    .partition(|sni| claimed.contains(&claim(sni)));
+                claimed.extend(free.iter().map(claim));
+                rule.sni_hosts = free;
                 if rule.sni_hosts.is_empty() {
                     report_taken(cx, &candidate, server, &taken, &rules, &rule);
-                    continue;
+                } else {
+                    rules.push(rule);
                 }
-                if narrowed {
-                    claimed.extend(rule.sni_hosts.iter().cloned());
-                }
-                rules.push(rule);
             }
         }
     }
     TlsRoutes { rules }
+}
+
+/// What becomes of greetings for a server whose TLS cannot be done.
+fn refused(server: &ServerAt<'_>, reason: &str) -> TlsRule {
+    let failure = Failure {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        flag: FailureFlag::NotEnforceable,
+        reason: format!("{} {}: {reason}", server.gateway.key, server.field).into(),
+    };
+    TlsRule {
+        sni_hosts: server
+            .hosts
+            .iter()
+            .map(|host| host.domain.clone())
+            .collect(),
+        destination_subnets: Vec::new(),
+        destinations: Arc::new(Destinations::one(Target::Fail(failure))),
+    }
 }
 
 fn report_taken(

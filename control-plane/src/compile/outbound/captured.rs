@@ -1,59 +1,60 @@
 //! Outbound listeners for redirected connections, found by where those were going.
 //!
-//! HTTP ports are one listener for any address, since the Host header tells services apart;
-//! other ports are a listener per virtual address, or per workload where there is none
-//! (headless). Where two services want one listener in different ways, the older service has it.
+//! A service takes the addresses that are its own: virtual addresses, blocks of them, or those of
+//! its workloads (headless), whatever it speaks. Only one without any address is looked for at
+//! every address of its port, and there it takes no more than what names it: HTTP with its host,
+//! TLS with its server name. Bytes have no name, so a TCP port without an address takes them all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use mesh_api::endpoint::EndpointAddress;
 use mesh_api::listener::{
-    Bind, Listener, ListenerKind, OutboundProtocol, RouteSelection, TcpRoutes, TlsRoutes, TlsRule,
-    UnmatchedTraffic,
+    Bind, Listener, ListenerKind, Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes,
+    TlsRule, UnmatchedTraffic,
 };
 use mesh_api::name::RouteScope;
+use mesh_api::route::{Destinations, Target};
 use mesh_api::units::Port;
 
-use super::explicit::by_server_name;
+use super::notes;
+use super::places::{Place, Places, Taken, single};
 use super::{OUTBOUND_PORT, any_address, name};
 use crate::compile::context::Context;
 use crate::compile::tcp;
-use crate::meta::ObjectKey;
+use crate::compile::virtual_hosts::Unplaced;
 use crate::model::endpoints::endpoint_set;
 use crate::model::protocol::Protocol;
-use crate::model::service::Resolution;
+use crate::model::service::{Resolution, ServicePort};
 use crate::model::{Service, World};
 
-/// A headless service with more workloads gets one listener for any address after all.
+/// A headless service with more workloads is looked for at any address after all.
 const MOST_WORKLOADS: usize = 100;
-
-/// Listeners by destination.
-type Taken = BTreeMap<(Option<IpAddr>, Port), (OutboundProtocol, ObjectKey)>;
 
 pub(super) fn listeners<'w>(
     cx: &mut Context<'w>,
     services: &[&'w Arc<Service>],
+    without_service: &[Unplaced],
     unmatched: UnmatchedTraffic,
 ) {
-    let mut taken = Taken::new();
+    let mut places = Places::default();
     for service in services {
+        // Clients of another name are led to the addresses of what it stands for.
+        let is_alias = matches!(service.resolution, Resolution::Alias(_));
+        let is_led_elsewhere = is_alias && cx.behind(service).host != service.host;
         for port in &service.ports {
-            let number = port.number;
-            match port.protocol {
-                Protocol::Http | Protocol::Http2 => {
-                    let protocol = OutboundProtocol::Http(table(number));
-                    take(cx, &mut taken, service, None, number, protocol);
-                }
-                // Its clients are led to the addresses of what it is another name of, and any
-                // address would be far too many.
-                Protocol::Tcp | Protocol::Tls | Protocol::Detect if is_alias(service) => {}
-                Protocol::Tcp => take_tcp(cx, &mut taken, service, number),
-                Protocol::Tls => take_tls(cx, &mut taken, service, number),
-                Protocol::Detect => take_detected(cx, &mut taken, service, number),
+            if is_led_elsewhere || (is_alias && !port.protocol.is_http()) {
+                continue;
             }
+            let wanted = Wanted::of(cx, service, port);
+            notes::of_port(cx, service, port, wanted.addresses.contains(&None));
+            wanted.take(cx, &mut places, service, port.number);
         }
+    }
+    for host in without_service {
+        places.http_anywhere(host.port, &host.object, Outbound::http(table(host.port)));
     }
     cx.add_listener(Listener {
         name: name("outbound-capture"),
@@ -63,13 +64,151 @@ pub(super) fn listeners<'w>(
     if unmatched == UnmatchedTraffic::Passthrough {
         cx.passthrough_cluster();
     }
-    for ((address, port), (protocol, _)) in taken {
-        let at = address.map_or_else(|| "0.0.0.0".to_owned(), |ip| ip.to_string());
-        cx.add_listener(Listener {
-            name: name(format!("{at}_{port}")),
-            bind: Bind::OriginalDestination { address, port },
-            kind: ListenerKind::Outbound(protocol),
-        });
+    for (place, taken) in places.into_taken() {
+        let listener = listener(cx, place, taken);
+        cx.add_listener(listener);
+    }
+}
+
+/// What a port of a service takes, and where.
+struct Wanted {
+    addresses: Vec<Option<IpNet>>,
+    /// At single addresses, which are the service's alone.
+    alone: Outbound,
+    /// At blocks and at any address, which it shares with what the mesh may not know.
+    shared: Outbound,
+    /// What it takes at any address because its routes name subnets themselves.
+    by_subnet: Option<Outbound>,
+}
+
+impl Wanted {
+    fn of<'w>(cx: &mut Context<'w>, service: &'w Arc<Service>, port: &ServicePort) -> Self {
+        let number = port.number;
+        let addresses = addresses(cx.world, service, number);
+        let http = Outbound::http(table(number));
+        match port.protocol {
+            Protocol::Http | Protocol::Http2 => Self {
+                addresses,
+                shared: Outbound {
+                    silence: Silence::Bytes,
+                    ..http.clone()
+                },
+                alone: http,
+                by_subnet: None,
+            },
+            Protocol::Tcp => {
+                let tcp = Outbound::tcp(tcp::service_tcp(cx, service, number));
+                Self::by_rules(addresses, tcp.clone(), tcp)
+            }
+            Protocol::Tls => {
+                let rules = tcp::service_tls(cx, service, number);
+                let shared = Outbound {
+                    silence: Silence::Bytes,
+                    ..Outbound::tls(TlsRoutes { rules })
+                };
+                let alone = Outbound {
+                    // The address is the service's alone: any other name is its own affair.
+                    tcp: everything(tcp::to_service(cx, service, number)),
+                    silence: Silence::Wait,
+                    ..shared.clone()
+                };
+                Self::by_rules(addresses, alone, shared)
+            }
+            Protocol::Detect => {
+                let alone = Outbound {
+                    http: http.http,
+                    ..Outbound::tcp(tcp::service_tcp(cx, service, number))
+                };
+                let mut shared = alone.clone();
+                if addresses.contains(&None) && !goes_where_it_was_going(service) {
+                    // Without a declared protocol only what carries its name is known to be its.
+                    let rules = tcp::service_tls(cx, service, number);
+                    shared.tls = TlsRoutes { rules };
+                    shared.tcp = TcpRoutes::default();
+                }
+                Self::by_rules(addresses, alone, shared)
+            }
+        }
+    }
+
+    /// Rules that name subnets apply there, and not only in the blocks of their service.
+    fn by_rules(addresses: Vec<Option<IpNet>>, alone: Outbound, shared: Outbound) -> Self {
+        let has_blocks = addresses
+            .iter()
+            .flatten()
+            .any(|block| single(block).is_none());
+        let mut by_subnet = Outbound {
+            http: None,
+            ..shared.clone()
+        };
+        let tls = |rule: &TlsRule| !rule.destination_subnets.is_empty();
+        let tcp = |rule: &TcpRule| !rule.destination_subnets.is_empty();
+        by_subnet.tls.rules.retain(tls);
+        by_subnet.tcp.rules.retain(tcp);
+        let any = !by_subnet.tls.rules.is_empty() || !by_subnet.tcp.rules.is_empty();
+        Self {
+            addresses,
+            alone,
+            shared,
+            by_subnet: (has_blocks && any).then_some(by_subnet),
+        }
+    }
+
+    fn take(self, cx: &mut Context<'_>, places: &mut Places, service: &Service, port: Port) {
+        for address in self.addresses {
+            let wanted = match address {
+                Some(block) if single(&block).is_some() => self.alone.clone(),
+                Some(_) => {
+                    let mut here = self.shared.clone();
+                    here.tls
+                        .rules
+                        .retain(|rule| rule.destination_subnets.is_empty());
+                    here.tcp
+                        .rules
+                        .retain(|rule| rule.destination_subnets.is_empty());
+                    here
+                }
+                None => self.shared.clone(),
+            };
+            places.take(cx, service, (address, port), wanted);
+        }
+        if let Some(wanted) = self.by_subnet {
+            places.take(cx, service, (None, port), wanted);
+        }
+    }
+}
+
+fn listener(cx: &mut Context<'_>, (address, port): Place, taken: Taken) -> Listener {
+    let takes_all_bytes = taken.takes_all_bytes();
+    let Taken {
+        mut outbound,
+        is_services_own,
+        ..
+    } = taken;
+    if is_services_own && outbound.http.is_some() && !takes_all_bytes {
+        // A port that is called HTTP in front of a server that speaks something else: its
+        // address is in the registry, so what is not HTTP goes there as it is.
+        let through = Target::Cluster(cx.passthrough_cluster());
+        let rest = everything(Destinations::one(through));
+        outbound.tcp.rules.extend(rest.rules);
+    }
+    let at = match &address {
+        None => "0.0.0.0".to_owned(),
+        Some(block) => single(block).map_or_else(|| block.to_string(), |ip| ip.to_string()),
+    };
+    Listener {
+        name: name(format!("{at}_{port}")),
+        bind: Bind::OriginalDestination { address, port },
+        kind: ListenerKind::Outbound(outbound),
+    }
+}
+
+fn everything(destinations: Destinations) -> TcpRoutes {
+    TcpRoutes {
+        rules: vec![TcpRule {
+            destination_subnets: Vec::new(),
+            destinations: Arc::new(destinations),
+        }],
     }
 }
 
@@ -77,15 +216,20 @@ fn table(port: Port) -> RouteSelection {
     RouteSelection::Scope(RouteScope::port(port))
 }
 
-fn is_alias(service: &Service) -> bool {
-    matches!(service.resolution, Resolution::Alias(_))
+/// Whether connections to a service go where they were going anyway, so that taking too many
+/// leads none astray.
+pub(super) fn goes_where_it_was_going(service: &Service) -> bool {
+    matches!(
+        service.resolution,
+        Resolution::OriginalDestination | Resolution::Headless
+    )
 }
 
 /// The addresses the port of a service is told apart by; `None` stands for any.
-fn addresses(world: &World, service: &Service, port: Port) -> Vec<Option<IpAddr>> {
-    let vips: Vec<_> = service.vips().map(Some).collect();
-    if !vips.is_empty() {
-        return vips;
+fn addresses(world: &World, service: &Service, port: Port) -> Vec<Option<IpNet>> {
+    if !service.addresses.is_empty() {
+        let blocks: BTreeSet<IpNet> = service.addresses.iter().map(canonical).collect();
+        return blocks.into_iter().map(Some).collect();
     }
     if service.resolution != Resolution::Headless {
         return vec![None];
@@ -94,7 +238,12 @@ fn addresses(world: &World, service: &Service, port: Port) -> Vec<Option<IpAddr>
     if workloads.len() > MOST_WORKLOADS {
         return vec![None];
     }
-    workloads.into_iter().map(Some).collect()
+    let single = |address: IpAddr| Some(IpNet::from(address));
+    workloads.into_iter().map(single).collect()
+}
+
+fn canonical(block: &IpNet) -> IpNet {
+    single(block).map_or_else(|| block.trunc(), |address| address.to_canonical().into())
 }
 
 /// The addresses of the workloads of a headless service, which its name resolves to.
@@ -103,114 +252,8 @@ fn workloads_of(world: &World, service: &Service, port: Port) -> BTreeSet<IpAddr
     set.iter()
         .flat_map(|set| &set.endpoints)
         .filter_map(|endpoint| match &endpoint.address {
-            EndpointAddress::Socket(socket) => Some(socket.ip()),
+            EndpointAddress::Socket(socket) => Some(socket.ip().to_canonical()),
             EndpointAddress::Name { .. } => None,
         })
         .collect()
-}
-
-/// Gives a destination to a service, joins it with what is there, or reports the conflict.
-fn take(
-    cx: &mut Context<'_>,
-    taken: &mut Taken,
-    service: &Service,
-    address: Option<IpAddr>,
-    port: Port,
-    protocol: OutboundProtocol,
-) {
-    let Some((there, owner)) = taken.get_mut(&(address, port)) else {
-        taken.insert((address, port), (protocol, service.key.clone()));
-        return;
-    };
-    match (there, protocol) {
-        (OutboundProtocol::Http(_), OutboundProtocol::Http(_)) => {}
-        (OutboundProtocol::Tls(there), OutboundProtocol::Tls(more)) => {
-            there.rules.extend(more.rules);
-        }
-        (OutboundProtocol::Tcp(there), OutboundProtocol::Tcp(more))
-            if there
-                .rules
-                .iter()
-                .all(|rule| !rule.destination_subnets.is_empty()) =>
-        {
-            there.rules.extend(more.rules);
-        }
-        (
-            OutboundProtocol::Http(_)
-            | OutboundProtocol::Tls(_)
-            | OutboundProtocol::Tcp(_)
-            | OutboundProtocol::Detect { .. },
-            OutboundProtocol::Http(_)
-            | OutboundProtocol::Tls(_)
-            | OutboundProtocol::Tcp(_)
-            | OutboundProtocol::Detect { .. },
-        ) => {
-            let owner = owner.clone();
-            let at = address.map_or_else(|| "any address".to_owned(), |ip| ip.to_string());
-            cx.report_conflict(&service.key, &format!("port {port} of {at}"), &owner);
-        }
-    }
-}
-
-fn take_tcp(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Port) {
-    let routes = tcp::service_tcp(cx, service, port);
-    let blocks: Vec<_> = service
-        .addresses
-        .iter()
-        .filter(|net| net.prefix_len() < net.max_prefix_len())
-        .copied()
-        .collect();
-    let own = addresses(cx.world, service, port);
-    for address in own.iter().flatten() {
-        let protocol = OutboundProtocol::Tcp(routes.clone());
-        take(cx, taken, service, Some(*address), port, protocol);
-    }
-    if !blocks.is_empty() {
-        let mut routes = routes.clone();
-        for rule in &mut routes.rules {
-            if rule.destination_subnets.is_empty() {
-                rule.destination_subnets.clone_from(&blocks);
-            }
-        }
-        let protocol = OutboundProtocol::Tcp(routes);
-        take(cx, taken, service, None, port, protocol);
-    } else if own.contains(&None) {
-        take(
-            cx,
-            taken,
-            service,
-            None,
-            port,
-            OutboundProtocol::Tcp(routes),
-        );
-    }
-}
-
-fn take_tls(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Port) {
-    let rules = by_server_name(cx, service, port);
-    for address in addresses(cx.world, service, port) {
-        let mut here = rules.clone();
-        if address.is_some() {
-            // The address is the service's alone: any other server name is its own affair.
-            here.push(TlsRule {
-                sni_hosts: Vec::new(),
-                destination_subnets: Vec::new(),
-                destinations: tcp::to_service(cx, service, port),
-            });
-        }
-        let protocol = OutboundProtocol::Tls(TlsRoutes { rules: here });
-        take(cx, taken, service, address, port, protocol);
-    }
-}
-
-fn take_detected(cx: &mut Context<'_>, taken: &mut Taken, service: &Service, port: Port) {
-    let tcp: TcpRoutes = tcp::service_tcp(cx, service, port);
-    for address in addresses(cx.world, service, port) {
-        let protocol = OutboundProtocol::Detect {
-            http: table(port),
-            tls: TlsRoutes::default(),
-            tcp: tcp.clone(),
-        };
-        take(cx, taken, service, address, port, protocol);
-    }
 }

@@ -270,3 +270,91 @@ fn a_port_that_needs_a_privilege_is_named() {
     let (_, diagnostics) = edge(&gateway("web", HTTP));
     assert!(!has(&diagnostics, &["MESH0305"]), "{diagnostics:?}");
 }
+
+#[test]
+fn two_services_of_a_gateway_may_lead_one_port_to_two() {
+    let second = "
+apiVersion: v1
+kind: Service
+metadata: {name: internal, namespace: istio-system}
+spec: {selector: {istio: ingressgateway}, ports: [{name: http2, port: 80, targetPort: 9080}]}
+---
+";
+    let route = bound(
+        "a",
+        "edge",
+        "  hosts: [a.example.com]
+  http: [{name: a, match: [{port: 80}], route: [{destination: {host: backend}}]}]",
+    );
+    let (snapshot, diagnostics) = edge(&format!("{second}{}{route}", gateway("edge", HTTP)));
+    for port in [8080, 9080] {
+        let (_, protocol) = listener(&snapshot, &format!("gateway/{port}"));
+        assert!(matches!(protocol, GatewayProtocol::Http { .. }));
+        let host = virtual_host(&snapshot, &format!("{port}/a.example.com"));
+        assert_eq!(names(&host.rules), ["a"]);
+    }
+    assert!(diagnostics.is_empty(), "{diagnostics:?}");
+}
+
+/// Where a gateway port sends a greeting.
+fn greeting(snapshot: &Snapshot, name: &str, server_name: &str) -> String {
+    let entry = snapshot.get(&format!("listener/{name}").parse().unwrap());
+    let Some(Resource::Listener(listener)) = entry.map(|entry| &entry.resource) else {
+        panic!("no {name}");
+    };
+    let rules = mesh_api::destination::AtPort::of(listener).unwrap();
+    let first = FirstBytes::Tls(Some(server_name));
+    match rules.find("10.0.0.9".parse().unwrap(), Some(first)) {
+        Found::Bytes(destinations) => first_of(destinations),
+        Found::Unknown => "nothing".to_owned(),
+        other @ (Found::Http(_) | Found::Depends(_)) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn passthrough_takes_the_most_specific_name_its_servers_have() {
+    let passthrough = |name: &str, host: &str| {
+        format!(
+            "    - {{port: {{number: 9443, protocol: TLS, name: {name}}}, hosts: [{host}], tls: {{mode: PASSTHROUGH}}}}"
+        )
+    };
+    let terminated = "    - {port: {number: 9443, protocol: HTTPS, name: h}, hosts: [s.example.com], tls: {mode: SIMPLE, credentialName: c}}";
+    let route = |name: &str, sni: &str, port: u16| {
+        bound(
+            name,
+            "edge",
+            &format!(
+                "  hosts: ['{sni}']
+  tls: [{{match: [{{sniHosts: ['{sni}']}}], route: [{{destination: {{host: store, port: {{number: {port}}}}}}}]}}]"
+            ),
+        )
+    };
+    let servers = [
+        passthrough("t1", "'*.example.com'"),
+        passthrough("t2", "one.example.org"),
+        terminated.to_owned(),
+    ]
+    .join("\n");
+    let yaml = [
+        gateway("edge", &servers),
+        // By name, the wildcards come first.
+        route("a-wide", "*.example.com", 80),
+        route("b-org", "*.example.org", 80),
+        route("c-api", "api.example.com", 9000),
+    ]
+    .concat();
+    let (snapshot, _) = edge(&yaml);
+    let to = |port: u16| format!("outbound|{port}||store.shop.svc.cluster.local");
+    let ask = |name| greeting(&snapshot, "gateway/9443", name);
+    assert_eq!(ask("api.example.com"), to(9000));
+    assert_eq!(ask("www.example.com"), to(80));
+    assert_eq!(ask("one.example.org"), to(80));
+    // No server has it, though a route would.
+    assert_eq!(ask("two.example.org"), "nothing");
+    // Another server has it, and cannot serve it yet: it is not the wildcard's.
+    assert!(
+        ask("s.example.com").contains("SIMPLE"),
+        "{}",
+        ask("s.example.com")
+    );
+}

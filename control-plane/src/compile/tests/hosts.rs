@@ -2,7 +2,7 @@
 
 use super::*;
 
-use mesh_api::listener::{Bind, ListenerKind, OutboundProtocol};
+use mesh_api::listener::{Bind, ListenerKind, Silence};
 
 fn domains(snapshot: &Snapshot, name: &str) -> Vec<String> {
     virtual_host(snapshot, name)
@@ -193,32 +193,40 @@ spec:
         };
         (listener.bind.clone(), listener.kind.clone())
     };
-    let (bind, http) = kind("listener/0.0.0.0_8080");
+    // HTTP at the address of its Service, and bytes elsewhere: neither is in the other's way.
+    let (bind, http) = kind("listener/10.96.0.10_8080");
+    assert!(matches!(
+        bind,
+        Bind::OriginalDestination {
+            address: Some(_),
+            ..
+        }
+    ));
+    let ListenerKind::Outbound(http) = http else {
+        panic!("{http:?}");
+    };
+    assert!(http.http.is_some() && http.silence == Silence::Wait);
+    let (bind, loose) = kind("listener/0.0.0.0_8080");
     assert!(matches!(
         bind,
         Bind::OriginalDestination { address: None, .. }
     ));
-    assert!(matches!(
-        http,
-        ListenerKind::Outbound(OutboundProtocol::Http(_))
-    ));
+    assert!(matches!(loose, ListenerKind::Outbound(loose) if loose.http.is_none()));
     // One TCP port of two services: their addresses tell them apart.
     for name in ["listener/10.96.0.11_9000", "listener/10.96.0.40_9000"] {
         let (_, tcp) = kind(name);
         assert!(matches!(
             tcp,
-            ListenerKind::Outbound(OutboundProtocol::Tcp(_))
+            ListenerKind::Outbound(tcp) if tcp.http.is_none() && tcp.tcp.rules.len() == 1
         ));
     }
     let (_, detect) = kind("listener/10.96.0.40_9100");
     assert!(matches!(
         detect,
-        ListenerKind::Outbound(OutboundProtocol::Detect { .. })
+        ListenerKind::Outbound(detect)
+            if detect.http.is_some() && !detect.tcp.rules.is_empty() && detect.silence == Silence::Bytes
     ));
-    assert!(has(
-        &diagnostics,
-        &["MESH0302", "zz-loose", "port 8080", "backend"]
-    ));
+    assert!(!has(&diagnostics, &["MESH0302"]), "{diagnostics:?}");
 }
 
 #[test]
@@ -262,6 +270,6 @@ spec: {clusterIP: 10.96.0.40, ports: [{name: tcp-x, port: 9000}]}
     assert!(text.contains("store.shop"), "{text}");
     assert!(has(
         &diagnostics,
-        &["MESH0302", "zz-other", "TCP port 9000", "store"]
+        &["MESH0302", "zz-other", "port 9000", "store"]
     ));
 }

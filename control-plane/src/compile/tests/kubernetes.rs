@@ -1,11 +1,9 @@
 //! What a redirected client gets in a cluster: the services every cluster has, and services that
 //! share a port number.
 
-use std::net::IpAddr;
-
 use mesh_api::cluster::ClusterEndpoints;
+use mesh_api::destination::FirstBytes;
 use mesh_api::endpoint::EndpointAddress;
-use mesh_api::listener::{Bind, Listener, ListenerKind, OutboundProtocol};
 use mesh_api::name::ClusterName;
 
 use super::*;
@@ -87,46 +85,9 @@ metadata: {name: outside, namespace: shop}
 spec: {type: ExternalName, externalName: db.example.com, ports: [{name: tcp, port: 5432}]}
 ";
 
-/// The listener of a destination.
-fn listener(snapshot: &Snapshot, address: Option<&str>, port: u16) -> Option<Arc<Listener>> {
-    let address: Option<IpAddr> = address.map(|text| text.parse().unwrap());
-    snapshot
-        .iter()
-        .find_map(|(_, entry)| match &entry.resource {
-            Resource::Listener(listener) => match listener.bind {
-                Bind::OriginalDestination {
-                    address: at,
-                    port: on,
-                } if at == address => (on.value() == port).then(|| Arc::clone(listener)),
-                Bind::OriginalDestination { .. } | Bind::Socket(_) => None,
-            },
-            Resource::Workload(_)
-            | Resource::Policy(_)
-            | Resource::Endpoints(_)
-            | Resource::Cluster(_)
-            | Resource::Routes(_) => None,
-        })
-}
-
 /// Where plain bytes to a destination go.
-fn bytes_to(snapshot: &Snapshot, address: Option<&str>, port: u16) -> String {
-    let Some(listener) = listener(snapshot, address, port) else {
-        return "nothing".to_owned();
-    };
-    let ListenerKind::Outbound(protocol) = &listener.kind else {
-        panic!("{listener:?}");
-    };
-    let destinations = match protocol {
-        OutboundProtocol::Http(_) => return "http".to_owned(),
-        OutboundProtocol::Tcp(routes) | OutboundProtocol::Detect { tcp: routes, .. } => {
-            &routes.rules.last().unwrap().destinations
-        }
-        OutboundProtocol::Tls(routes) => &routes.rules.last().unwrap().destinations,
-    };
-    match &destinations.list()[0].target {
-        Target::Cluster(name) => name.to_string(),
-        Target::Fail(failure) => failure.reason.to_string(),
-    }
+fn bytes_to(snapshot: &Snapshot, destination: &str) -> String {
+    meets(snapshot, destination, FirstBytes::Other)
 }
 
 fn endpoints_of(snapshot: &Snapshot, name: &str) -> ClusterEndpoints {
@@ -142,12 +103,12 @@ fn endpoints_of(snapshot: &Snapshot, name: &str) -> ClusterEndpoints {
 fn the_clusters_own_services_are_reached() {
     let (snapshot, _) = captured(CLUSTER);
     assert_eq!(
-        bytes_to(&snapshot, Some("10.96.0.1"), 443),
+        bytes_to(&snapshot, "10.96.0.1:443"),
         "outbound|443||kubernetes.default.svc.cluster.local"
     );
     // Names are looked up by TCP too; UDP is not captured at all.
     assert_eq!(
-        bytes_to(&snapshot, Some("10.96.0.2"), 53),
+        bytes_to(&snapshot, "10.96.0.2:53"),
         "outbound|53||kube-dns.kube-system.svc.cluster.local"
     );
 }
@@ -156,23 +117,23 @@ fn the_clusters_own_services_are_reached() {
 fn services_with_one_port_number_do_not_disturb_each_other() {
     let (snapshot, diagnostics) = captured(CLUSTER);
     let cluster = |name: &str| format!("outbound|8080||{name}.shop.svc.cluster.local");
-    // HTTP by its Host header on any address, whatever else has the port number and is older.
-    assert_eq!(bytes_to(&snapshot, None, 8080), "http");
+    // HTTP by its Host header at the addresses of the Services that speak it.
+    for address in ["10.96.0.30:8080", "[fd00::30]:8080", "10.96.0.10:8080"] {
+        assert_eq!(meets(&snapshot, address, FirstBytes::Http), "http");
+    }
+    assert_eq!(
+        meets(&snapshot, "93.184.216.34:8080", FirstBytes::Http),
+        "nothing"
+    );
     virtual_host(&snapshot, "8080/web.shop.svc.cluster.local");
     virtual_host(&snapshot, "8080/backend.shop.svc.cluster.local");
-    assert_eq!(
-        bytes_to(&snapshot, Some("10.96.0.31"), 8080),
-        cluster("cache")
-    );
+    assert_eq!(bytes_to(&snapshot, "10.96.0.31:8080"), cluster("cache"));
     // Workloads of headless services by their own addresses, those that are ready.
-    for address in ["10.0.2.1", "10.0.2.2"] {
-        assert_eq!(bytes_to(&snapshot, Some(address), 8080), cluster("db"));
+    for address in ["10.0.2.1:8080", "10.0.2.2:8080"] {
+        assert_eq!(bytes_to(&snapshot, address), cluster("db"));
     }
-    assert_eq!(bytes_to(&snapshot, Some("10.0.2.3"), 8080), "nothing");
-    assert_eq!(
-        bytes_to(&snapshot, Some("10.0.3.1"), 8080),
-        cluster("queue")
-    );
+    assert_eq!(bytes_to(&snapshot, "10.0.2.3:8080"), "nothing");
+    assert_eq!(bytes_to(&snapshot, "10.0.3.1:8080"), cluster("queue"));
     assert_eq!(
         endpoints_of(&snapshot, &cluster("db")),
         ClusterEndpoints::OriginalDestination
@@ -183,9 +144,9 @@ fn services_with_one_port_number_do_not_disturb_each_other() {
 #[test]
 fn every_virtual_address_of_a_service_leads_to_it() {
     let (snapshot, _) = captured(CLUSTER);
-    for address in ["10.96.0.30", "fd00::30"] {
+    for address in ["10.96.0.30:6379", "[fd00::30]:6379"] {
         assert_eq!(
-            bytes_to(&snapshot, Some(address), 6379),
+            bytes_to(&snapshot, address),
             "outbound|6379||web.shop.svc.cluster.local"
         );
     }
@@ -199,8 +160,8 @@ fn every_virtual_address_of_a_service_leads_to_it() {
 #[test]
 fn another_name_takes_no_port_of_the_whole_world() {
     let (snapshot, _) = captured(CLUSTER);
-    assert_eq!(bytes_to(&snapshot, None, 5432), "nothing");
-    assert_eq!(bytes_to(&snapshot, None, 9999), "nothing");
+    assert_eq!(bytes_to(&snapshot, "93.184.216.34:5432"), "nothing");
+    assert_eq!(bytes_to(&snapshot, "93.184.216.34:9999"), "nothing");
 }
 
 /// The addresses of a service's endpoints, with their health and zone.

@@ -179,9 +179,10 @@ fn socket(ip: &'static [u8], port: u32) -> Option<Bind> {
 }
 
 fn tcp(rule: proto::TcpRule) -> Option<Kind> {
-    let routes = proto::TcpRoutes { rules: vec![rule] };
     Some(Kind::Outbound(proto::Outbound {
-        protocol: Some(proto::outbound::Protocol::Tcp(routes)),
+        tcp: vec![rule],
+        silence: proto::Silence::Bytes.into(),
+        ..proto::Outbound::default()
     }))
 }
 
@@ -209,11 +210,24 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
     (
         |listener| {
             listener.bind = Some(Bind::OriginalDestination(proto::OriginalDestination {
-                ip: None,
+                block: None,
                 port: 80,
             }));
         },
         "bind",
+    ),
+    (
+        |listener| {
+            let block = proto::Subnet {
+                ip: Bytes::from_static(&[10, 0, 0, 1]),
+                prefix_length: 8,
+            };
+            listener.bind = Some(Bind::OriginalDestination(proto::OriginalDestination {
+                block: Some(block),
+                port: 80,
+            }));
+        },
+        "bind.original_destination.block",
     ),
     (
         |listener| {
@@ -225,11 +239,11 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
     ),
     (
         |listener| listener.kind = Some(Kind::Outbound(proto::Outbound::default())),
-        "kind.outbound.protocol",
+        "kind.outbound.silence",
     ),
     (
         |listener| listener.kind = tcp(proto::TcpRule::default()),
-        "kind.outbound.protocol.tcp.rules[0].destinations",
+        "kind.outbound.tcp[0].destinations",
     ),
     (
         |listener| {
@@ -242,7 +256,7 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
                 destinations: Vec::new(),
             });
         },
-        "kind.outbound.protocol.tcp.rules[0].destination_subnets[0].prefix_length",
+        "kind.outbound.tcp[0].destination_subnets[0].prefix_length",
     ),
     (
         |listener| {
