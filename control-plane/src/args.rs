@@ -125,6 +125,10 @@ pub struct Kubernetes {
     /// Where the API server asks whether an object is valid, over TLS.
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:15017")]
     pub webhook: SocketAddr,
+    /// Answer there only clients with a certificate of one of the roots in this file (PEM). For
+    /// clusters whose API servers are told to send one; by default they send none.
+    #[arg(long, value_name = "FILE")]
+    pub webhook_client_ca: Option<PathBuf>,
     /// The validating webhook configuration whose trust and failure policy to keep right.
     #[arg(
         long,

@@ -131,6 +131,10 @@ pub(crate) struct Serve {
     /// Where reviews are answered, over TLS, at /inject.
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:15017")]
     pub(crate) webhook: SocketAddr,
+    /// Answers reviews only to clients with a certificate of one of the roots in this file (PEM).
+    /// For clusters whose API servers are told to send one; by default they send none.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) webhook_client_ca: Option<PathBuf>,
     /// Where /metrics, /ready, /version and, for this pod alone, /debug/missing are.
     #[arg(long, value_name = "IP:PORT", default_value = "[::]:15014")]
     pub(crate) monitoring: SocketAddr,

@@ -21,12 +21,14 @@ pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     logging::init(args.log_format, &args.log_level)?;
     let stop = stop(Shutdown::listen(args.exit_on_stdin_close)?);
     let client = client(&args.cluster).await?;
+    let client_roots = args.webhook_client_ca.as_deref().map(read).transpose();
     let settings = server::Settings {
         home: Home {
             control_plane: args.istio_namespace,
             injector: args.namespace,
         },
         webhook: args.webhook,
+        client_roots: client_roots.context("--webhook-client-ca")?,
         monitoring: args.monitoring,
         service: args.service,
         webhook_configuration: args.webhook_configuration,

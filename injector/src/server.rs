@@ -15,6 +15,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use kube::Client;
 use mesh_kubernetes::authority::{self, KeptAuthority, Trust};
 use mesh_kubernetes::webhooks;
@@ -38,6 +39,9 @@ pub struct Settings {
     pub home: Home,
     /// Where reviews are answered, over TLS.
     pub webhook: SocketAddr,
+    /// The roots, in PEM, of the certificates whoever asks for a review must have; none: anybody
+    /// may ask.
+    pub client_roots: Option<String>,
     /// Where /metrics, /ready and /version are.
     pub monitoring: SocketAddr,
     /// The Service in front of it, whose names its certificate has.
@@ -165,6 +169,12 @@ async fn start(
     let kept = KeptAuthority::open(client.clone(), kept).await?;
     let address = usable(settings.webhook)?;
     let https = HttpsServer::bind(address, kept.certificate(), HttpsLimits::default()).await?;
+    let https = match &settings.client_roots {
+        Some(roots) => https
+            .only_clients_of(roots)
+            .context("--webhook-client-ca")?,
+        None => https,
+    };
     let keeping = webhooks::Settings {
         kind: webhooks::Kind::Mutating,
         name: settings.webhook_configuration.clone(),

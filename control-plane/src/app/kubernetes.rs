@@ -63,8 +63,11 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
             return Ok(());
         }
     };
+    let client_roots = settings.webhook_client_ca.as_deref();
+    let client_roots = client_roots.map(std::fs::read_to_string).transpose();
     let webhook = Webhook {
         address: webhook,
+        client_roots: client_roots.context("--webhook-client-ca")?,
         configuration: &settings.webhook_configuration,
         identity: &identity,
         reviewer: Reviewer::new(mesh_settings(&settings)).beside(core.board.examined()),

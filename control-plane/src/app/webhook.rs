@@ -22,6 +22,8 @@ const MANAGER: &str = "istiod";
 /// What the webhook is started with.
 pub(super) struct Webhook<'a> {
     pub(super) address: SocketAddr,
+    /// The roots, in PEM, of the certificates whoever asks must have; none: anybody may ask.
+    pub(super) client_roots: Option<String>,
     pub(super) configuration: &'a str,
     pub(super) identity: &'a Identity,
     pub(super) reviewer: Reviewer,
@@ -36,6 +38,12 @@ impl Webhook<'_> {
         let server = HttpsServer::bind(self.address, certificate, limits)
             .await
             .context("--webhook")?;
+        let server = match &self.client_roots {
+            Some(roots) => server
+                .only_clients_of(roots)
+                .context("--webhook-client-ca")?,
+            None => server,
+        };
         let routes = admission::mount(Router::new("control-plane"), self.reviewer);
         tokio::spawn(server.serve(routes, drain.clone()));
         let settings = webhooks::Settings {

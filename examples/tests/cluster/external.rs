@@ -143,7 +143,7 @@ impl Caller {
     fn ask(&self, to: SocketAddr, first: &str) -> anyhow::Result<String> {
         let script = format!(
             "exec 3<>/dev/tcp/{}/{} || exit 0; printf '{first}' >&3; \
-             IFS= read -t 5 -r line <&3; printf '%s' \"$line\"",
+             IFS= read -t 15 -r line <&3; [ $? -gt 128 ] && line=silence; printf '%s' \"$line\"",
             to.ip(),
             to.port()
         );

@@ -86,6 +86,7 @@ pub(crate) fn start(api: FakeApi, change: impl FnOnce(&mut server::Settings)) ->
     let mut settings = server::Settings {
         home: Home::default(),
         webhook,
+        client_roots: None,
         monitoring,
         service: "istio-sidecar-injector".to_owned(),
         webhook_configuration: "istio-sidecar-injector".to_owned(),

@@ -15,7 +15,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::admin::{AdminLimits, Connection, Router};
 use crate::drain::DrainWatch;
-use crate::tls::{HTTP_1_1, SwappableCertificate, TlsError, server_config};
+use crate::tls::{
+    HTTP_1_1, SwappableCertificate, TlsError, server_config, server_config_for_clients_of,
+};
 use sources::Sources;
 
 /// What a listener with TLS allows.
@@ -70,6 +72,7 @@ pub struct HttpsServer {
     listener: TcpListener,
     address: SocketAddr,
     acceptor: TlsAcceptor,
+    certificate: Arc<SwappableCertificate>,
     limits: HttpsLimits,
 }
 
@@ -90,15 +93,24 @@ impl HttpsServer {
         certificate: Arc<SwappableCertificate>,
         limits: HttpsLimits,
     ) -> Result<Self, HttpsError> {
-        let config = server_config(certificate, &[HTTP_1_1])?;
+        let config = server_config(Arc::clone(&certificate), &[HTTP_1_1])?;
         let fail = |source| HttpsError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         Ok(Self {
             address: listener.local_addr().map_err(fail)?,
             listener,
             acceptor: TlsAcceptor::from(config),
+            certificate,
             limits,
         })
+    }
+
+    /// Serves nobody but clients with a certificate of one of the roots in this PEM text.
+    pub fn only_clients_of(mut self, roots_pem: &str) -> Result<Self, HttpsError> {
+        let certificate = Arc::clone(&self.certificate);
+        let config = server_config_for_clients_of(roots_pem, certificate, &[HTTP_1_1])?;
+        self.acceptor = TlsAcceptor::from(config);
+        Ok(self)
     }
 
     /// Where it listens.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
@@ -49,6 +49,9 @@ pub enum TlsError {
         /// What is wrong with it.
         error: rustls::Error,
     },
+    /// Certificates of clients cannot be checked.
+    #[error("certificates of clients cannot be checked: {0}")]
+    Clients(String),
     /// The provider and the versions do not go together.
     #[error("TLS cannot be set up: {0}")]
     Setup(#[from] rustls::Error),
@@ -101,6 +104,25 @@ pub fn server_config(
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
+        .with_cert_resolver(certificate);
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Ok(Arc::new(config))
+}
+
+/// The same, for clients that prove to have a certificate of one of the roots in this PEM text, and
+/// nobody else.
+pub fn server_config_for_clients_of(
+    roots_pem: &str,
+    certificate: Arc<SwappableCertificate>,
+    alpn: &[&[u8]],
+) -> Result<Arc<ServerConfig>, TlsError> {
+    let roots = Arc::new(root_store(roots_pem)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+        .build()
+        .map_err(|error| TlsError::Clients(error.to_string()))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate);
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))

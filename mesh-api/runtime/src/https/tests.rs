@@ -44,6 +44,14 @@ async fn start(
 
 async fn post(address: SocketAddr, root: &Authority, bytes: usize) -> std::io::Result<String> {
     let config = client_config(root.certificate_pem(), &[]).unwrap();
+    post_with(address, config, bytes).await
+}
+
+async fn post_with(
+    address: SocketAddr,
+    config: Arc<rustls::ClientConfig>,
+    bytes: usize,
+) -> std::io::Result<String> {
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from(NAME).unwrap();
     let mut stream = TlsConnector::from(config).connect(name, stream).await?;
@@ -131,4 +139,56 @@ async fn one_source_does_not_take_the_connections_of_others() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answer = post(address, &root, 1).await.unwrap();
     assert!(answer.ends_with("1 bytes"), "{answer}");
+}
+
+/// A root of its own, and a client with a certificate of it that trusts this server.
+fn client_of(name: &str, server: &Authority) -> (String, rustls::ClientConfig) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let root_pem = parameters.self_signed(&key).unwrap().pem();
+    let issuer = rcgen::Issuer::new(parameters, key);
+    let own_key = rcgen::KeyPair::generate().unwrap();
+    let mut own = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    own.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let own = own.signed_by(&own_key, &issuer).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    for one in crate::pki::certificates(server.certificate_pem()).unwrap() {
+        roots.add(one).unwrap();
+    }
+    let key = rustls::pki_types::PrivateKeyDer::try_from(own_key.serialize_der()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![own.der().clone()], key)
+        .unwrap();
+    (root_pem, config)
+}
+
+#[tokio::test]
+async fn where_certificates_are_asked_for_nobody_else_is_answered() {
+    let server = root();
+    let (roots, config) = client_of("api-server", &server);
+    let certificate = SwappableCertificate::new(&issue(&server)).unwrap();
+    let any = ([127, 0, 0, 1], 0).into();
+    let https = HttpsServer::bind(any, certificate, HttpsLimits::default())
+        .await
+        .unwrap();
+    let https = https.only_clients_of(&roots).unwrap();
+    let router = Router::new("test").post("/echo", "", |request: AdminRequest| async move {
+        AdminResponse::text(format!("{} bytes", request.body().len()))
+    });
+    let address = https.address();
+    let drain = Drain::new();
+    tokio::spawn(https.serve(router, drain.watch()));
+    let answer = post_with(address, Arc::new(config), 1).await.unwrap();
+    assert!(answer.ends_with("1 bytes"), "{answer}");
+    let bare = client_config(server.certificate_pem(), &[]).unwrap();
+    // Who does not know better sends a request before it hears that it is refused.
+    let refused = post_with(address, bare, 1).await.unwrap_or_default();
+    assert_eq!(refused, "");
+    let (_, stranger) = client_of("stranger", &server);
+    let refused = post_with(address, Arc::new(stranger), 1).await;
+    assert_eq!(refused.unwrap_or_default(), "");
 }
