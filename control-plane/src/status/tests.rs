@@ -41,7 +41,7 @@ impl Mesh {
         tokio::spawn(push.run(batches_out, commands_out, || {}));
         tokio::spawn(Arc::clone(&board).examiner());
         let mesh = Self {
-            api: FakeApi::new(),
+            api: installed(),
             registry,
             board,
             batches,
@@ -259,6 +259,16 @@ async fn a_change_that_alters_nothing_for_a_proxy_is_applied_by_it() {
         mesh.programmed(),
         row("True", "applied by 1 of 1 proxies", 2)
     );
+}
+
+/// A cluster to which the manifests were applied, as far as replicas need them.
+fn installed() -> FakeApi {
+    let api = FakeApi::new();
+    api.put(
+        "/api/v1/namespaces/istio-system/configmaps/istiod-acknowledgements",
+        json!({"apiVersion": "v1", "kind": "ConfigMap"}),
+    );
+    api
 }
 
 #[tokio::test(start_paused = true)]
