@@ -1,15 +1,11 @@
 //! Metrics of application and proxy at one place: Prometheus is pointed at the proxy, and the
 //! proxy is told where the application's metrics are.
 
+use mesh_api::reserved::is_proxy_port;
 use serde_json::json;
 
 use crate::draft::Draft;
 use crate::refusal::Refusal;
-
-/// Ports that are the proxy's own.
-const RESERVED: [&str; 9] = [
-    "15000", "15001", "15004", "15006", "15008", "15020", "15021", "15053", "15090",
-];
 
 const MERGED_PORT: &str = "15020";
 const MERGED_PATH: &str = "/stats/prometheus";
@@ -53,14 +49,14 @@ pub(crate) fn merge(
 
 fn check_port(port: &str) -> Result<(), Refusal> {
     let name = "prometheus.io/port";
-    if RESERVED.contains(&port) {
-        let expected = "that port is the proxy's own; name a port of the application";
-        return Err(Refusal::annotation(name, port, expected));
+    match port.parse::<u16>() {
+        Ok(number) if is_proxy_port(number) => {
+            let expected = "that port is the proxy's own; name a port of the application";
+            Err(Refusal::annotation(name, port, expected))
+        }
+        Ok(number) if number > 0 => Ok(()),
+        Ok(_) | Err(_) => Err(Refusal::annotation(name, port, "write a port number")),
     }
-    if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-        return Err(Refusal::annotation(name, port, "write a port number"));
-    }
-    Ok(())
 }
 
 /// Which setting an annotation is, in any of the spellings that Prometheus makes into the same

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use mesh_api::mesh_config::AccessLogEncoding;
+use mesh_api::pod::DATA_DIR;
 use serde_json::{Value, json};
 
 use crate::names::PROXY_CONTAINER;
 use crate::options::{Options, Template};
 
-const DATA: &str = "/var/lib/istio/data";
 const ROOT: &str = "/var/run/secrets/istio";
 const TOKENS: &str = "/var/run/secrets/tokens";
 
@@ -74,7 +74,7 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
     add("--control-plane", options.control_plane.clone());
     add("--control-plane-root", format!("{ROOT}/root-cert.pem"));
     add("--token", format!("{TOKENS}/istio-token"));
-    add("--data-dir", DATA.to_owned());
+    add("--data-dir", DATA_DIR.to_owned());
     add("--log-level", options.log_level.clone());
     if let Some(concurrency) = options.concurrency {
         add("--concurrency", concurrency.to_string());
@@ -180,7 +180,7 @@ fn lifecycle(options: &Options) -> Option<Value> {
 
 fn mounts(options: &Options) -> Vec<Value> {
     let mut mounts = vec![
-        json!({ "name": "istio-data", "mountPath": DATA }),
+        json!({ "name": "istio-data", "mountPath": DATA_DIR }),
         json!({ "name": "istio-token", "mountPath": TOKENS, "readOnly": true }),
         json!({ "name": "istiod-ca-cert", "mountPath": ROOT, "readOnly": true }),
     ];

@@ -12,6 +12,8 @@
 //!   things on it may be
 //! - [`proxy`]: what a proxy is there for, and how connections reach it
 //! - [`mesh_config`]: the settings of a mesh and of its proxies, as users write them
+//! - [`reserved`]: addresses and ports no configuration may lead a proxy to
+//! - [`pod`]: what the injector and the proxy in a pod agree on
 //! - [`error`]: why a resource was refused
 
 #[cfg(test)]
@@ -26,9 +28,11 @@ pub mod limits;
 pub mod listener;
 pub mod mesh_config;
 pub mod name;
+pub mod pod;
 pub mod policy;
 pub mod proto;
 pub mod proxy;
+pub mod reserved;
 pub mod resource;
 pub mod route;
 pub mod snapshot;

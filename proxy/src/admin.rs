@@ -2,7 +2,8 @@
 //!
 //! | port | what | where |
 //! |---|---|---|
-//! | 15000 | everything | loopback only: it shows configuration and can stop the process |
+//! | 15000 | everything there is to see, and the log level | loopback only: it shows configuration |
+//! | a socket in `--data-dir` | drain and stop | whoever may open that file: the proxy's own user |
 //! | 15020 | metrics (the application's, too), readiness, the application's probes; drain and stop for the pod itself | the workload's address |
 //! | 15021 | readiness | the workload's address |
 //! | 15090 | metrics | the workload's address |
@@ -15,7 +16,9 @@ mod stats;
 
 use std::sync::Arc;
 
-use mesh_runtime::admin::{AdminResponse, Router};
+use anyhow::Context;
+use mesh_api::reserved::{ADMIN_PORT, HEALTH_PORT, METRICS_PORT, POD_PORT};
+use mesh_runtime::admin::{AdminLimits, AdminResponse, LocalServer, Router};
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::prometheus::Prometheus;
@@ -27,15 +30,6 @@ use crate::config::live::LiveConfig;
 use crate::control::ControlStatus;
 
 pub(crate) use stats::render_connections;
-
-/// Everything.
-const ADMIN: u16 = 15_000;
-/// Metrics and readiness.
-const POD: u16 = 15_020;
-/// Readiness.
-pub(crate) const HEALTH: u16 = 15_021;
-/// Metrics.
-const METRICS: u16 = 15_090;
 
 const METRICS_PATH: &str = "/stats/prometheus";
 const READY_PATH: &str = "/healthz/ready";
@@ -69,14 +63,14 @@ pub fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
     let ready = |title| admin.readiness.mount(Router::new(title), READY_PATH);
     let metrics = |router| admin.prometheus.mount(router, METRICS_PATH);
     let ports = [
-        (vec![settings.admin_address(ADMIN)], router(admin)),
+        (vec![settings.admin_address(ADMIN_PORT)], router(admin)),
         (
-            settings.probe_addresses(POD),
+            settings.probe_addresses(POD_PORT),
             pod::mount(ready("the pod"), settings, admin),
         ),
-        (settings.probe_addresses(HEALTH), ready("readiness")),
+        (settings.probe_addresses(HEALTH_PORT), ready("readiness")),
         (
-            settings.probe_addresses(METRICS),
+            settings.probe_addresses(METRICS_PORT),
             metrics(Router::new("metrics")),
         ),
     ];
@@ -86,6 +80,11 @@ pub fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
             tokio::spawn(server.serve(router.clone(), DrainWatch::never()));
         }
     }
+    let socket = settings.admin_socket();
+    let local = LocalServer::bind(&socket, AdminLimits::default())
+        .context("give another --data-dir, on a file system with sockets and with a short path")?;
+    let actions = actions::mount(Router::new("proxy actions"), &admin.ask);
+    tokio::spawn(local.serve(actions, DrainWatch::never()));
     Ok(())
 }
 
@@ -96,7 +95,7 @@ pub fn router(admin: &Admin) -> Router {
     let router = admin.prometheus.mount(router, METRICS_PATH);
     let router = config_dump::mount(router, &admin.live);
     let router = stats::mount(router, &admin.live);
-    let router = actions::mount(router, &admin.ask);
+    let router = actions::mount_logging(router);
     let control = admin.control.clone();
     let router = router.get(
         "/control",

@@ -6,7 +6,7 @@ pub mod concurrency;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mesh_api::proxy::{CaptureMode, ProxyRole};
@@ -135,6 +135,11 @@ impl Settings {
         }
     }
 
+    /// The socket at which the process is told to drain or to stop, in a directory of its own.
+    pub fn admin_socket(&self) -> PathBuf {
+        admin_socket(&self.data_dir)
+    }
+
     /// Where the admin pages are. They show configuration, so never beyond the machine.
     pub fn admin_address(&self, port: u16) -> SocketAddr {
         let address = match self.mode {
@@ -145,4 +150,9 @@ impl Settings {
         };
         SocketAddr::new(address, port)
     }
+}
+
+/// The socket of the proxy that keeps its data in `data_dir`.
+pub(crate) fn admin_socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin").join("socket")
 }

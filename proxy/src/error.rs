@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use mesh_api::route::{DirectResponse, Failure};
 
+use crate::net::territory::Forbidden;
 use crate::telemetry::flags::ResponseFlag;
 
 /// Why a request was not answered by its upstream.
@@ -162,6 +163,9 @@ pub enum ConnectFault {
     /// The HTTP/2 preface was not answered as HTTP/2.
     #[error("HTTP/2 handshake failed")]
     Handshake,
+    /// The address is one this proxy does not connect to.
+    #[error("{0}")]
+    Forbidden(#[from] Forbidden),
 }
 
 /// The limits of `connectionPool`.
@@ -224,6 +228,7 @@ impl ProxyError {
                 UpstreamFault::Refused(_)
                 | UpstreamFault::NoCluster
                 | UpstreamFault::NotEnforceable(_)
+                | UpstreamFault::Connect(ConnectFault::Forbidden(_))
                 | UpstreamFault::Overflow(_) => Blame::Proxy,
                 UpstreamFault::NoEndpoint
                 | UpstreamFault::Connect(_)
@@ -306,7 +311,9 @@ impl ProxyError {
 impl UpstreamFault {
     fn flag(&self) -> Option<ResponseFlag> {
         match self {
-            Self::NoEndpoint => Some(ResponseFlag::NoHealthyUpstream),
+            Self::NoEndpoint | Self::Connect(ConnectFault::Forbidden(_)) => {
+                Some(ResponseFlag::NoHealthyUpstream)
+            }
             Self::Refused(_) => None,
             Self::NoCluster => Some(ResponseFlag::NoCluster),
             Self::NotEnforceable(_) => Some(ResponseFlag::NotEnforceable),
@@ -325,6 +332,7 @@ impl UpstreamFault {
             Self::NoCluster => "cluster_not_found",
             Self::NotEnforceable(reason) => reason,
             Self::Overflow(_) => "overflow",
+            Self::Connect(ConnectFault::Forbidden(_)) => "upstream_address_forbidden",
             Self::Connect(_) => "upstream_reset_before_response_started{connection_failure}",
             Self::Closed { .. } => "upstream_reset_before_response_started{connection_termination}",
             Self::Reset { .. } => "upstream_reset_before_response_started{remote_reset}",

@@ -10,5 +10,6 @@ pub mod original_dst;
 pub mod port_holder;
 pub mod slots;
 pub mod splice;
+pub mod territory;
 
 pub use accepted::{Accepted, Connection, HttpVersion, Prefixed, Way};

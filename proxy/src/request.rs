@@ -2,20 +2,26 @@
 //!
 //! The image has no shell and no curl, so the binary is its own client.
 
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::Full;
+use mesh_api::reserved::{ADMIN_PORT, POD_PORT};
+use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use crate::args::request::{RequestOptions, WaitOptions};
+use crate::bootstrap::admin_socket;
 use crate::net::dial::dial;
 use crate::pod::client::{self, Answer};
 
-const ADMIN: u16 = 15_000;
-const POD: u16 = 15_020;
+/// What is asked at the proxy's socket unless a port is given.
+const AT_SOCKET: &str = "/quit";
 /// What is asked of the pod's port unless a port is given.
 const AT_POD_PORT: [&str; 5] = [
     "/drain",
@@ -39,11 +45,13 @@ pub(crate) async fn request(options: &RequestOptions) -> Result<Bytes, String> {
         format!("/{}", options.path)
     };
     let at_pod_port = AT_POD_PORT.iter().any(|prefix| path.starts_with(prefix));
-    let port = options
-        .port
-        .unwrap_or(if at_pod_port { POD } else { ADMIN });
-    let to = SocketAddr::new(options.address, port);
-    let answer = exchange(to, &options.method, &path, options.timeout).await?;
+    let to = match options.port {
+        None if path == AT_SOCKET => Place::Socket(admin_socket(&options.data_dir)),
+        None if at_pod_port => Place::Port(SocketAddr::new(options.address, POD_PORT)),
+        None => Place::Port(SocketAddr::new(options.address, ADMIN_PORT)),
+        Some(port) => Place::Port(SocketAddr::new(options.address, port)),
+    };
+    let answer = exchange(&to, &options.method, &path, options.timeout).await?;
     if !answer.status.is_success() {
         let text = String::from_utf8_lossy(&answer.body);
         return Err(format!(
@@ -63,12 +71,12 @@ pub(crate) async fn request(options: &RequestOptions) -> Result<Bytes, String> {
 
 /// Waits until the proxy is ready.
 pub(crate) async fn wait(options: &WaitOptions) -> Result<(), String> {
-    let to = SocketAddr::new(options.address, options.port);
+    let to = Place::Port(SocketAddr::new(options.address, options.port));
     let deadline = Instant::now() + options.timeout;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = left.min(ONE_TRY);
-        let why = match exchange(to, &Method::GET, READY, limit).await {
+        let why = match exchange(&to, &Method::GET, READY, limit).await {
             Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
             Ok(answer) => String::from_utf8_lossy(&answer.body).trim_end().to_owned(),
             Err(error) => error,
@@ -83,26 +91,54 @@ pub(crate) async fn wait(options: &WaitOptions) -> Result<(), String> {
     }
 }
 
+/// Where a proxy is asked.
+#[derive(Debug)]
+enum Place {
+    Port(SocketAddr),
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(address) => address.fmt(f),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
+}
+
 async fn exchange(
-    to: SocketAddr,
+    to: &Place,
     method: &Method,
     path: &str,
     limit: Duration,
 ) -> Result<Answer, String> {
+    let host = match to {
+        Place::Port(address) => address.to_string(),
+        Place::Socket(_) => "localhost".to_owned(),
+    };
     let request = Request::builder()
         .method(method)
         .uri(path)
-        .header(header::HOST, to.to_string())
+        .header(header::HOST, host)
         .header(header::CONNECTION, "close")
         .body(Full::default())
         .map_err(|error| format!("{path}: {error}"))?;
     let exchange = async {
-        let stream = dial(to, None, limit).await.map_err(|error| {
+        let nobody = |error: io::Error| {
             format!("nobody answers at {to} ({error}); is the proxy running in this pod?")
-        })?;
-        client::http1(stream, request, MOST)
-            .await
-            .map_err(|error| format!("{method} {path} at {to}: {error}"))
+        };
+        let answer = match to {
+            Place::Port(address) => {
+                let stream = dial(*address, None, limit).await.map_err(nobody)?;
+                client::http1(stream, request, MOST).await
+            }
+            Place::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(nobody)?;
+                client::http1(stream, request, MOST).await
+            }
+        };
+        answer.map_err(|error| format!("{method} {path} at {to}: {error}"))
     };
     tokio::time::timeout(limit, exchange)
         .await
@@ -111,7 +147,7 @@ async fn exchange(
 
 #[cfg(test)]
 mod tests {
-    use mesh_runtime::admin::{AdminLimits, AdminResponse, AdminServer, Router};
+    use mesh_runtime::admin::{AdminLimits, AdminResponse, AdminServer, LocalServer, Router};
     use mesh_runtime::drain::DrainWatch;
     use mesh_runtime::readiness::Readiness;
 
@@ -133,6 +169,7 @@ mod tests {
             method,
             path: path.to_owned(),
             port: Some(port),
+            data_dir: PathBuf::from("/nonexistent"),
             address: IpAddr::from([127, 0, 0, 1]),
             timeout: Duration::from_secs(5),
         }
@@ -156,6 +193,39 @@ mod tests {
         );
         let error = request(&options(Method::GET, "/", 1)).await.unwrap_err();
         assert!(error.contains("is the proxy running"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_process_is_stopped_through_a_private_socket() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let socket = admin_socket(dir.path());
+        let router = Router::new("test").post("/quit", "", |_request| async {
+            AdminResponse::text("stopping")
+        });
+        // What a former process left behind is no obstacle.
+        for _ in 0..2 {
+            let server = LocalServer::bind(&socket, AdminLimits::default()).unwrap();
+            drop(server);
+        }
+        let server = LocalServer::bind(&socket, AdminLimits::default()).unwrap();
+        tokio::spawn(server.serve(router, DrainWatch::never()));
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&socket) & 0o777, 0o600);
+        assert_eq!(mode(socket.parent().unwrap()) & 0o777, 0o700);
+        let asking = RequestOptions {
+            port: None,
+            data_dir: dir.path().to_owned(),
+            ..options(Method::POST, "quit", 0)
+        };
+        assert_eq!(request(&asking).await.unwrap(), "stopping");
+        let elsewhere = RequestOptions {
+            data_dir: PathBuf::from("/nonexistent"),
+            ..asking
+        };
+        let error = request(&elsewhere).await.unwrap_err();
+        assert!(error.contains("/nonexistent/admin/socket"), "{error}");
     }
 
     #[tokio::test]

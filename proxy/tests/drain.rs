@@ -329,7 +329,7 @@ fn a_second_signal_or_the_deadline_ends_it_all_the_same() {
 }
 
 #[test]
-fn it_does_not_outlive_its_parent_and_obeys_the_admin_port() {
+fn it_does_not_outlive_its_parent_and_obeys_its_socket() {
     let data = Process::data(CaptureMode::Explicit, Vec::new());
     let mut proxy = Process::start(&[], "127.77.1.3", data, &["--exit-on-stdin-close"]);
     proxy.wait_ready();
@@ -339,12 +339,20 @@ fn it_does_not_outlive_its_parent_and_obeys_the_admin_port() {
     let data = Process::data(CaptureMode::Explicit, Vec::new());
     let mut proxy = Process::start(&[], "127.77.1.3", data, &["--min-drain", "0s"]);
     proxy.wait_ready();
-    assert_eq!(proxy.status(15000, "POST", "/drain"), Some(200));
+    for page in ["/drain", "/quit"] {
+        assert_eq!(proxy.status(15000, "POST", page), Some(404), "{page}");
+    }
+    assert_eq!(proxy.status(15020, "POST", "/drain"), Some(200));
     pause(100);
     assert_eq!(proxy.status(15021, "GET", "/healthz/ready"), Some(503));
     assert_eq!(proxy.status(15000, "GET", "/config_dump"), Some(200));
     assert_eq!(proxy.status(15090, "GET", "/stats/prometheus"), Some(200));
-    assert_eq!(proxy.status(15000, "POST", "/quit"), Some(200));
+    let quit = std::process::Command::new(env!("CARGO_BIN_EXE_proxy"))
+        .args(["request", "POST", "quit", "--data-dir"])
+        .arg(proxy.data.path())
+        .output()
+        .unwrap();
+    assert!(quit.status.success(), "{quit:?}");
     assert!(proxy.ended(Duration::from_secs(3)).success());
 }
 

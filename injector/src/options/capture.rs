@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use mesh_api::reserved::UNCAPTURED_PORTS;
+
 use super::Reading;
 use crate::refusal::Refusal;
 
@@ -13,9 +15,6 @@ const EXCLUDE_OUTBOUND: &str = "traffic.sidecar.istio.io/excludeOutboundPorts";
 const INCLUDE_RANGES: &str = "traffic.sidecar.istio.io/includeOutboundIPRanges";
 const EXCLUDE_RANGES: &str = "traffic.sidecar.istio.io/excludeOutboundIPRanges";
 const MODE: &str = "sidecar.istio.io/interceptionMode";
-
-/// Ports of the proxy that answer probes and scrapes, which no redirection may touch.
-const OWN_PORTS: &str = "15020,15021,15090";
 
 const PORTS: &str = "write port numbers separated by commas, such as 3306,6379";
 const PORTS_OR_ALL: &str = "write * or port numbers separated by commas, such as 8080,9090";
@@ -69,11 +68,7 @@ impl Capture {
         let excluded = one(EXCLUDE_INBOUND, exclude_in, is_port, PORTS)?;
         Ok(Some(Self {
             include_inbound: one(INCLUDE_INBOUND, include_in, all_or_port, PORTS_OR_ALL)?,
-            exclude_inbound: if excluded.is_empty() {
-                OWN_PORTS.to_owned()
-            } else {
-                format!("{OWN_PORTS},{excluded}")
-            },
+            exclude_inbound: excluded_inbound(excluded),
             include_outbound: one(INCLUDE_OUTBOUND, include_out, all_or_port, PORTS_OR_ALL)?,
             exclude_outbound: one(EXCLUDE_OUTBOUND, exclude_out, is_port, PORTS)?,
             include_ranges: one(
@@ -145,6 +140,16 @@ fn is_range(text: &str) -> bool {
 
 fn all_or_range(text: &str) -> bool {
     text == "*" || is_range(text)
+}
+
+/// The pod's own ports after those of the proxy that answer probes and scrapes, which no
+/// redirection may touch.
+fn excluded_inbound(excluded: String) -> String {
+    let own = UNCAPTURED_PORTS.map(|port| port.to_string());
+    let all = own
+        .into_iter()
+        .chain((!excluded.is_empty()).then_some(excluded));
+    all.collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]

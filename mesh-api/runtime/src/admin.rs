@@ -3,6 +3,7 @@
 //! It serves operators and kubelets, not traffic: limits are tight and fixed, and it needs
 //! nothing but a tokio runtime of either flavour.
 
+mod local;
 mod message;
 mod router;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::drain::DrainWatch;
 
+pub use local::{LocalBindError, LocalServer};
 pub use message::{AdminRequest, AdminResponse};
 pub use router::{AdminFuture, Respond, Router};
 
@@ -127,24 +129,37 @@ impl AdminServer {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                tracing::warn!(address = %self.address, %peer, "too many admin connections");
-                continue;
-            };
-            let connection = Connection {
-                stream,
-                peer,
-                router: Arc::clone(&router),
-                limits: self.limits.clone(),
-            };
-            let drain = drain.clone();
-            let in_flight = drain.guard();
-            tokio::spawn(async move {
-                connection.run(drain).await;
-                drop((permit, in_flight));
-            });
+            serve_connection((stream, peer), &permits, &router, &self.limits, &drain);
         }
     }
+}
+
+/// Serves a connection in the background, unless there are too many already.
+fn serve_connection<S>(
+    (stream, peer): (S, SocketAddr),
+    permits: &Arc<Semaphore>,
+    router: &Arc<Router>,
+    limits: &AdminLimits,
+    drain: &DrainWatch,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
+        tracing::warn!(%peer, "too many admin connections");
+        return;
+    };
+    let connection = Connection {
+        stream,
+        peer,
+        router: Arc::clone(router),
+        limits: limits.clone(),
+    };
+    let drain = drain.clone();
+    let in_flight = drain.guard();
+    tokio::spawn(async move {
+        connection.run(drain).await;
+        drop((permit, in_flight));
+    });
 }
 
 /// One accepted connection, with or without TLS around it.

@@ -7,7 +7,8 @@ use tokio::sync::mpsc;
 
 use super::Request;
 
-/// Mounts the actions.
+/// Mounts what ends the process or begins to: for the socket only, since a port can be reached by
+/// whoever leads a connection there.
 pub(super) fn mount(router: Router, ask: &mpsc::Sender<Request>) -> Router {
     let (drain, quit) = (ask.clone(), ask.clone());
     router
@@ -23,14 +24,18 @@ pub(super) fn mount(router: Router, ask: &mpsc::Sender<Request>) -> Router {
             let answer = pass_on(&quit, Request::Quit, "stopping\n");
             async move { answer }
         })
-        .post(
-            "/logging",
-            "?level=FILTER changes which log lines are written: debug, or info,proxy=trace",
-            |request| {
-                let answer = set_level(request.query("level"));
-                async move { answer }
-            },
-        )
+}
+
+/// Mounts the change of the log level.
+pub(super) fn mount_logging(router: Router) -> Router {
+    router.post(
+        "/logging",
+        "?level=FILTER changes which log lines are written: debug, or info,proxy=trace",
+        |request| {
+            let answer = set_level(request.query("level"));
+            async move { answer }
+        },
+    )
 }
 
 pub(super) fn pass_on(ask: &mpsc::Sender<Request>, request: Request, done: &str) -> AdminResponse {

@@ -54,14 +54,29 @@ async fn every_page_answers() {
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     let index = ask(&router, Method::GET, "/").await;
     let index = String::from_utf8(index.body().to_vec()).unwrap();
-    for page in ["/config_dump", "/clusters", "/logging", "/drain", "/quit"] {
+    for page in ["/config_dump", "/clusters", "/logging"] {
         assert!(index.contains(page), "{page} is not in the index:\n{index}");
     }
 }
 
 #[tokio::test]
-async fn actions_are_posted_and_passed_on() {
+async fn no_port_stops_or_drains_the_process() {
     let (router, mut asked) = admin();
+    for page in ["/drain", "/quit", "/quitquitquit"] {
+        let answer = ask(&router, Method::POST, page).await;
+        assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{page}");
+    }
+    assert!(asked.try_recv().is_err());
+    let level = ask(&router, Method::POST, "/logging").await;
+    assert_eq!(level.status(), StatusCode::BAD_REQUEST);
+    let level = ask(&router, Method::POST, "/logging?level=proxy%3Dloud").await;
+    assert_eq!(level.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn actions_are_posted_and_passed_on() {
+    let (ask_for, mut asked) = mpsc::channel(1);
+    let router = actions::mount(Router::new("actions"), &ask_for);
     let get = ask(&router, Method::GET, "/quit").await;
     assert_eq!(get.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert!(asked.try_recv().is_err());
@@ -80,8 +95,4 @@ async fn actions_are_posted_and_passed_on() {
         ask(&router, Method::POST, "/quit").await.status(),
         StatusCode::CONFLICT
     );
-    let level = ask(&router, Method::POST, "/logging").await;
-    assert_eq!(level.status(), StatusCode::BAD_REQUEST);
-    let level = ask(&router, Method::POST, "/logging?level=proxy%3Dloud").await;
-    assert_eq!(level.status(), StatusCode::BAD_REQUEST);
 }

@@ -9,6 +9,7 @@ use mesh_api::name::ClusterName;
 
 use super::bytes::{copy, limits, refuse, start_of};
 use crate::error::{ConnectFault, UpstreamFault};
+use crate::net::territory::{Purpose, Territory};
 use crate::net::{Connection, Way, dial};
 use crate::telemetry::{ConnectionRecord, Protocol, Service};
 use crate::worker::Worker;
@@ -23,7 +24,15 @@ pub async fn pass_through(
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, None);
+<<<<<<< HEAD
     let (cluster, source, series) = match connection.way {
+=======
+    let purpose = match way {
+        Way::Outbound => Purpose::OriginalDestination,
+        Way::Inbound => Purpose::Application,
+    };
+    let (cluster, source, series) = match way {
+>>>>>>> 1974404 (Keep proxies from being led into themselves)
         Way::Outbound => {
             let key = config.outbound_key(Service::Passthrough, Protocol::Tcp);
             (
@@ -48,10 +57,17 @@ pub async fn pass_through(
     start.cluster = Some(cluster);
     let series = worker.telemetry.tcp_series(&series);
     drop(config);
-    let mut stream = match dial::dial(destination, source, patience).await {
+    let allowed = Territory::of(worker.settings.address).check(destination, purpose);
+    let dialed = match allowed {
+        Ok(()) => dial::dial(destination, source, patience)
+            .await
+            .map_err(|error| ConnectFault::from(&error)),
+        Err(forbidden) => Err(forbidden.into()),
+    };
+    let mut stream = match dialed {
         Ok(stream) => stream,
-        Err(error) => {
-            let fault = UpstreamFault::Connect(ConnectFault::from(&error)).into();
+        Err(fault) => {
+            let fault = UpstreamFault::Connect(fault).into();
             return refuse(&worker, series, &connection, &start, &fault);
         }
     };

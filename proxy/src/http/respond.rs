@@ -6,7 +6,9 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
-use crate::error::{PolicyFault, ProxyError, RequestFault, RoutingFault, UpstreamFault};
+use crate::error::{
+    ConnectFault, PolicyFault, ProxyError, RequestFault, RoutingFault, UpstreamFault,
+};
 
 /// `x-envoy-overloaded`.
 const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
@@ -128,6 +130,7 @@ fn upstream_reply(fault: &UpstreamFault) -> LocalReply {
                 .insert(OVERLOADED, HeaderValue::from_static("true"));
             reply
         }
+        UpstreamFault::Connect(ConnectFault::Forbidden(why)) => unavailable(why.to_string().into()),
         UpstreamFault::Connect(_) => unavailable(format!("{RESET}connection failure").into()),
         UpstreamFault::Closed { .. } => {
             unavailable(format!("{RESET}connection termination").into())

@@ -8,9 +8,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 use ipnet::IpNet;
-
-/// The proxy's own ports that kubelets and scrapes reach directly; never captured.
-const OWN_PORTS: [u16; 3] = [15_020, 15_021, 15_090];
+use mesh_api::reserved::UNCAPTURED_PORTS;
 
 /// How the rules are shown and removed by hand.
 const EXAMPLES: &str = "\
@@ -121,7 +119,7 @@ impl Capture {
             port,
             PORTS,
         );
-        not_inbound.extend(OWN_PORTS);
+        not_inbound.extend(UNCAPTURED_PORTS);
         let capture = Self {
             inbound_port: problems.one("inbound-port", &options.inbound_port, port, PORT),
             outbound_port: problems.one("outbound-port", &options.outbound_port, port, PORT),
@@ -266,7 +264,7 @@ pub(super) mod tests {
         assert_eq!((all.inbound_port, all.outbound_port), (15_006, 15_001));
         assert_eq!((all.user, all.group), (1337, 1337));
         assert_eq!((all.inbound, all.outbound), (Chosen::All, Chosen::All));
-        assert_eq!(all.not_inbound, BTreeSet::from(OWN_PORTS));
+        assert_eq!(all.not_inbound, BTreeSet::from(UNCAPTURED_PORTS));
         assert_eq!(all.outbound_ports, Chosen::These(BTreeSet::new()));
         let none = capture(&["--include-inbound-ports", ""]).unwrap();
         assert_eq!(none.inbound, Chosen::These(BTreeSet::new()));

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
 use http_body_util::Full;
+use mesh_api::reserved::is_proxy_port;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -33,10 +34,6 @@ const CONNECT: Duration = Duration::from_secs(1);
 const TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 /// What the scraper says that concerns the application.
 const PASSED_ON: [HeaderName; 3] = [header::ACCEPT, header::USER_AGENT, TIMEOUT];
-/// The proxy's own, where there is nothing of the application's.
-const RESERVED: [u16; 9] = [
-    15_000, 15_001, 15_004, 15_006, 15_008, 15_020, 15_021, 15_053, 15_090,
-];
 
 /// Where the application's metrics are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,7 +122,7 @@ impl AppMetrics {
 impl Target {
     fn read(text: TargetText) -> Result<Self, String> {
         let port = text.port.map_or(Ok(80), |value| number(&as_text(&value)))?;
-        if RESERVED.contains(&port) {
+        if is_proxy_port(port) {
             return Err(format!(
                 "port {port}: that is the proxy's own; name the application's"
             ));

@@ -84,6 +84,7 @@ impl Dial<'_> {
                 resolver.resolve(host, port.value(), first_only).await?
             }
         };
+        self.upstreams.check(self.cluster, address)?;
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()
         } else {

@@ -1,17 +1,19 @@
 //! One worker's connections to every cluster, kept over configuration changes.
 
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mesh_api::cluster::{Cluster, ClusterEndpoints};
 use mesh_api::name::ClusterName;
 
 use super::dns::Resolver;
 use super::pool::ClusterPools;
 use super::{ClusterId, ClusterState};
 use crate::bootstrap::Settings;
+use crate::net::territory::{Forbidden, Purpose, Territory};
 
 /// How often idle connections are looked through.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -97,6 +99,21 @@ impl Upstreams {
             }
         };
         source.filter(|source| source.is_ipv4() == destination.is_ipv4())
+    }
+
+    /// Whether connections of a cluster may go to an address.
+    pub(crate) fn check(&self, cluster: &Cluster, to: SocketAddr) -> Result<(), Forbidden> {
+        let purpose = match &cluster.name {
+            ClusterName::Inbound { .. } | ClusterName::InboundPassthrough => Purpose::Application,
+            ClusterName::Passthrough => Purpose::OriginalDestination,
+            ClusterName::Outbound { .. } | ClusterName::BlackHole
+                if cluster.endpoints == ClusterEndpoints::OriginalDestination =>
+            {
+                Purpose::OriginalDestination
+            }
+            ClusterName::Outbound { .. } | ClusterName::BlackHole => Purpose::Endpoint,
+        };
+        Territory::of(self.settings.address).check(to, purpose)
     }
 
     /// Starts closing connections that have been idle for too long; ends with the worker.

@@ -21,7 +21,7 @@ use proxy::control::last_good::LastGood;
 pub struct Process {
     pub child: Child,
     pub address: IpAddr,
-    _data: tempfile::TempDir,
+    pub data: tempfile::TempDir,
 }
 
 impl Process {
@@ -70,7 +70,7 @@ impl Process {
         Self {
             child,
             address: address.parse().unwrap(),
-            _data: data,
+            data,
         }
     }
 
