@@ -2,6 +2,9 @@
 //!
 //! Folding them into `None` here keeps every reader from having to remember it.
 
+use std::collections::BTreeMap;
+
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 /// Reads a string; the empty one counts as absent.
@@ -18,4 +21,18 @@ where
     T: Deserialize<'de> + Default + PartialEq,
 {
     T::deserialize(deserializer).map(|number| (number != T::default()).then_some(number))
+}
+
+/// Reads a map that has no meaning without entries.
+pub(crate) fn some_entry<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord,
+    V: Deserialize<'de>,
+{
+    let map = BTreeMap::deserialize(deserializer)?;
+    if map.is_empty() {
+        return Err(D::Error::custom("is empty; add an entry, or remove it"));
+    }
+    Ok(map)
 }

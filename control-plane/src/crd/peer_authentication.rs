@@ -6,6 +6,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crd::absent::some_entry;
 use crate::crd::selector::WorkloadSelector;
 use crate::crd::status::ResourceStatus;
 
@@ -35,7 +36,11 @@ pub struct PeerAuthenticationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtls: Option<MutualTls>,
     /// Mode by port of the workload (not of the service).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "some_entry",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     #[schemars(with = "BTreeMap<String, MutualTls>")]
     pub port_level_mtls: BTreeMap<u16, MutualTls>,
 }

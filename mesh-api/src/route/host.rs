@@ -10,8 +10,8 @@ use serde::{Serialize, Serializer};
 pub enum Domain {
     /// This host exactly.
     Exact(Arc<str>),
-    /// `*.example.com`: any host that ends in the text kept here (`.example.com`), at any depth,
-    /// but not `example.com` itself.
+    /// `*.example.com`, `*-blue.example.com`: any host that ends in the text kept here
+    /// (`.example.com`), at any depth, but is longer.
     Suffix(Arc<str>),
     /// `*`: every host.
     Any,
@@ -26,11 +26,8 @@ impl Domain {
             return Some(Self::Any);
         }
         match text.strip_prefix('*') {
-            Some(suffix)
-                if suffix.starts_with('.') && suffix.len() > 1 && !suffix.contains('*') =>
-            {
-                Some(Self::Suffix(Arc::from(suffix)))
-            }
+            Some("." | "-") => None,
+            Some(suffix) if !suffix.contains('*') => Some(Self::Suffix(Arc::from(suffix))),
             Some(_) => None,
             None if text.is_empty() || text.contains('*') => None,
             None => Some(Self::Exact(Arc::from(text))),
@@ -121,7 +118,14 @@ mod tests {
         assert!(!wild.matches("foo.com"));
         assert!(!wild.matches("xfoo.com"));
         assert!(Domain::parse("a*.foo.com").is_none());
-        assert!(Domain::parse("*foo").is_none());
+        assert!(Domain::parse("**.foo.com").is_none());
+        assert!(Domain::parse("*.").is_none());
+        let prefixed = Domain::parse("*-blue.foo.com").unwrap();
+        assert!(prefixed.matches("a-blue.foo.com"));
+        assert!(!prefixed.matches("-blue.foo.com"));
+        assert!(!prefixed.matches("ablue.foo.com"));
+        assert!(wild.covers(&prefixed));
+        assert!(prefixed.specificity() > wild.specificity());
         assert!(wild.covers(&Domain::parse("*.a.foo.com").unwrap()));
         assert!(!wild.covers(&Domain::Any));
         assert!(wild.specificity() > Domain::Any.specificity());

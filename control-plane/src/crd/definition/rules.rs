@@ -108,6 +108,11 @@ pub(super) fn add(kind: Kind, spec: &mut JSONSchemaProps) {
         spec.x_kubernetes_validations = Some(rules);
     }
     if let Some(properties) = &mut spec.properties
+        && let Some(ports) = properties.get_mut("portLevelMtls")
+    {
+        ports.min_properties = Some(1);
+    }
+    if let Some(properties) = &mut spec.properties
         && let Some(targets) = properties.get_mut("targetRefs")
     {
         targets.max_items = Some(MAX_TARGETS);

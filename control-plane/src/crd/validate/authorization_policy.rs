@@ -7,6 +7,9 @@ use crate::crd::authorization_policy::{
     Action, AuthorizationPolicySpec, Condition, Operation, Rule, Source,
 };
 
+const MAX_RULES: usize = 512;
+const MAX_ACCOUNTS: usize = 16;
+
 impl Validate for AuthorizationPolicySpec {
     fn validate(&self, check: &mut Checker) {
         check_targets(
@@ -37,6 +40,7 @@ impl Validate for AuthorizationPolicySpec {
                 check.error_hint("only has a meaning with action CUSTOM", "remove it");
             });
         }
+        check.at_most("rules", &self.rules, MAX_RULES);
         check.each("rules", &self.rules, |check, rule| rule.check(check));
         if self.action == Action::Deny {
             self.check_widening(check);
@@ -68,6 +72,7 @@ impl AuthorizationPolicySpec {
 
 impl Rule {
     fn check(&self, check: &mut Checker) {
+        check.at_most("from", &self.from, MAX_RULES);
         check.each("from", &self.from, |check, from| match &from.source {
             Some(source) if *source != Source::default() => {
                 check.field("source", |check| source.check(check));
@@ -149,6 +154,9 @@ impl Source {
                 }
             });
         }
+        for (name, list) in accounts {
+            check.at_most(name, list, MAX_ACCOUNTS);
+        }
         let named = accounts.iter().any(|(_, list)| !list.is_empty());
         let others = [
             &self.principals,
@@ -194,19 +202,25 @@ fn check_path(check: &mut Checker, path: &str) {
     if !path.contains(['{', '}']) {
         return;
     }
-    let segments: Vec<&str> = path.split('/').collect();
-    let last = segments.len() - 1;
-    let legal = segments
-        .iter()
-        .enumerate()
-        .all(|(index, segment)| match *segment {
-            "{*}" => true,
-            "{**}" => index == last,
-            other => !other.contains(['{', '}', '*']),
-        });
-    if !legal || !path.starts_with('/') {
-        let hint = "use {*} for one whole segment and {**} only at the end";
+    let mut rest = false;
+    let legal = path.split('/').all(|segment| match segment {
+        "{*}" | "{**}" if rest => false,
+        "{**}" => {
+            rest = true;
+            true
+        }
+        "{*}" => true,
+        other => !other.contains(['{', '}', '*']),
+    });
+    if !legal {
+        let hint =
+            "use {*} for one whole segment, {**} for any number, and none of them after {**}";
         check.error_hint(format!("{path:?} is not a path template"), hint);
+    } else if !path.starts_with('/') {
+        check.warn(
+            format!("{path:?} matches no request: paths begin with /"),
+            "put a / in front",
+        );
     }
 }
 

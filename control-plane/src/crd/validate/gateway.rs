@@ -97,7 +97,7 @@ impl Server {
         check.field("tls", |check| {
             if tls.https_redirect && secure {
                 let hint = "set it on the server with protocol HTTP";
-                check.error_hint("httpsRedirect only makes sense for plain HTTP", hint);
+                check.warn("httpsRedirect has no effect: this server speaks TLS", hint);
             }
             let redirect_only = ServerTlsSettings {
                 https_redirect: false,
@@ -159,6 +159,13 @@ impl ServerTlsSettings {
         if self.credential_name.is_some() && !self.credential_names.is_empty() {
             check.error_hint(
                 "has both credentialName and credentialNames",
+                "keep one of them",
+            );
+        }
+        let several = !self.credential_names.is_empty() || self.credential_name.is_some();
+        if several && !self.tls_certificates.is_empty() {
+            check.error_hint(
+                "has both tlsCertificates and names of credentials",
                 "keep one of them",
             );
         }

@@ -16,9 +16,9 @@ pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
 /// What a host name may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum HostForm {
-    /// A name, a name with a leading `*.`, or `*`.
+    /// A name, one that begins with `*`, or `*`.
     AnyWildcard,
-    /// A name or a name with a leading `*.`.
+    /// A name or one that begins with `*` (`*.example.com`, `*-blue.example.com`).
     Wildcard,
     /// A name only.
     Exact,
@@ -37,19 +37,19 @@ impl Checker {
             }
             return;
         }
-        let name = match host.strip_prefix("*.") {
+        let name = match host.strip_prefix('*') {
             Some(_) if form == HostForm::Exact => {
                 self.error_hint(format!("{host:?} has a wildcard"), "name one host");
                 return;
             }
-            Some(rest) => rest,
+            Some(rest) => rest.strip_prefix(['.', '-']).unwrap_or(rest),
             None => host,
         };
         if host.parse::<std::net::IpAddr>().is_ok() {
             return;
         }
         if name.contains('*') {
-            let hint = "a wildcard is only allowed as the whole first label, as in *.example.com";
+            let hint = "a wildcard is only allowed in front, as in *.example.com";
             self.error_hint(format!("{host:?} has a wildcard in the wrong place"), hint);
         } else if !is_dns_name(name) {
             let hint = "use letters, digits, '-' and '.', without a port or a scheme";
@@ -171,6 +171,36 @@ impl Checker {
     pub(super) fn header_name(&mut self, name: &str) {
         if !is_token(name) {
             self.error(format!("{name:?} is not the name of a header"));
+        }
+    }
+
+    /// Needs the name of a header in letters, digits, `-` and `_` here.
+    pub(super) fn plain_header_name(&mut self, name: &str) {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(plain) {
+            let hint = "use letters, digits, '-' and '_'";
+            self.error_hint(format!("{name:?} is not the name of a header"), hint);
+        }
+    }
+
+    /// Needs something in every text of a list.
+    pub(super) fn no_empty_text(&mut self, name: &str, list: &[String]) {
+        self.each(name, list, |check, text| {
+            if text.is_empty() {
+                check.error_hint("is empty", "remove the entry, or say what is meant");
+            }
+        });
+    }
+
+    /// Needs a list that is not longer than Istio allows.
+    pub(super) fn at_most<T>(&mut self, name: &str, list: &[T], most: usize) {
+        if list.len() > most {
+            self.field(name, |check| {
+                check.error(format!(
+                    "at most {most} are allowed, there are {}",
+                    list.len()
+                ));
+            });
         }
     }
 

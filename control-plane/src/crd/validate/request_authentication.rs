@@ -7,6 +7,7 @@ use crate::crd::request_authentication::{JwtRule, RequestAuthenticationSpec};
 use crate::crd::selector::{PolicyTargetReference, WorkloadSelector};
 
 const MAX_TARGETS: usize = 16;
+const MAX_CLAIMS: usize = 64;
 
 impl Validate for RequestAuthenticationSpec {
     fn validate(&self, check: &mut Checker) {
@@ -33,38 +34,52 @@ pub(super) fn check_targets(
             check.error_hint("cannot stand beside targetRefs", "keep one of them");
         }
     });
-    if target_ref.is_some() {
-        check.field("targetRef", |check| {
-            check.warn("is deprecated", "use targetRefs");
-        });
-    }
+    check.optional("targetRef", target_ref, |check, target| {
+        check.warn("is deprecated", "use targetRefs");
+        if !target_refs.is_empty() {
+            check.error_hint("cannot stand beside targetRefs", "keep targetRefs");
+        }
+        target.check(check);
+    });
     check.field("targetRefs", |check| {
         if target_refs.len() > MAX_TARGETS {
             check.error(format!("at most {MAX_TARGETS} are allowed"));
         }
     });
     check.each("targetRefs", target_refs, |check, target| {
+        target.check(check);
+    });
+}
+
+impl PolicyTargetReference {
+    fn check(&self, check: &mut Checker) {
         let known = matches!(
-            (target.group.as_str(), target.kind.as_str()),
+            (self.group.as_str(), self.kind.as_str()),
             ("gateway.networking.k8s.io", "Gateway" | "GatewayClass")
                 | ("" | "core", "Service")
                 | ("networking.istio.io", "ServiceEntry")
         );
         if !known {
             check.error_hint(
-                format!("{} {:?} cannot be a target", target.group, target.kind),
+                format!(
+                    "{:?} of group {:?} cannot be a target",
+                    self.kind, self.group
+                ),
                 "use Gateway, GatewayClass, Service or ServiceEntry with its group",
             );
         }
-        if target.namespace.is_some() {
+        if self.name.is_empty() {
+            check.field("name", |check| check.error("is required"));
+        }
+        if self.namespace.is_some() {
             check.field("namespace", |check| {
-                check.warn(
+                check.error_hint(
                     "only objects of the same namespace can be targets",
                     "remove it",
                 );
             });
         }
-    });
+    }
 }
 
 impl JwtRule {
@@ -116,7 +131,7 @@ impl JwtRule {
             "outputClaimToHeaders",
             &self.output_claim_to_headers,
             |check, output| {
-                check.field("header", |check| check.header_name(&output.header));
+                check.field("header", |check| check.plain_header_name(&output.header));
                 if output.claim.is_empty() {
                     check.field("claim", |check| check.error("is required"));
                 }
@@ -126,12 +141,14 @@ impl JwtRule {
             ("audiences", &self.audiences),
             ("fromParams", &self.from_params),
             ("fromCookies", &self.from_cookies),
+            ("spaceDelimitedClaims", &self.space_delimited_claims),
         ] {
-            check.each(name, list, |check, text| {
-                if text.is_empty() {
-                    check.error("is empty");
-                }
-            });
+            check.no_empty_text(name, list);
         }
+        check.at_most(
+            "spaceDelimitedClaims",
+            &self.space_delimited_claims,
+            MAX_CLAIMS,
+        );
     }
 }

@@ -7,6 +7,8 @@ use super::{Checker, Validate};
 use crate::crd::service_entry::{Resolution, ServiceEntrySpec};
 
 const MAX_HOSTS: usize = 256;
+const MAX_LISTED: usize = 256;
+const MAX_ENDPOINTS: usize = 4096;
 const PROTOCOLS: [&str; 8] = [
     "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS",
 ];
@@ -14,9 +16,19 @@ const PROTOCOLS: [&str; 8] = [
 impl Validate for ServiceEntrySpec {
     fn validate(&self, check: &mut Checker) {
         self.check_hosts(check);
+        let blocks = matches!(self.resolution, Resolution::None | Resolution::Static);
         check.each("addresses", &self.addresses, |check, address| {
             check.subnet(address);
+            if address.contains('/') && !blocks {
+                check.error_hint(
+                    format!("{address:?} is a block, which has no meaning with this resolution"),
+                    "use resolution NONE or STATIC, or list single addresses",
+                );
+            }
         });
+        check.at_most("addresses", &self.addresses, MAX_LISTED);
+        check.at_most("ports", &self.ports, MAX_LISTED);
+        check.at_most("endpoints", &self.endpoints, MAX_ENDPOINTS);
         self.check_ports(check);
         self.check_endpoints(check);
         check.export_to(&self.export_to, true);
@@ -95,9 +107,14 @@ impl ServiceEntrySpec {
             |check, selector| {
                 check.field("labels", |check| check.labels(&selector.labels));
                 if self.resolution != Resolution::Static && self.resolution != Resolution::Dns {
-                    check.error_hint(
-                        "selects workloads, which needs resolution STATIC",
-                        "set resolution: STATIC",
+                    check.warn(
+                        "has no effect with this resolution",
+                        "set resolution: STATIC to send calls to the workloads selected",
+                    );
+                } else if selector.labels.is_empty() {
+                    check.warn(
+                        "has no labels, so it selects every workload of the namespace",
+                        "name the labels of the workloads meant",
                     );
                 }
             },
@@ -115,6 +132,12 @@ impl ServiceEntrySpec {
                 check.field("endpoints", |check| {
                     let hint = "set resolution: STATIC for addresses or DNS for names";
                     check.error_hint("have no meaning with this resolution", hint);
+                });
+            }
+            Resolution::DnsRoundRobin if self.endpoints.len() > 1 => {
+                check.field("endpoints", |check| {
+                    let hint = "keep one, or use resolution DNS";
+                    check.error_hint("DNS_ROUND_ROBIN looks up one name only", hint);
                 });
             }
             Resolution::None

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use mesh_api::reserved::is_proxy_port;
+
 use super::names::{HostForm, is_label};
 use super::virtual_service::check_destination;
 use super::{Checker, Validate};
@@ -114,8 +116,19 @@ impl IngressListener {
                                 address.port() != 0 && (ip.is_loopback() || ip.is_unspecified())
                             })
                     },
-                    |path| path.starts_with('/') || path.starts_with('@'),
+                    |path| path.starts_with(['/', '@']) && !path.ends_with('/'),
                 );
+                let port = endpoint.parse::<std::net::SocketAddr>();
+                if let Some(port) = port
+                    .map(|one| one.port())
+                    .ok()
+                    .filter(|one| is_proxy_port(*one))
+                {
+                    check.error_hint(
+                        format!("{port} is a port the proxy keeps for itself"),
+                        "name the port the application listens on",
+                    );
+                }
                 if !legal {
                     let hint = "write 127.0.0.1:PORT, 0.0.0.0:PORT, [::1]:PORT or unix:///path";
                     check.error_hint(

@@ -76,6 +76,30 @@ impl CustomTag {
         check.optional("header", self.header.as_ref(), |check, header| {
             check.field("name", |check| check.header_name(&header.name));
         });
+        let texts = [
+            (
+                "literal",
+                "value",
+                self.literal.as_ref().map(|one| &one.value),
+            ),
+            (
+                "formatter",
+                "value",
+                self.formatter.as_ref().map(|one| &one.value),
+            ),
+            (
+                "environment",
+                "name",
+                self.environment.as_ref().map(|one| &one.name),
+            ),
+        ];
+        for (source, field, text) in texts {
+            if text.is_some_and(String::is_empty) {
+                check.field(source, |check| {
+                    check.field(field, |check| check.error("is required"));
+                });
+            }
+        }
     }
 }
 

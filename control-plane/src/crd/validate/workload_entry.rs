@@ -63,6 +63,11 @@ impl WorkloadEntrySpec {
                     format!("{address:?} is not an absolute path"),
                     "write unix:///path/to/socket",
                 );
+            } else if path.ends_with('/') {
+                check.error_hint(
+                    format!("{address:?} is a directory"),
+                    "name the socket in it",
+                );
             } else if !self.ports.is_empty() {
                 check.error_hint("a socket path has no ports", "remove ports");
             }

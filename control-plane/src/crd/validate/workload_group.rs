@@ -49,6 +49,20 @@ impl ReadinessProbe {
         }
         check.optional("httpGet", self.http_get.as_ref(), |check, probe| {
             check.field("port", |check| check.port(probe.port));
+            check.optional("scheme", probe.scheme.as_ref(), |check, scheme| {
+                if !matches!(scheme.as_str(), "HTTP" | "HTTPS") {
+                    check.error_hint(format!("{scheme:?} is not a scheme"), "use HTTP or HTTPS");
+                }
+            });
+            check.each("httpHeaders", &probe.http_headers, |check, header| {
+                check.field("name", |check| check.plain_header_name(&header.name));
+                check.field("value", |check| check.header_value(&header.value));
+            });
+        });
+        check.optional("grpc", self.grpc.as_ref(), |check, probe| {
+            check.optional("port", probe.port.as_ref(), |check, port| {
+                check.port(*port);
+            });
         });
         check.optional("tcpSocket", self.tcp_socket.as_ref(), |check, probe| {
             check.field("port", |check| check.port(probe.port));
@@ -57,6 +71,7 @@ impl ReadinessProbe {
             if probe.command.is_empty() {
                 check.field("command", |check| check.error("is required"));
             }
+            check.no_empty_text("command", &probe.command);
         });
     }
 }

@@ -127,11 +127,26 @@ pub(super) const GATEWAYS: &str = r#"
 {servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*'], tls: {mode: SIMPLE}}]} => error: spec.servers[0].tls: protocol HTTP does not do TLS
 {servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {credentialName: c}}]} => warning: spec.servers[0].tls: TLS is passed through
 {servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: []}]} => error: spec.servers[0].hosts: is required
+{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c, httpsRedirect: true}}]} => warning: spec.servers[0].tls: httpsRedirect has no effect
+{servers: [{port: {number: 443, name: a, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c, tlsCertificates: [{}]}}]} => error: spec.servers[0].tls: has both tlsCertificates
+{servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ['*-blue.a.b', 'shop/*x.b']}]} =>
 "#;
 
 pub(super) const SERVICE_ENTRIES: &str = r#"
 {hosts: []} => error: spec.hosts: needs 1 to 256 entries, has 0
 {hosts: ['*']} => error: spec.hosts[0]: a bare *
+{hosts: ['*x']} =>
+{hosts: ['*-x.a.b', '*.a.b']} =>
+{hosts: ['*.']} => error: spec.hosts[0]: "*." is not a host name
+{hosts: ['**.a']} => error: spec.hosts[0]: "**.a" has a wildcard in the wrong
+{hosts: [a.b], resolution: STATIC, workloadSelector: {}} => warning: spec.workloadSelector: has no labels
+{hosts: [a.b], workloadSelector: {}} => warning: spec.workloadSelector: has no effect with this resolution
+{hosts: [a.b], resolution: DNS, addresses: [10.0.0.0/8]} => error: spec.addresses[0]: "10.0.0.0/8" is a block
+{hosts: [a.b], resolution: DNS_ROUND_ROBIN, addresses: [10.0.0.0/8]} => error: spec.addresses[0]: "10.0.0.0/8" is a block
+{hosts: [a.b], resolution: DNS, addresses: [10.0.0.1]} =>
+{hosts: [a.b], addresses: [10.0.0.0/8]} =>
+{hosts: [a.b], resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.c}, {address: a.d}]} => error: spec.endpoints: DNS_ROUND_ROBIN looks up one
+{hosts: [a.b], resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.c}]} =>
 {hosts: [a.b], resolution: STATIC} => error: spec.resolution: STATIC needs endpoints
 {hosts: ['*.b'], resolution: DNS} => error: spec.hosts[0]: "*.b" cannot be looked up
 {hosts: [a.b], endpoints: [{address: 1.2.3.4}]} => error: spec.endpoints: have no meaning
@@ -145,18 +160,27 @@ pub(super) const SIDECARS: &str = r#"
 {egress: [{hosts: [a]}]} => error: spec.egress[0].hosts[0]: "a" has no namespace
 {egress: [{hosts: ['*/*']}, {port: {number: 1}, hosts: ['*/*']}]} => error: spec.egress: entry 0 has no port
 {ingress: [{port: {number: 1}, defaultEndpoint: '10.0.0.1:80'}]} => error: spec.ingress[0].defaultEndpoint: "10.0.0.1:80"
+{ingress: [{port: {number: 1}, defaultEndpoint: '127.0.0.1:15000'}]} => error: spec.ingress[0].defaultEndpoint: 15000 is a port the proxy keeps
+{ingress: [{port: {number: 1}, defaultEndpoint: '[::1]:15021'}]} => error: spec.ingress[0].defaultEndpoint: 15021 is a port the proxy keeps
+{ingress: [{port: {number: 1}, defaultEndpoint: '0.0.0.0:15090'}]} => error: spec.ingress[0].defaultEndpoint: 15090 is a port the proxy keeps
+{ingress: [{port: {number: 1}, defaultEndpoint: '127.0.0.1:8080'}]} =>
+{ingress: [{port: {number: 1}, defaultEndpoint: 'unix:///run/'}]} => error: spec.ingress[0].defaultEndpoint: "unix:///run/"
 {outboundTrafficPolicy: {}} =>
 "#;
 
 pub(super) const WORKLOAD_ENTRIES: &str = r#"
 {} => error: spec.address: is required
 {address: 'unix:///a', ports: {x: 1}} => error: spec.address: a socket path has no ports
+{address: 'unix:///run/'} => error: spec.address: "unix:///run/" is a directory
+{address: 'unix:///run/a'} =>
 {address: 1.2.3.4, ports: {x: 0}} => error: spec.ports.x: 0 is not a port
 {address: 1.2.3.4, locality: a//b} => error: spec.locality: "a//b"
 "#;
 
 pub(super) const PEER_AUTHENTICATIONS: &str = r#"
 {portLevelMtls: {80: {mode: STRICT}}} => error: spec.portLevelMtls: needs a selector
+{selector: {matchLabels: {a: b}}, portLevelMtls: {}} => error: spec.portLevelMtls: is empty
+{selector: {matchLabels: {a: b}}, portLevelMtls: {0: {mode: STRICT}}} => error: spec.portLevelMtls: 0 is not a port
 {mtls: {mode: STRIKT}} => error: spec.mtls.mode: "STRIKT" is not a legal value; did you mean STRICT?
 {selector: {matchLabels: {a: b}}, portLevelMtls: {http: {mode: STRICT}}} => error: spec.portLevelMtls
 "#;
@@ -165,6 +189,12 @@ pub(super) const REQUEST_AUTHENTICATIONS: &str = r#"
 {jwtRules: [{}]} => error: spec.jwtRules[0].issuer: is required
 {jwtRules: [{issuer: a, jwks: '{}', jwksUri: 'https://b'}]} => error: spec.jwtRules[0]: has both && error: spec.jwtRules[0].jwks: is not a set of keys
 {jwtRules: [{issuer: a, jwksUri: b}]} => error: spec.jwtRules[0].jwksUri: "b" is not a URL
+{jwtRules: [{issuer: a, spaceDelimitedClaims: [scope, '']}]} => error: spec.jwtRules[0].spaceDelimitedClaims[1]: is empty
+{jwtRules: [{issuer: a, outputClaimToHeaders: [{header: 'x!y', claim: c}]}]} => error: spec.jwtRules[0].outputClaimToHeaders[0].header: "x!y" is not
+{targetRef: {kind: Service, name: a}, targetRefs: [{kind: Service, name: a}]} => warning: spec.targetRef: is deprecated && error: spec.targetRef: cannot stand beside
+{targetRef: {kind: Nonsense, name: a}} => warning: spec.targetRef: is deprecated && error: spec.targetRef: "Nonsense" of group "" cannot be a target
+{targetRefs: [{kind: Service, name: a, namespace: b}]} => error: spec.targetRefs[0].namespace: only objects of the same namespace
+{targetRefs: [{kind: Service, name: ''}]} => error: spec.targetRefs[0].name: is required
 {jwtRules: [{issuer: a, jwks: '{"keys": [{"d": 1}]}'}]} => warning: spec.jwtRules[0].jwks: contains a private key
 "#;
 
@@ -179,7 +209,11 @@ pub(super) const AUTHORIZATION_POLICIES: &str = r#"
 {rules: [{from: [{source: {serviceAccounts: [a], namespaces: [b]}}]}]} => error: spec.rules[0].from[0].source: serviceAccounts cannot
 {rules: [{from: [{source: {ipBlocks: [x]}}]}]} => error: spec.rules[0].from[0].source.ipBlocks[0]
 {rules: [{to: [{operation: {ports: ['0']}}]}]} => error: spec.rules[0].to[0].operation.ports[0]: "0" is not a port
-{rules: [{to: [{operation: {paths: ['/a/{**}/b']}}]}]} => error: spec.rules[0].to[0].operation.paths[0]
+{rules: [{to: [{operation: {paths: ['/a/{**}/b', '/{*}/{**}', '/{**}.txt/x']}}]}]} => error: spec.rules[0].to[0].operation.paths[2]
+{rules: [{to: [{operation: {paths: ['/{**}/{*}']}}]}]} => error: spec.rules[0].to[0].operation.paths[0]
+{rules: [{to: [{operation: {paths: ['/{**}/a/{**}']}}]}]} => error: spec.rules[0].to[0].operation.paths[0]
+{rules: [{to: [{operation: {notPaths: ['a/{*}']}}]}]} => warning: spec.rules[0].to[0].operation.notPaths[0]: "a/{*}" matches no request
+{targetRefs: [{group: x.y, kind: Thing, name: a}]} => error: spec.targetRefs[0]: "Thing" of group "x.y" cannot be a target
 {rules: [{when: [{key: request.header}]}]} => error: spec.rules[0].when[0]: has neither && error: spec.rules[0].when[0].key: "request.header"
 {action: DENY, rules: [{to: [{operation: {methods: [POST]}}]}]} => warning: spec.rules[0].to[0].operation: denies every connection
 {rules: [{from: null}]} => error: spec.rules[0].from: expected a list, found nothing (null)
@@ -188,19 +222,25 @@ pub(super) const AUTHORIZATION_POLICIES: &str = r#"
 
 pub(super) const TELEMETRIES: &str = r"
 {tracing: [{randomSamplingPercentage: 101}]} => error: spec.tracing[0].randomSamplingPercentage: 101
+{tracing: [{customTags: {a: {literal: {value: ''}}}}]} => error: spec.tracing[0].customTags.a.literal.value: is required
 {tracing: [{customTags: {a: {}}}]} => error: spec.tracing[0].customTags.a: needs exactly one
 {metrics: [{overrides: [{tagOverrides: {a: {operation: UPSERT}}}]}]} => error: spec.metrics[0].overrides[0].tagOverrides.a: UPSERT needs
 {metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: b}}}]}]} => error: spec.metrics[0].overrides[0].tagOverrides.a: REMOVE takes
 {accessLogging: [{filter: {}}]} => error: spec.accessLogging[0].filter.expression: is required
 ";
 
-pub(super) const WORKLOAD_GROUPS: &str = r"
+pub(super) const WORKLOAD_GROUPS: &str = r#"
 {} => error: spec.template: is required
 {template: {}} =>
 {template: {address: 10.0.0.1}} => error: spec.template.address: is that of each workload
 {template: {}, probe: {}} => error: spec.probe: needs exactly one way to ask
+{template: {}, probe: {httpGet: {port: 1, scheme: HTTPS, httpHeaders: [{name: x-a, value: b}]}}} =>
+{template: {}, probe: {httpGet: {port: 1, httpHeaders: [{name: 'x a', value: b}, {name: '', value: b}]}}} => error: spec.probe.httpGet.httpHeaders[0].name: "x a" is not && error: spec.probe.httpGet.httpHeaders[1].name: "" is not
+{template: {}, probe: {httpGet: {port: 1, scheme: ftp}}} => error: spec.probe.httpGet.scheme: "ftp" is not a scheme
+{template: {}, probe: {grpc: {port: 0}}} => error: spec.probe.grpc.port: 0 is not a port
+{template: {}, probe: {exec: {command: [a, '']}}} => error: spec.probe.exec.command[1]: is empty
 {template: {}, probe: {httpGet: {port: 0}, tcpSocket: {port: 1}}} => error: spec.probe: needs exactly one && error: spec.probe.httpGet.port: 0 is not a port
-";
+"#;
 
 pub(super) const PROXY_CONFIGS: &str = r"
 {} =>
