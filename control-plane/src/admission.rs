@@ -21,6 +21,7 @@ use mesh_runtime::admin::{AdminResponse, Router};
 use tokio::sync::watch;
 
 use crate::compile::Diagnostic;
+use crate::compile::diagnostics::codes;
 use crate::crd::{Kind, Object, Severity, decode};
 use crate::model::MeshSettings;
 use crate::push::board::Examined;
@@ -143,8 +144,11 @@ impl Reviewer {
                 let (refusals, mut warnings): (Vec<_>, Vec<_>) = own.iter().partition(is_error);
                 let (takes, gives): (Vec<_>, Vec<_>) = foreign.iter().partition(is_error);
                 warnings.extend(gives);
+                let wrong = |one: &&Diagnostic| one.code == codes::RESERVED_ADDRESS;
                 let failure = if refusals.is_empty() {
                     Failure::Foreign
+                } else if refusals.iter().any(wrong) {
+                    Failure::Invalid
                 } else {
                     Failure::NotEnforceable
                 };

@@ -1,10 +1,14 @@
 //! Everything wrong with a [`World`], whether or not a proxy is connected.
 //!
-//! Two kinds of findings come together here: those of compiling for every kind of client there
-//! is, and those about objects that no proxy ever meets.
+//! What a configuration means is found where it is compiled, and nowhere else: the findings here
+//! are those of the compilations proxies get, inbound side included, and of one more for every
+//! kind of workload that has no proxy yet. Beside them stand findings about objects no
+//! compilation meets.
 
 mod objects;
 pub(crate) mod rules;
+mod scopes;
+mod selection;
 pub(crate) mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,95 +17,121 @@ use std::sync::Arc;
 use mesh_api::route::Domain;
 
 use crate::compile::context::Context;
+use crate::compile::diagnostics::codes;
 use crate::compile::scope::{Client, selector_keys};
-use crate::compile::security::protection;
 use crate::compile::{
-    CaptureMode, Diagnostic, ProxyRole, ProxyScope, Report, Uses, clusters, compiled_context,
+    Compiler, Diagnostic, ProxyRole, ProxyScope, Report, Uses, clusters, endpoints,
 };
+use crate::model::World;
 use crate::model::host;
-use crate::model::workload::{pairs, selects};
-use crate::model::{WorkloadInfo, World};
 
-/// All findings, sorted, each once.
+/// Most namespaces a finding lists.
+const LISTED: usize = 3;
+
+/// All findings of a mesh no proxy is connected to, sorted, each once.
 pub fn analyze(world: &World) -> Vec<Diagnostic> {
     examine(world).0
 }
 
-/// All findings, and who uses what.
+/// All findings of a mesh no proxy is connected to, and who uses what.
 pub fn examine(world: &World) -> (Vec<Diagnostic>, Uses) {
-    let uses = Uses::default();
-    let mut report = Report::default();
-    objects::check(world, &mut report);
-    for client in clients(world) {
-        let mut cx = compiled_context(world, &client);
-        destination_rules(&mut cx);
-        let (findings, acting) = cx.into_findings();
-        report.extend(findings);
-        uses.note(client.clone(), acting);
-    }
-    for workload in world.workloads() {
-        let sidecar = !is_gateway(world, workload);
-        protection(
-            world,
-            &workload.id.namespace,
-            &workload.labels,
-            sidecar,
-            &mut report,
-        );
-    }
-    (report.into_sorted(), uses)
+    examine_with(world, &mut Compiler::default(), &[])
 }
 
-/// Every kind of client: of each workload, and of each namespace that has objects.
-pub(crate) fn clients(world: &World) -> BTreeSet<Client> {
-    let keys = selector_keys(world);
-    let mut clients = BTreeSet::new();
-    for workload in world.workloads() {
-        let role = if is_gateway(world, workload) {
-            ProxyRole::Gateway
-        } else {
-            ProxyRole::Sidecar
-        };
-        let scope = ProxyScope {
-            role,
-            capture: CaptureMode::OriginalDestination,
-            workload: Arc::clone(workload),
-        };
-        clients.insert(Client::of(&scope, &keys));
-    }
-    let covered: BTreeSet<Arc<str>> = clients
-        .iter()
-        .filter(|client| client.role == ProxyRole::Sidecar)
-        .map(|client| Arc::clone(&client.namespace))
-        .collect();
-    let routes = world.virtual_services.iter().map(|one| one.namespace());
-    let rules = world.destination_rules.iter().map(|one| one.namespace());
-    for namespace in routes.chain(rules) {
-        if !covered.contains(namespace) {
-            clients.insert(Client {
-                role: ProxyRole::Sidecar,
-                capture: CaptureMode::OriginalDestination,
-                namespace: Arc::from(namespace),
-                labels: BTreeMap::new(),
-                ports: BTreeMap::new(),
-            });
+/// All findings, sorted, each once, and who uses what: of the configurations of `proxies`, which
+/// are connected, and of those that other workloads would get.
+pub fn examine_with(
+    world: &World,
+    compiler: &mut Compiler,
+    proxies: &[ProxyScope],
+) -> (Vec<Diagnostic>, Uses) {
+    let uses = Uses::default();
+    let mut found = Found::default();
+    objects::check(world, &mut found.report);
+    selection::check(world, &mut found.report);
+    endpoints::check(world, &mut found.report);
+    let mut clients: BTreeSet<Client> = BTreeSet::new();
+    for scope in scopes::all(world, proxies) {
+        let layers = compiler.layers(world, &scope);
+        found.report.extend(layers.own.diagnostics.iter().cloned());
+        if !clients.contains(&layers.client) {
+            found.of_client(&layers.client, &layers.shared.diagnostics);
+            uses.note(layers.client.clone(), layers.shared.acting.clone());
+            clients.insert(layers.client);
         }
     }
-    clients
+    for client in &clients {
+        let mut cx = Context::new(world, client);
+        unused_rules(&mut cx);
+        found.report.extend(cx.into_findings());
+    }
+    (found.into_sorted(), uses)
 }
 
-/// Whether a workload is a gateway: one that a `Gateway` selects by its labels.
-fn is_gateway(world: &World, workload: &WorkloadInfo) -> bool {
-    world.gateways.iter().any(|gateway| {
-        !gateway.spec.selector.is_empty()
-            && selects(pairs(&gateway.spec.selector), &workload.labels)
-    })
+/// Every kind of client there is where no proxy is connected.
+pub(crate) fn clients(world: &World) -> BTreeSet<Client> {
+    let keys = selector_keys(world);
+    let scopes = scopes::all(world, &[]);
+    scopes
+        .iter()
+        .map(|scope| Client::of(scope, &keys))
+        .collect()
+}
+
+/// Findings, and which clients met those that depend on what a client may see.
+#[derive(Default)]
+struct Found {
+    report: Report,
+    seen_by: BTreeMap<Diagnostic, BTreeSet<Arc<str>>>,
+    namespaces: BTreeSet<Arc<str>>,
+}
+
+impl Found {
+    fn of_client(&mut self, client: &Client, findings: &[Diagnostic]) {
+        let namespace = &client.namespace;
+        self.namespaces.insert(Arc::clone(namespace));
+        for finding in findings {
+            if finding.code == codes::UNKNOWN_SERVICE || finding.code == codes::UNKNOWN_SUBSET {
+                self.seen_by
+                    .entry(finding.clone())
+                    .or_default()
+                    .insert(Arc::clone(namespace));
+            } else {
+                self.report.push(finding.clone());
+            }
+        }
+    }
+
+    /// What only some clients meet says which, once for all of them.
+    fn into_sorted(mut self) -> Vec<Diagnostic> {
+        let all = self.namespaces.len();
+        for (mut finding, namespaces) in self.seen_by {
+            if namespaces.len() < all {
+                let mut listed: Vec<&str> =
+                    namespaces.iter().take(LISTED).map(|one| &**one).collect();
+                let more = format!("{} more", namespaces.len().saturating_sub(LISTED));
+                if namespaces.len() > LISTED {
+                    listed.push(&more);
+                }
+                let callers = format!("concerns callers in {}", listed.join(", "));
+                finding.hint = Some(match finding.hint {
+                    Some(hint) => format!("{hint}; {callers}"),
+                    None => callers,
+                });
+            }
+            self.report.push(finding);
+        }
+        self.report.into_sorted()
+    }
 }
 
 /// Findings about subsets and policies that no route uses: those of rules in the client's
 /// namespace, and of rules for services there. Others are checked for the clients that live there.
-fn destination_rules(cx: &mut Context<'_>) {
+fn unused_rules(cx: &mut Context<'_>) {
     let world = cx.world;
+    if cx.client.role != ProxyRole::Sidecar {
+        return;
+    }
     let namespace = &*cx.client.namespace;
     let hosts: Vec<Domain> = world
         .destination_rules

@@ -75,15 +75,10 @@ pub(crate) struct Unplaced {
 
 /// Compiles the shared part.
 pub(crate) fn shared(world: &World, client: &Client) -> Shared {
-    compiled_context(world, client).finish()
-}
-
-/// Compiles the shared part up to where it would be encoded.
-pub(crate) fn compiled_context<'w>(world: &'w World, client: &'w Client) -> Context<'w> {
     let mut cx = Context::new(world, client);
     match client.role {
         ProxyRole::Sidecar => outbound::compile(&mut cx),
         ProxyRole::Gateway => gateway::compile(&mut cx),
     }
-    cx
+    cx.finish()
 }

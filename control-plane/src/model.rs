@@ -32,6 +32,7 @@ pub mod endpoints;
 pub mod host;
 pub mod ownership;
 pub mod protocol;
+pub mod reach;
 pub mod references;
 pub mod service;
 pub mod settings;
@@ -224,6 +225,17 @@ impl World {
         let services = self.services().map(|service| service.namespace());
         let workloads = self.workloads().map(|workload| &*workload.id.namespace);
         let routes = self.virtual_services.iter().map(|one| one.namespace());
-        services.chain(workloads).chain(routes).collect()
+        let rules = self.destination_rules.iter().map(|one| one.namespace());
+        let sidecars = self.sidecars.iter().map(|one| one.namespace());
+        let peers = self.peer_authentications.iter().map(|one| one.namespace());
+        let tokens = self.request_authentications.iter();
+        let policies = self.authorization_policies.iter();
+        let inhabited = services.chain(workloads).chain(routes).chain(rules);
+        inhabited
+            .chain(sidecars)
+            .chain(peers)
+            .chain(tokens.map(|one| one.namespace()))
+            .chain(policies.map(|one| one.namespace()))
+            .collect()
     }
 }

@@ -75,6 +75,9 @@ impl Default for Timing {
     }
 }
 
+/// Endpoints change often and say little about objects; findings about them may be this old.
+const ENDPOINTS_EXAMINED_AFTER: Duration = Duration::from_secs(2);
+
 /// The loop's state.
 #[derive(Debug)]
 pub struct PushLoop {
@@ -86,6 +89,8 @@ pub struct PushLoop {
     started: bool,
     /// The generation of the world after the last change that was more than endpoints.
     revision: u64,
+    /// When endpoints that changed meanwhile are looked at for findings.
+    examine_at: Option<Instant>,
     objects: Objects,
 }
 
@@ -107,6 +112,7 @@ impl PushLoop {
             proxies: BTreeMap::new(),
             started: false,
             revision: 0,
+            examine_at: None,
             objects: Objects::default(),
         }
     }
@@ -138,6 +144,7 @@ impl PushLoop {
                         synced();
                     }
                 }
+                () = until(self.examine_at), if self.examine_at.is_some() => self.examine(),
             }
         }
     }
@@ -174,6 +181,9 @@ impl PushLoop {
         } else if objects_changed {
             // Nothing to push, but somebody waits to hear what became of the newer form.
             self.examine();
+        } else if !affected.is_empty() {
+            self.examine_at
+                .get_or_insert_with(|| now + ENDPOINTS_EXAMINED_AFTER);
         }
         if !first && !affected.is_empty() {
             self.push_endpoints(&affected, now);
@@ -223,8 +233,17 @@ impl PushLoop {
         metrics::histogram!("pilot_xds_push_time").record(began.elapsed().as_secs_f64());
     }
 
-    fn examine(&self) {
+    /// Hands over what there is to be examined: the world, and what was compiled from it.
+    fn examine(&mut self) {
+        self.examine_at = None;
+        let scopes = self.proxies.values().filter_map(|proxy| {
+            let who = &proxy.who;
+            let scope = ProxyScope::new(&self.world, &who.workload, who.role, who.mode)?;
+            (!is_another(&scope.workload, who)).then_some(scope)
+        });
         self.board.examine(Input {
+            proxies: scopes.collect(),
+            compiler: self.compiler.without_endpoints(),
             world: self.world.clone(),
             objects: self.objects.clone(),
             revision: self.revision,

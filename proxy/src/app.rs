@@ -19,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::future::{join_all, select_all};
 use mesh_api::proxy::CaptureMode;
+use mesh_api::reserved::HEALTH_PORT;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
 use mesh_runtime::process::ProcessSection;
@@ -64,7 +65,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         workers = settings.concurrency.get(),
         "starting"
     );
-    if let Some(port) = settings.probe_addresses(admin::HEALTH).first() {
+    if let Some(port) = settings.probe_addresses(HEALTH_PORT).first() {
         // The one before was most likely told to take as long as this one.
         let limit = settings.min_drain + settings.drain_timeout + FLUSH;
         tokio::select! {

@@ -14,7 +14,7 @@ use crate::compile::diagnostics::{Code, Report, codes};
 use crate::compile::routes::Via;
 use crate::compile::routes::candidates::{CandidateIndex, domains};
 use crate::compile::routes::strangers::Strangers;
-use crate::compile::{Diagnostic, ProxyRole, compiled_context};
+use crate::compile::{Diagnostic, ProxyRole, shared};
 use crate::crd::Object;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
@@ -137,7 +137,7 @@ fn at_gateways(world: &World, route: &Resource<VirtualServiceSpec>, report: &mut
     }
     for client in clients(world) {
         if client.role == ProxyRole::Gateway {
-            report.extend(compiled_context(world, &client).into_findings().0);
+            report.extend(shared(world, &client).diagnostics);
         }
     }
 }

@@ -19,12 +19,13 @@ use crate::crd::{Object, decode};
 use crate::model::{Change, MeshSettings, World, host};
 
 /// Findings that depend on the object alone.
-const OWN: [Code; 5] = [
+const OWN: [Code; 6] = [
     codes::NOT_ACTED_ON,
     codes::NOT_ENFORCEABLE,
     codes::TLS_NOT_ENFORCEABLE,
     codes::GATEWAY_REFUSED,
     codes::UNREACHABLE_ROUTE,
+    codes::RESERVED_ADDRESS,
 ];
 /// Name of the workload on the stage.
 const ACTOR: &str = "mesh-admission-actor";

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use mesh_api::route::Domain;
 
-use super::{World, is_gateway, rules, services};
+use super::scopes::is_gateway;
+use super::{World, rules, services};
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
@@ -20,7 +21,6 @@ pub(super) fn check(world: &World, report: &mut Report) {
     settings(world, report);
     services::check(world, report);
     rules::check(world, report);
-    gateways_without_workload(world, report);
     virtual_services(world, report);
     rival_sidecars(world, report);
     for telemetry in world.telemetries.iter() {
@@ -46,25 +46,6 @@ fn settings(world: &World, report: &mut Report) {
     }
 }
 
-fn gateways_without_workload(world: &World, report: &mut Report) {
-    for gateway in world.gateways.iter() {
-        let selected = world
-            .workloads()
-            .any(|workload| selects(pairs(&gateway.spec.selector), &workload.labels));
-        if !selected {
-            report.push(
-                Diagnostic::new(
-                    codes::GATEWAY_WITHOUT_WORKLOAD,
-                    &gateway.key,
-                    "spec.selector",
-                    "no workload carries these labels; nothing listens for this gateway",
-                )
-                .hint("the bundled ingress gateway carries istio: ingressgateway"),
-            );
-        }
-    }
-}
-
 fn virtual_services(world: &World, report: &mut Report) {
     for object in world.virtual_services.iter() {
         let of_matches = object
@@ -81,6 +62,14 @@ fn virtual_services(world: &World, report: &mut Report) {
         }
         for (index, route) in object.spec.http.iter().enumerate() {
             http_route(object, index, route, report);
+        }
+        for (index, route) in object.spec.tcp.iter().enumerate() {
+            for (m, one) in route.matches.iter().enumerate() {
+                if one.source_subnet.is_some() {
+                    let field = format!("spec.tcp[{index}].match[{m}].sourceSubnet");
+                    not_acted_on::report(report, Feature::SourceSubnet, &object.key, &field);
+                }
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
         MeshSettings {
             cluster_domain: settings.common.domain.into(),
             root_namespace: settings.common.root_namespace.into(),
+            one_machine: true,
             ..MeshSettings::default()
         },
         batches,

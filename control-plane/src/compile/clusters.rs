@@ -25,6 +25,7 @@ use super::not_acted_on::{self, Feature};
 use crate::crd::destination_rule::{
     ClientTlsMode, ClientTlsSettings, H2UpgradePolicy, ProxyProtocolVersion, TunnelProtocol,
 };
+use crate::crd::service_entry::Location;
 use crate::model::Service;
 use crate::model::protocol::Protocol;
 use crate::model::service::Resolution;
@@ -49,7 +50,8 @@ pub(crate) fn cluster(
     let labels = chosen
         .map(|one| labels_of(&one.subset.labels))
         .unwrap_or_default();
-    let balancer = balancer::balancer(cx, policy.load_balancer.as_ref());
+    let balancer = balancer::balancer(cx, service, policy.load_balancer.as_ref());
+    report_asked(cx, service);
     let refused = policy.tls.as_ref().and_then(|tls| refuse_tls(cx, tls));
     let endpoints = match refused {
         Some(answer) => ClusterEndpoints::Refused(answer),
@@ -141,6 +143,37 @@ fn endpoints(
             subset,
             first_only: *first_only,
         },
+    }
+}
+
+/// What the object of a service asks for and nobody does.
+fn report_asked(cx: &mut Context<'_>, service: &Service) {
+    let asked = service.asks;
+    for (asked, feature, field) in [
+        (
+            asked.preferences.own_node_only,
+            Feature::OwnNodeOnly,
+            "spec.internalTrafficPolicy",
+        ),
+        (
+            asked.preferences.near,
+            Feature::Locality,
+            "spec.trafficDistribution",
+        ),
+        (
+            !service.is_kubernetes && service.location == Location::MeshInternal,
+            Feature::MeshInternal,
+            "spec.location",
+        ),
+        (
+            asked.names_in_certificates,
+            Feature::SubjectAltNames,
+            "spec.subjectAltNames",
+        ),
+    ] {
+        if asked {
+            not_acted_on::report(&mut cx.report, feature, &service.key, field);
+        }
     }
 }
 

@@ -30,6 +30,14 @@ pub(crate) struct Own {
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
+/// The layers of a configuration that hold findings.
+#[derive(Clone, Debug)]
+pub(crate) struct Layers {
+    pub(crate) client: Client,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) own: Arc<Own>,
+}
+
 impl Compiled {
     /// One resource.
     pub fn get(&self, name: &ResourceName) -> Option<&Encoded> {
@@ -98,7 +106,7 @@ pub fn compile(world: &World, scope: &ProxyScope) -> Compiled {
 /// What compilations of one world share.
 ///
 /// Give it every [`Affected`] that [`World::apply`] returns, then compile.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Compiler {
     selector_keys: Option<BTreeSet<Arc<str>>>,
     shared: HashMap<Client, Arc<Shared>>,
@@ -134,25 +142,47 @@ impl Compiler {
 
     /// The configuration of one proxy, as [`compile`] gives it.
     pub fn compile(&mut self, world: &World, scope: &ProxyScope) -> Compiled {
+        let layers = self.layers(world, scope);
+        let sets = self
+            .endpoints
+            .get_or_insert_with(|| Arc::new(all_endpoints(world)));
+        Compiled {
+            shared: layers.shared,
+            own: layers.own,
+            endpoints: Arc::clone(sets),
+        }
+    }
+
+    /// The configuration of one proxy without its endpoints.
+    pub(crate) fn layers(&mut self, world: &World, scope: &ProxyScope) -> Layers {
         let keys = self
             .selector_keys
             .get_or_insert_with(|| selector_keys(world));
         let client = Client::of(scope, keys);
         let shared = self
             .shared
-            .entry(client)
+            .entry(client.clone())
             .or_insert_with_key(|client| Arc::new(shared(world, client)));
         let own = self
             .own
             .entry(scope.clone())
             .or_insert_with(|| Arc::new(own(world, scope, shared)));
-        let sets = self
-            .endpoints
-            .get_or_insert_with(|| Arc::new(all_endpoints(world)));
-        Compiled {
+        Layers {
+            client,
             shared: Arc::clone(shared),
             own: Arc::clone(own),
-            endpoints: Arc::clone(sets),
+        }
+    }
+
+    /// What has been compiled so far, for somebody who wants to know what was found. Endpoints
+    /// stay here: holding on to them would make the next change of them cost a copy of all.
+    #[must_use]
+    pub fn without_endpoints(&self) -> Self {
+        Self {
+            selector_keys: self.selector_keys.clone(),
+            shared: self.shared.clone(),
+            own: self.own.clone(),
+            endpoints: None,
         }
     }
 }

@@ -198,11 +198,11 @@ impl<'w> Context<'w> {
         made
     }
 
-    /// What there is to say, and who acts, for those who want nothing else.
-    pub(crate) fn into_findings(mut self) -> (Vec<Diagnostic>, BTreeSet<ObjectKey>) {
+    /// What there is to say, for those who want nothing else.
+    pub(crate) fn into_findings(mut self) -> Vec<Diagnostic> {
         self.clusters();
         self.strangers.report(&mut self.report);
-        (self.report.into_sorted(), self.acting)
+        self.report.into_sorted()
     }
 
     /// Makes the clusters that are wanted and encodes everything.

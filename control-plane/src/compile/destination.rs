@@ -92,10 +92,7 @@ fn found(
             field: "subset",
             message: format!("subset {subset} of {} does not exist", service.host),
             hint: Some(if names.is_empty() {
-                format!(
-                    "no DestinationRule visible in namespace {} defines subsets for this host",
-                    cx.client.namespace
-                )
+                "no DestinationRule the callers may see defines subsets for this host".to_owned()
             } else {
                 format!("there are {}", names.join(", "))
             }),
@@ -130,7 +127,14 @@ fn port(
     let message = match wanted {
         Some(wanted) => format!("{} has no port {wanted}", service.host),
         None if ports.is_empty() => format!("{} has no ports", service.host),
-        None => format!("{} has several ports and none is named here", service.host),
+        None => match called {
+            Some(called) => format!(
+                "{} has several ports, none is named here, and the one called, {called}, is not \
+                 among them",
+                service.host
+            ),
+            None => format!("{} has several ports and none is named here", service.host),
+        },
     };
     Err(Missing {
         code: codes::UNKNOWN_PORT,
@@ -145,8 +149,8 @@ fn unknown_service(cx: &Context<'_>, written: &str, full: &str) -> Missing {
     let hidden = claims.find(|service| ownership::is_claim(cx.world, service));
     let message = match hidden {
         Some(service) => format!(
-            "service {full} is not exported to namespace {} (see exportTo of {})",
-            cx.client.namespace, service.key
+            "service {full} is not exported to the namespace of the caller (see exportTo of {})",
+            service.key
         ),
         None => format!("service {full} does not exist"),
     };

@@ -13,6 +13,7 @@ use mesh_api::listener::{
 };
 use mesh_api::name::{ListenerName, PolicyName};
 use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::reserved::{INBOUND_PORT, is_proxy_port};
 use mesh_api::resource::Resource as Compiled;
 use mesh_api::units::Port;
 
@@ -30,9 +31,6 @@ use crate::meta::ObjectKey;
 use crate::model::protocol::Protocol;
 use crate::model::service::ServicePort;
 use crate::model::{Service, WorkloadInfo, World};
-
-/// Where sidecars take inbound traffic.
-const INBOUND_PORT: u16 = 15006;
 
 /// A compilation of one sidecar's inbound side.
 struct Inbound<'a> {
@@ -156,6 +154,10 @@ impl<'a> Inbound<'a> {
                 let Some(port) = service_port.target.on(&self.scope.workload) else {
                     continue;
                 };
+                if is_proxy_port(port.value()) {
+                    // Answered by the proxy itself; the application is not there.
+                    continue;
+                }
                 if let Some((owner, protocol)) = owners.get(&port) {
                     if *protocol != service_port.protocol {
                         self.parts.report.push(Diagnostic::new(

@@ -25,6 +25,8 @@ pub(crate) enum Feature {
     Tunnel,
     /// `proxyProtocol`
     ProxyProtocol,
+    /// `internalTrafficPolicy: Local` of a Service
+    OwnNodeOnly,
     /// `retryBudget.budgetInterval`
     BudgetInterval,
     /// `retries.retryRemoteLocalities`
@@ -35,6 +37,14 @@ pub(crate) enum Feature {
     EgressListener,
     /// `Sidecar.outboundTrafficPolicy.egressProxy`
     EgressProxy,
+    /// `Sidecar.ingress[].captureMode` that is not the proxy's own
+    IngressCaptureMode,
+    /// `sourceSubnet` of a TCP match
+    SourceSubnet,
+    /// `ServiceEntry.location: MESH_INTERNAL`
+    MeshInternal,
+    /// `ServiceEntry.subjectAltNames`
+    SubjectAltNames,
     /// A unix socket as `defaultEndpoint`
     UnixSocket,
     /// `Telemetry`
@@ -43,6 +53,8 @@ pub(crate) enum Feature {
     TargetRefs,
     /// `AuthorizationPolicy` with `action: AUDIT`
     Audit,
+    /// A Host header set on one of several destinations
+    DestinationHost,
     /// `statPrefix`
     StatPrefix,
     /// `WorkloadGroup`
@@ -92,6 +104,7 @@ impl Feature {
             Self::Maglev => "endpoints are chosen by a hash ring with that many entries",
             Self::Warmup => "new endpoints get their full share at once",
             Self::Locality | Self::ZoneAware => "all endpoints are used alike, near or far",
+            Self::OwnNodeOnly => "endpoints of every node are used",
             Self::Tunnel | Self::ProxyProtocol => "requests to its endpoints are answered 503",
             Self::BudgetInterval => "only requests in flight are counted",
             Self::RetryRemoteLocalities => "retries go to any endpoint",
@@ -101,10 +114,17 @@ impl Feature {
                  usual ones"
             }
             Self::EgressProxy => "unknown traffic goes where it was going",
+            Self::IngressCaptureMode => "traffic reaches the port as it reaches the proxy",
+            Self::SourceSubnet => "connections from every address match",
+            Self::MeshInternal => "its workloads are called like those outside of the mesh",
+            Self::SubjectAltNames => "proxies do not check certificates yet",
             Self::UnixSocket => "give an address and a port",
             Self::Telemetry => "proxies report the standard metrics and logs",
             Self::TargetRefs => "sidecars and gateways of this kind are not concerned by it",
             Self::Audit => "nothing is recorded; no request is refused because of it",
+            Self::DestinationHost => {
+                "a Host header of one of several destinations is not written; set it on the route"
+            }
             Self::StatPrefix => "no statistics of that name are kept",
             Self::WorkloadGroup => "write a WorkloadEntry for each workload",
             Self::ProxyConfig => "proxies have the settings of the injector and of annotations",

@@ -14,9 +14,6 @@ use super::context::Context;
 use super::{sidecar, virtual_hosts};
 use crate::model::Service;
 
-/// Where sidecars take outbound traffic.
-pub(crate) const OUTBOUND_PORT: u16 = 15001;
-
 /// All addresses.
 pub(crate) const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 

@@ -7,7 +7,7 @@ use mesh_api::listener::UnmatchedTraffic;
 use super::diagnostics::Report;
 use super::not_acted_on::{self, Feature};
 use crate::crd::object::Resource;
-use crate::crd::sidecar::{OutboundTrafficMode, SidecarSpec};
+use crate::crd::sidecar::{ListenerCapture, OutboundTrafficMode, SidecarSpec};
 use crate::model::World;
 
 pub(crate) use crate::model::egress::sidecar as select;
@@ -41,8 +41,16 @@ pub(crate) fn report(sidecar: &SidecarObject, report: &mut Report) {
         );
     }
     for (index, listener) in sidecar.spec.egress.iter().enumerate() {
-        if listener.port.is_some() || listener.bind.is_some() {
-            let field = format!("spec.egress[{index}].port");
+        let asked = [
+            ("port", listener.port.is_some()),
+            ("bind", listener.bind.is_some()),
+            (
+                "captureMode",
+                listener.capture_mode != ListenerCapture::Default,
+            ),
+        ];
+        for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+            let field = format!("spec.egress[{index}].{name}");
             not_acted_on::report(report, Feature::EgressListener, &sidecar.key, &field);
         }
     }

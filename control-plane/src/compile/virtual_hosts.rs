@@ -1,5 +1,7 @@
 //! The tables of virtual hosts a sidecar routes HTTP by: one per service port.
 
+mod pods;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -81,26 +83,16 @@ pub(crate) fn compile<'w>(
     // Full names first, so that nobody's short name takes another's full name.
     for mut draft in drafts {
         let aliases = further_names(cx.world, draft.service, &cx.client.namespace);
-        for domain in aliases {
-            if draft.host.domains.contains(&domain) {
-                continue;
-            }
-            match claims.claim(draft.port, &domain, &draft.service.key) {
-                Ok(()) => draft.host.domains.push(domain),
-                Err(owner) => {
-                    let message = format!(
-                        "is not reached as {domain} on port {}: that is {owner}",
-                        draft.port
-                    );
-                    cx.report(Diagnostic::new(
-                        codes::DOMAIN_CONFLICT,
-                        &draft.service.key,
-                        "",
-                        message,
-                    ));
-                }
+        if draft.service.resolution == Resolution::Headless {
+            let names = pods::names(cx.world, draft.service, &cx.client.namespace);
+            if cx.client.knows_original_destination() {
+                // Which pod was meant, the connection still knows.
+                claim_all(cx, &mut claims, &mut draft, names);
+            } else {
+                pods::refuse(cx, &mut claims, &draft, names);
             }
         }
+        claim_all(cx, &mut claims, &mut draft, aliases);
         cx.add_virtual_host(draft.host);
     }
     let without_service = hosts_without_service(cx, &mut claims, services);
@@ -113,6 +105,30 @@ pub(crate) fn compile<'w>(
         }
     }
     without_service
+}
+
+/// Adds names to a virtual host as far as nobody else has them.
+fn claim_all(cx: &mut Context<'_>, claims: &mut Claims, draft: &mut Draft<'_>, names: Vec<Domain>) {
+    for domain in names {
+        if draft.host.domains.contains(&domain) {
+            continue;
+        }
+        match claims.claim(draft.port, &domain, &draft.service.key) {
+            Ok(()) => draft.host.domains.push(domain),
+            Err(owner) => {
+                let message = format!(
+                    "is not reached as {domain} on port {}: that is {owner}",
+                    draft.port
+                );
+                cx.report(Diagnostic::new(
+                    codes::DOMAIN_CONFLICT,
+                    &draft.service.key,
+                    "",
+                    message,
+                ));
+            }
+        }
+    }
 }
 
 /// The ports of a service that may carry HTTP; an alias without ports has those of what is
@@ -188,19 +204,10 @@ fn further_names(world: &World, service: &Service, namespace: &str) -> Vec<Domai
     if service.is_kubernetes {
         let name = &service.identity.name;
         let home = service.namespace();
-        let domain = &world.settings().cluster_domain;
         names.push(format!("{name}.{home}.svc"));
         names.push(format!("{name}.{home}"));
         if home == namespace {
             names.push(name.to_string());
-        }
-        if service.resolution == Resolution::Headless {
-            names.push(format!("*.{name}.{home}.svc.{domain}"));
-            names.push(format!("*.{name}.{home}.svc"));
-            names.push(format!("*.{name}.{home}"));
-            if home == namespace {
-                names.push(format!("*.{name}"));
-            }
         }
     }
     names.extend(

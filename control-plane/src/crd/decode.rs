@@ -210,4 +210,4 @@ fn has_errors(problems: &[Problem]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ pub use endpoint_slice::{KubeEndpointSlice, SliceEndpoint, SlicePort, TargetRef}
 pub use namespace::KubeNamespace;
 pub use node::KubeNode;
 pub use pod::{ContainerPort, KubePod, Owner};
-pub use service::{AppPort, KubeService, KubeServicePort, ServiceType};
+pub use service::{AppPort, KubeService, KubeServicePort, Preferences, ServiceType};
 
 /// The transport of a port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

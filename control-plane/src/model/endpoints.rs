@@ -10,6 +10,7 @@ use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, WorkloadId};
 
 use super::World;
+use super::reach;
 use super::service::{Backing, Resolution, Service, ServicePort};
 use super::workload::{Readiness, WorkloadInfo};
 use crate::crd::kubernetes::{KubeEndpointSlice, SliceEndpoint, Transport};
@@ -19,7 +20,7 @@ use crate::crd::object::Resource;
 pub fn endpoint_set(world: &World, name: &EndpointsName) -> Option<EndpointSet> {
     let service = world.service_of(name)?;
     let port = service.port(name.port)?;
-    let mut found = Found::default();
+    let mut found = Found::new(world);
     match &service.resolution {
         Resolution::Known | Resolution::Headless => {
             for (backing, port) in backings(service, name.port) {
@@ -30,19 +31,19 @@ pub fn endpoint_set(world: &World, name: &EndpointsName) -> Option<EndpointSet> 
             for (backing, port) in backings(service, name.port) {
                 known(world, service, backing, port, &mut found);
                 if !backing.is_said() {
-                    found.add_name(&service.host, port, world);
+                    found.add_name(&service.host, port);
                 }
             }
         }
         // Where no original destination is at hand, the name is what there is to go by.
         Resolution::OriginalDestination | Resolution::DynamicDns => {
-            found.add_name(&service.host, port, world);
+            found.add_name(&service.host, port);
         }
-        Resolution::Alias(target) => found.add_name(target, port, world),
+        Resolution::Alias(target) => found.add_name(target, port),
     }
     Some(EndpointSet {
         name: name.clone(),
-        endpoints: found.0.into_values().map(Arc::new).collect(),
+        endpoints: found.by_address.into_values().map(Arc::new).collect(),
     })
 }
 
@@ -52,22 +53,34 @@ fn backings(service: &Service, number: Port) -> impl Iterator<Item = (&Backing, 
     backings.filter_map(move |backing| Some((backing, backing.port(number)?)))
 }
 
-/// Endpoints by address: ordered, none twice.
-#[derive(Default)]
-struct Found(BTreeMap<EndpointAddress, Endpoint>);
+/// Endpoints by address: ordered, none twice, and none where proxies must not be led to.
+struct Found<'w> {
+    world: &'w World,
+    by_address: BTreeMap<EndpointAddress, Endpoint>,
+}
 
-impl Found {
+impl<'w> Found<'w> {
+    fn new(world: &'w World) -> Self {
+        Self {
+            world,
+            by_address: BTreeMap::new(),
+        }
+    }
+
     fn add(&mut self, endpoint: Endpoint) {
+        if !reach::is_lawful(self.world.settings(), &endpoint.address) {
+            return;
+        }
         // Of two entries for one address the one that may be used counts.
-        match self.0.get(&endpoint.address) {
+        match self.by_address.get(&endpoint.address) {
             Some(old) if old.health == Health::Healthy => {}
             Some(_) | None => {
-                self.0.insert(endpoint.address.clone(), endpoint);
+                self.by_address.insert(endpoint.address.clone(), endpoint);
             }
         }
     }
 
-    fn add_name(&mut self, host: &Arc<str>, port: &ServicePort, world: &World) {
+    fn add_name(&mut self, host: &Arc<str>, port: &ServicePort) {
         if host.starts_with('*') {
             return;
         }
@@ -91,7 +104,7 @@ impl Found {
             network: Arc::default(),
             mesh_tls: false,
             peer: Peer {
-                cluster: Arc::clone(&world.settings().cluster_id),
+                cluster: Arc::clone(&self.world.settings().cluster_id),
                 ..Peer::default()
             },
         });
@@ -128,7 +141,7 @@ fn known(
     service: &Service,
     backing: &Backing,
     port: &ServicePort,
-    found: &mut Found,
+    found: &mut Found<'_>,
 ) {
     for workload in &backing.endpoints {
         if let Some(number) = port_of(workload, port) {
@@ -199,7 +212,7 @@ fn from_slice(
     service: &Service,
     port: &ServicePort,
     slice: &Resource<KubeEndpointSlice>,
-    found: &mut Found,
+    found: &mut Found<'_>,
 ) {
     let slice_port = slice
         .spec

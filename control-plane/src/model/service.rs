@@ -11,6 +11,7 @@ use mesh_api::workload::{Labels, ServiceIdentity};
 use super::protocol::Protocol;
 use super::visibility::Visibility;
 use super::workload::WorkloadInfo;
+use crate::crd::kubernetes::Preferences;
 use crate::crd::service_entry::Location;
 use crate::meta::{ObjectKey, ObjectMeta, Precedence};
 
@@ -50,6 +51,17 @@ pub struct Service {
     /// What tells its endpoint sets from those of the first that declares the host; `None` for
     /// that first one.
     pub claim: Option<Claim>,
+    /// What its object asks for beside all this.
+    pub asks: Asks,
+}
+
+/// What the object of a service asks for that its endpoints do not show.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// Which endpoints clients prefer.
+    pub preferences: Preferences,
+    /// Its certificates carry certain names (`subjectAltNames`).
+    pub names_in_certificates: bool,
 }
 
 /// What one object says stands behind some ports of a service.

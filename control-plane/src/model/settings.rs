@@ -19,6 +19,9 @@ pub struct MeshSettings {
     pub root_namespace: Arc<str>,
     /// The name of this Kubernetes cluster, for telemetry.
     pub cluster_id: Arc<str>,
+    /// Whether the whole mesh is on this machine, so that workloads are at loopback addresses.
+    /// Never set by the mesh's configuration.
+    pub one_machine: bool,
     /// What sidecars do with destinations nobody declared, unless a `Sidecar` says otherwise.
     pub outbound_traffic: UnmatchedTraffic,
     /// Whether applications are called at the loopback address rather than where the client
@@ -54,6 +57,7 @@ impl Default for MeshSettings {
             cluster_domain: Arc::from("cluster.local"),
             root_namespace: Arc::from("istio-system"),
             cluster_id: Arc::from("Kubernetes"),
+            one_machine: false,
             outbound_traffic: UnmatchedTraffic::Passthrough,
             inbound_localhost: false,
             connect_timeout: None,
@@ -72,6 +76,7 @@ impl MeshSettings {
         Self {
             cluster_domain: Arc::clone(&self.cluster_domain),
             cluster_id: Arc::clone(&self.cluster_id),
+            one_machine: self.one_machine,
             root_namespace: match config.root_namespace.as_deref() {
                 None | Some("") => Arc::clone(&self.root_namespace),
                 Some(name) => Arc::from(name),

@@ -9,8 +9,8 @@ use serde::Serialize;
 use tokio::sync::{Notify, watch};
 
 use crate::analyze;
-use crate::compile::Uses;
 use crate::compile::diagnostics::Diagnostic;
+use crate::compile::{Compiler, ProxyScope, Uses};
 use crate::crd::Severity;
 use crate::meta::ObjectKey;
 use crate::model::World;
@@ -37,6 +37,10 @@ pub struct Input {
     pub objects: Objects,
     /// The revision of the configuration made from it.
     pub revision: u64,
+    /// The proxies that are connected.
+    pub proxies: Vec<ProxyScope>,
+    /// What was compiled for them.
+    pub compiler: Compiler,
 }
 
 /// What was examined, and what was found.
@@ -174,12 +178,16 @@ impl Board {
     pub async fn examiner(self: Arc<Self>) {
         let mut worlds = self.unexamined.subscribe();
         while worlds.changed().await.is_ok() {
-            let Some(input) = worlds.borrow_and_update().clone() else {
+            let Some(mut input) = worlds.borrow_and_update().clone() else {
                 continue;
             };
-            let world = input.world.clone();
-            match tokio::task::spawn_blocking(move || analyze::examine(&world)).await {
-                Ok((findings, uses)) => {
+            let examining = tokio::task::spawn_blocking(move || {
+                let mut compiler = std::mem::take(&mut input.compiler);
+                let found = analyze::examine_with(&input.world, &mut compiler, &input.proxies);
+                (input, found)
+            });
+            match examining.await {
+                Ok((input, (findings, uses))) => {
                     crate::metrics::conflicts(&findings);
                     let mut state = self.state.lock();
                     state.findings.clone_from(&findings);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::compile::{CaptureMode, ProxyRole};
+use crate::compile::{CaptureMode, Compiler, ProxyRole};
 use crate::discovery::registry::{Applied, ProxyIdentity};
 use crate::model::{Change, MeshSettings, World};
 use crate::push::board::{Examined, Input};
@@ -70,6 +70,8 @@ pub(super) fn input(objects_of: &[(&str, u64)]) -> Input {
         world,
         objects: all,
         revision: newest,
+        proxies: Vec::new(),
+        compiler: Compiler::default(),
     }
 }
 

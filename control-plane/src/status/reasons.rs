@@ -46,6 +46,11 @@ const TABLE: &[(Code, Verdict)] = &[
     (codes::MERGED, Verdict::Note),
     (codes::BAD_DELEGATE, Verdict::Unresolved("DelegateNotFound")),
     (codes::BY_STRANGER, Verdict::Note),
+    (codes::HASH_ACROSS_WEIGHTS, Verdict::Note),
+    (codes::NEVER_MATCHES, Verdict::Note),
+    (codes::REPLACED_BY_DELEGATE, Verdict::Note),
+    (codes::EMPTY_SUBSET, Verdict::Note),
+    (codes::NO_WORKLOAD, Verdict::Unresolved("WorkloadNotFound")),
     (codes::DUPLICATE_SUBSET, Verdict::NotAccepted(CONFLICT)),
     (codes::POLICY_CONFLICT, Verdict::NotAccepted(CONFLICT)),
     (
@@ -67,6 +72,7 @@ const TABLE: &[(Code, Verdict)] = &[
     (codes::DETECTED_PROTOCOL, Verdict::Note),
     (codes::TAKES_A_WHOLE_PORT, Verdict::Note),
     (codes::HTTP_WHERE_TLS_IS_USUAL, Verdict::Note),
+    (codes::RESERVED_ADDRESS, Verdict::NotAccepted(INVALID)),
     (
         codes::GATEWAY_REFUSED,
         Verdict::NotAccepted(NOT_ENFORCEABLE),

@@ -24,15 +24,11 @@ pub async fn pass_through(
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, None);
-<<<<<<< HEAD
-    let (cluster, source, series) = match connection.way {
-=======
-    let purpose = match way {
+    let purpose = match connection.way {
         Way::Outbound => Purpose::OriginalDestination,
         Way::Inbound => Purpose::Application,
     };
-    let (cluster, source, series) = match way {
->>>>>>> 1974404 (Keep proxies from being led into themselves)
+    let (cluster, source, series) = match connection.way {
         Way::Outbound => {
             let key = config.outbound_key(Service::Passthrough, Protocol::Tcp);
             (

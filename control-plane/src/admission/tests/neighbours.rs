@@ -26,6 +26,8 @@ fn beside() -> Reviewer {
         world,
         objects: Objects::default(),
         revision: 1,
+        proxies: Vec::new(),
+        compiler: crate::compile::Compiler::default(),
     };
     let examined = Examined {
         input,

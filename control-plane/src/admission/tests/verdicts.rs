@@ -189,3 +189,61 @@ fn many_warnings_are_cut_short_and_counted() {
     let message = response["status"]["message"].as_str().unwrap();
     assert!(message.contains("refused for 90 reasons:") && message.ends_with("... and 40 more"));
 }
+
+/// Whoever may declare an endpoint says where other people's proxies connect.
+#[test]
+fn endpoints_inside_of_proxies_are_refused() {
+    let entry = |address: &str| {
+        format!(
+            "{{hosts: [a.example], ports: [{{number: 80, name: http, protocol: HTTP}}], \
+             resolution: STATIC, endpoints: [{{address: '{address}'}}]}}"
+        )
+    };
+    let named =
+        "{hosts: [localhost], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}";
+    for (kind, spec, field) in [
+        (
+            "ServiceEntry",
+            entry("127.0.0.1"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            "ServiceEntry",
+            entry("::ffff:127.0.0.1"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            "ServiceEntry",
+            entry("169.254.169.254"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            "ServiceEntry",
+            entry("0.0.0.0"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            "ServiceEntry",
+            entry("224.0.0.1"),
+            "spec.endpoints[0].address",
+        ),
+        (
+            "ServiceEntry",
+            entry("fe80::1"),
+            "spec.endpoints[0].address",
+        ),
+        ("ServiceEntry", named.to_owned(), "spec.hosts"),
+        (
+            "WorkloadEntry",
+            "{address: 127.0.0.1}".to_owned(),
+            "spec.address",
+        ),
+    ] {
+        let response = judged(NETWORKING, kind, &spec);
+        assert_eq!(response["allowed"], false, "{kind} {spec}: {response:#}");
+        let cause = &response["status"]["details"]["causes"][0]["field"];
+        assert_eq!(cause, field, "{kind} {spec}: {response:#}");
+    }
+    let lawful = judged(NETWORKING, "ServiceEntry", &entry("10.0.0.1"));
+    assert_eq!(lawful["allowed"], true, "{lawful:#}");
+}

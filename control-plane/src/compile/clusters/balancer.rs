@@ -16,13 +16,21 @@ use crate::compile::not_acted_on::{self, Feature};
 use crate::crd::destination_rule::{
     ConsistentHash as WrittenHash, LoadBalancerSettings, SimpleLoadBalancer,
 };
+use crate::model::Service;
+
+/// Entries of a hash ring where nothing says how many.
+const RING: u64 = 1024;
 
 type Written<'a> = Block<'a, LoadBalancerSettings>;
 
 /// How an endpoint is chosen.
-pub(super) fn balancer(cx: &mut Context<'_>, block: Option<&Written<'_>>) -> LoadBalancer {
+pub(super) fn balancer(
+    cx: &mut Context<'_>,
+    service: &Service,
+    block: Option<&Written<'_>>,
+) -> LoadBalancer {
     let Some(block) = block else {
-        return LoadBalancer::default();
+        return of_service(service);
     };
     let warmup = warmup(cx, block);
     if let Some(hash) = &block.value.consistent_hash {
@@ -51,6 +59,19 @@ pub(super) fn balancer(cx: &mut Context<'_>, block: Option<&Written<'_>>) -> Loa
         SimpleLoadBalancer::Random => LoadBalancer::Random,
         SimpleLoadBalancer::Passthrough => LoadBalancer::Passthrough,
     }
+}
+
+/// What a Service asks for where no destination rule says anything. Keeping a client at one
+/// endpoint by its address is what Kubernetes does without a mesh; to a sidecar the client is its
+/// own pod.
+fn of_service(service: &Service) -> LoadBalancer {
+    if service.asks.preferences.client_affinity {
+        return LoadBalancer::ConsistentHash(ConsistentHash {
+            affinity: Affinity::SourceIp,
+            algorithm: HashAlgorithm::Ring { minimum_size: RING },
+        });
+    }
+    LoadBalancer::default()
 }
 
 fn warmup(cx: &mut Context<'_>, block: &Written<'_>) -> Option<Warmup> {
@@ -112,7 +133,7 @@ fn consistent_hash(written: &WrittenHash) -> Option<ConsistentHash> {
                 .as_ref()
                 .and_then(|ring| ring.minimum_ring_size)
                 .or(written.minimum_ring_size)
-                .unwrap_or(1024),
+                .unwrap_or(RING),
         },
     };
     Some(ConsistentHash {

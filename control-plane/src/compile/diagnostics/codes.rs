@@ -88,6 +88,12 @@ pub const MERGED: Code = Code::info("MESH0111");
 pub const BAD_DELEGATE: Code = Code::error("MESH0112");
 /// A virtual service acts on a host of another namespace for as long as nobody nearer does.
 pub const BY_STRANGER: Code = Code::warning("MESH0113");
+/// Destinations of one route are chosen by weight before clients are kept at one endpoint.
+pub const HASH_ACROSS_WEIGHTS: Code = Code::warning("MESH0114");
+/// A match no request can fulfil.
+pub const NEVER_MATCHES: Code = Code::warning("MESH0115");
+/// A setting of a route that its delegate replaces by its own.
+pub const REPLACED_BY_DELEGATE: Code = Code::warning("MESH0116");
 
 /// Two destination rules define one subset; the older one counts.
 pub const DUPLICATE_SUBSET: Code = Code::warning("MESH0201");
@@ -99,6 +105,8 @@ pub const RULE_WITHOUT_SERVICE: Code = Code::warning("MESH0203");
 pub const RULE_UNKNOWN_PORT: Code = Code::warning("MESH0204");
 /// A destination rule for hosts of other namespaces holds for clients of its own only.
 pub const RULE_OF_STRANGER: Code = Code::info("MESH0205");
+/// A subset no endpoint belongs to.
+pub const EMPTY_SUBSET: Code = Code::warning("MESH0206");
 
 /// Two objects declare one service, or one port of it.
 pub const DUPLICATE_SERVICE: Code = Code::warning("MESH0301");
@@ -114,6 +122,8 @@ pub const UNUSABLE_PORT: Code = Code::warning("MESH0305");
 pub const FOREIGN_HOST: Code = Code::error("MESH0306");
 /// An address is declared that belongs to a Service of Kubernetes.
 pub const FOREIGN_ADDRESS: Code = Code::error("MESH0307");
+/// An endpoint is at an address that would lead proxies into themselves; it is left out.
+pub const RESERVED_ADDRESS: Code = Code::error("MESH0308");
 /// A port does not say what it speaks; the first bytes decide.
 pub const DETECTED_PROTOCOL: Code = Code::info("MESH0312");
 /// A TCP port without an address takes every connection to its number.
@@ -145,6 +155,8 @@ pub const BAD_ADDRESS: Code = Code::error("MESH0503");
 pub const NOT_ENFORCEABLE: Code = Code::error("MESH0601");
 /// Encryption towards a service that cannot be done yet: calls are refused.
 pub const TLS_NOT_ENFORCEABLE: Code = Code::error("MESH0602");
+/// A selector no workload fulfils.
+pub const NO_WORKLOAD: Code = Code::warning("MESH0603");
 
 /// Accepted, but the proxy does not act on it yet.
 pub const NOT_ACTED_ON: Code = Code::warning("MESH0901");

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use mesh_api::listener::{Bind, InboundTarget};
 use mesh_api::policy::PolicyRule;
+use mesh_api::reserved::is_proxy_port;
 use mesh_api::units::Port;
 
 use super::{Inbound, Served};
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::scope::CaptureMode;
-use crate::crd::sidecar::IngressListener;
+use crate::crd::sidecar::{IngressListener, ListenerCapture};
 use crate::meta::ObjectKey;
 use crate::model::protocol::Protocol;
 
@@ -43,6 +44,16 @@ impl Inbound<'_> {
             .tls
             .is_some()
             .then(|| self.refuse_tls(&sidecar.key, &format!("{field}.tls")));
+        let done_anyway = match written.capture_mode {
+            ListenerCapture::Default => true,
+            ListenerCapture::Iptables => self.scope.capture == CaptureMode::OriginalDestination,
+            ListenerCapture::None => self.scope.capture == CaptureMode::Explicit,
+        };
+        if !done_anyway {
+            let field = format!("{field}.captureMode");
+            let feature = Feature::IngressCaptureMode;
+            not_acted_on::report(&mut self.parts.report, feature, &sidecar.key, &field);
+        }
         let Some(own) = self.scope.workload.addresses.first().copied() else {
             return;
         };
@@ -67,6 +78,13 @@ impl Inbound<'_> {
                 "defaultEndpoint",
                 &format!("{address} is where the proxy itself listens"),
             );
+            return;
+        }
+        if let InboundTarget::Address(address) = &target
+            && is_proxy_port(address.port())
+        {
+            let message = format!("{} is a port the proxy keeps for itself", address.port());
+            self.bad_address(&at, "defaultEndpoint", &message);
             return;
         }
         let service = self.service_at(port);

@@ -16,12 +16,13 @@ use mesh_api::listener::{
     TlsRule, UnmatchedTraffic,
 };
 use mesh_api::name::RouteScope;
+use mesh_api::reserved::OUTBOUND_PORT;
 use mesh_api::route::{Destinations, Target};
 use mesh_api::units::Port;
 
 use super::notes;
 use super::places::{Place, Places, Taken, single};
-use super::{OUTBOUND_PORT, any_address, name};
+use super::{any_address, name};
 use crate::compile::context::Context;
 use crate::compile::tcp;
 use crate::compile::virtual_hosts::Unplaced;

@@ -6,10 +6,11 @@
 use std::sync::Arc;
 
 use mesh_api::listener::{Bind, Listener, ListenerKind, Outbound, RouteSelection, TlsRoutes};
+use mesh_api::reserved::OUTBOUND_PORT;
 use mesh_api::units::Port;
 
 use super::places::Places;
-use super::{OUTBOUND_PORT, any_address, name};
+use super::{any_address, name};
 use crate::compile::context::Context;
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::tcp;

@@ -42,13 +42,16 @@ pub(super) fn expand<'w: 'a, 'a>(
     for (index, inner) in object.spec.http.iter().enumerate() {
         let inner_field = format!("spec.http[{index}]");
         match joined(route, inner) {
-            Ok(joined) => routes.push(RouteAt {
-                object,
-                root,
-                route: Cow::Owned(joined),
-                field: inner_field,
-                via,
-            }),
+            Ok(joined) => {
+                report_replaced(cx, (root, &field, route), (object, &inner_field, inner));
+                routes.push(RouteAt {
+                    object,
+                    root,
+                    route: Cow::Owned(joined),
+                    field: inner_field,
+                    via,
+                });
+            }
             Err(reason) => cx.report(Diagnostic::new(
                 codes::BAD_DELEGATE,
                 &object.key,
@@ -58,6 +61,48 @@ pub(super) fn expand<'w: 'a, 'a>(
         }
     }
     routes
+}
+
+/// A route, the object it is written in and its field there.
+type Written<'a> = (&'a Resource<VirtualServiceSpec>, &'a str, &'a HttpRoute);
+
+/// Names the blocks of the root that its delegate has instead: they are not joined.
+fn report_replaced(
+    cx: &mut Context<'_>,
+    (root, field, outer): Written<'_>,
+    (object, inner_field, inner): Written<'_>,
+) {
+    let mirrors = |route: &HttpRoute| route.mirror.is_some() || !route.mirrors.is_empty();
+    let blocks = [
+        (
+            "headers",
+            outer.headers.is_some() && inner.headers.is_some(),
+        ),
+        (
+            "rewrite",
+            outer.rewrite.is_some() && inner.rewrite.is_some(),
+        ),
+        ("fault", outer.fault.is_some() && inner.fault.is_some()),
+        (
+            "corsPolicy",
+            outer.cors_policy.is_some() && inner.cors_policy.is_some(),
+        ),
+        ("mirrors", mirrors(outer) && mirrors(inner)),
+    ];
+    for (name, _) in blocks.into_iter().filter(|(_, both)| *both) {
+        cx.report(
+            Diagnostic::new(
+                codes::REPLACED_BY_DELEGATE,
+                &root.key,
+                format!("{field}.{name}"),
+                format!(
+                    "has no effect on {inner_field} of {}, which has its own",
+                    object.key
+                ),
+            )
+            .hint("repeat there what both should do"),
+        );
+    }
 }
 
 fn find<'a>(

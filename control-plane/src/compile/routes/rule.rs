@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
+use mesh_api::name::ClusterName;
 use mesh_api::route::{
     Destination, Destinations, DirectResponse, Forward, RequestMatch, RouteAction, Rule, Target,
 };
@@ -16,6 +17,7 @@ use super::{delegate, filters, headers, retry};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::compile::not_acted_on::{self, Feature};
 use crate::crd::StringMatch;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
@@ -147,6 +149,14 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
         if !at.via.takes_http(cx.client, at.root, written) {
             continue;
         }
+        if let Some(text) = off_the_root(written) {
+            at.report(
+                cx,
+                codes::NEVER_MATCHES,
+                &format!("match[{index}].uri"),
+                format!("{text:?} matches no request: paths begin with /"),
+            );
+        }
         match request_match(written) {
             Ok(one) => taken.push((written, one)),
             Err(bad) => at.report(
@@ -168,6 +178,17 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
     }
     let (written, matches): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
     vec![rule(cx, at, &written, matches)]
+}
+
+/// A path to match that no path begins with; `*` is that of `OPTIONS *`.
+fn off_the_root(written: &HttpMatchRequest) -> Option<&str> {
+    match written.uri.as_ref()? {
+        StringMatch::Exact(text) | StringMatch::Prefix(text) => {
+            let possible = text.is_empty() || text.starts_with('/') || text == "*";
+            (!possible).then_some(text)
+        }
+        StringMatch::Regex(_) | StringMatch::Present => None,
+    }
 }
 
 /// Whether the matches of a route must become rules of their own: because they have names, or
@@ -299,13 +320,9 @@ fn destinations(cx: &mut Context<'_>, at: &RouteAt<'_>) -> (Vec<Destination>, Op
             if at.route.route.len() == 1 {
                 authority = edits.authority;
             } else {
-                at.report(
-                    cx,
-                    codes::NOT_ACTED_ON,
-                    &format!("{place}.request"),
-                    "a Host header of one of several destinations is not written yet; set it on \
-                     the route",
-                );
+                let field = format!("{}.{place}.request", at.field);
+                let object = &at.object.key;
+                not_acted_on::report(&mut cx.report, Feature::DestinationHost, object, &field);
             }
         }
         list.push(Destination {
@@ -314,7 +331,39 @@ fn destinations(cx: &mut Context<'_>, at: &RouteAt<'_>) -> (Vec<Destination>, Op
             headers: edits.edits,
         });
     }
+    report_hash_across_weights(cx, at, &list);
     (list, authority)
+}
+
+/// Weights come first: a client that is to be kept at one endpoint is kept within each
+/// destination only, and moves between them from request to request.
+fn report_hash_across_weights(cx: &mut Context<'_>, at: &RouteAt<'_>, list: &[Destination]) {
+    let weighted = list.iter().filter(|one| one.weight > 0);
+    if weighted.clone().count() < 2 {
+        return;
+    }
+    for one in weighted {
+        let Target::Cluster(ClusterName::Outbound { port, subset, host }) = &one.target else {
+            continue;
+        };
+        let Some(service) = cx.destination(host) else {
+            continue;
+        };
+        let rule = cx.rule(service);
+        let chosen = subset.as_deref().and_then(|name| rule.subset(name));
+        let policy = rule.policy(*port, chosen);
+        let hashing = policy
+            .load_balancer
+            .filter(|block| block.value.consistent_hash.is_some());
+        if let Some(block) = hashing {
+            let message = format!(
+                "requests are spread by weight before {} {}.consistentHash keeps a client at one \
+                 endpoint; a client meets every destination",
+                block.object, block.field
+            );
+            at.report(cx, codes::HASH_ACROSS_WEIGHTS, "route", message);
+        }
+    }
 }
 
 fn respond(

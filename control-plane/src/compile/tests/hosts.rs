@@ -273,3 +273,51 @@ spec: {clusterIP: 10.96.0.40, ports: [{name: tcp-x, port: 9000}]}
         &["MESH0302", "zz-other", "port 9000", "store"]
     ));
 }
+
+#[test]
+fn no_other_pod_answers_for_one_of_a_headless_service() {
+    let world = world(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web}}
+status: {podIP: 10.0.0.1, phase: Running, conditions: [{type: Ready, status: 'True'}]}
+",
+    );
+    let snapshot_in = |capture| {
+        let compiled = compiled(&world, "shop/web-0", ProxyRole::Sidecar, capture);
+        snapshot(&compiled)
+    };
+    let pods = "80/*.web.shop.svc.cluster.local";
+    let names = [
+        "*.web.shop.svc.cluster.local",
+        "*.web.shop.svc",
+        "*.web.shop",
+        "*.web",
+    ];
+    let explicit = snapshot_in(CaptureMode::Explicit);
+    assert_eq!(domains(&explicit, pods), names);
+    let action = format!("{:?}", virtual_host(&explicit, pods).rules[0].action);
+    assert!(
+        action.contains("Fail") && action.contains("single pod"),
+        "{action}"
+    );
+    let all = domains(&explicit, "80/web.shop.svc.cluster.local");
+    assert!(
+        all.contains(&"web".to_owned()) && !all.contains(&"*.web".to_owned()),
+        "{all:?}"
+    );
+
+    // A redirected connection still knows to which pod it was going.
+    let captured = snapshot_in(CaptureMode::OriginalDestination);
+    let all = domains(&captured, "80/web.shop.svc.cluster.local");
+    assert!(
+        names.iter().all(|name| all.contains(&(*name).to_owned())),
+        "{all:?}"
+    );
+}

@@ -212,6 +212,8 @@ fn told(others: World, object: &str) -> BTreeSet<String> {
             world: others,
             objects: Objects::default(),
             revision: 1,
+            proxies: Vec::new(),
+            compiler: crate::compile::Compiler::default(),
         },
         findings,
         uses,

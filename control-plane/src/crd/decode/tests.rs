@@ -4,7 +4,7 @@ use super::*;
 use crate::crd::StringMatch;
 
 mod kinds;
-mod samples;
+pub(crate) mod samples;
 
 fn decode_yaml(text: &str) -> Decoded {
     decode(serde_saphyr::from_str(text).unwrap())

@@ -26,8 +26,19 @@ pub struct KubeService {
     pub selector: BTreeMap<String, String>,
     /// Whether workloads that are not ready count too.
     pub publish_not_ready_addresses: bool,
-    /// Preference for near endpoints, such as `PreferClose`.
-    pub traffic_distribution: Option<String>,
+    /// Which endpoints clients prefer.
+    pub preferences: Preferences,
+}
+
+/// Which endpoints of a Service clients prefer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preferences {
+    /// One and the same for a client (`sessionAffinity: ClientIP`).
+    pub client_affinity: bool,
+    /// Only those on the client's node (`internalTrafficPolicy: Local`).
+    pub own_node_only: bool,
+    /// Near ones (`trafficDistribution`).
+    pub near: bool,
 }
 
 /// How a service is reached.
@@ -119,7 +130,13 @@ impl KubeService {
             ports,
             selector: spec.selector.unwrap_or_default(),
             publish_not_ready_addresses: spec.publish_not_ready_addresses.unwrap_or_default(),
-            traffic_distribution: spec.traffic_distribution,
+            preferences: Preferences {
+                client_affinity: spec.session_affinity.as_deref() == Some("ClientIP"),
+                own_node_only: spec.internal_traffic_policy.as_deref() == Some("Local"),
+                near: spec
+                    .traffic_distribution
+                    .is_some_and(|text| !text.is_empty()),
+            },
         })
     }
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use mesh_api::units::Port;
 use mesh_api::workload::{ServiceIdentity, WorkloadId};
 
-use super::{Backing, Resolution, Service, ServicePort, TargetPort};
+use super::{Asks, Backing, Resolution, Service, ServicePort, TargetPort};
 use crate::crd::object::Resource;
 use crate::crd::service_entry::{Resolution as Declared, ServiceEntrySpec};
 use crate::meta::ObjectMeta;
@@ -66,6 +66,10 @@ pub fn services(object: &Resource<ServiceEntrySpec>, settings: &MeshSettings) ->
             publish_not_ready: false,
             is_kubernetes: false,
             claim: None,
+            asks: Asks {
+                names_in_certificates: !spec.subject_alt_names.is_empty(),
+                ..Asks::default()
+            },
         });
     }
     services

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use mesh_api::units::Port;
 use mesh_api::workload::ServiceIdentity;
 
-use super::{Backing, Resolution, Service, ServicePort, TargetPort};
+use super::{Asks, Backing, Resolution, Service, ServicePort, TargetPort};
 use crate::crd::kubernetes::{AppPort, KubeService, KubeServicePort, ServiceType, Transport};
 use crate::crd::object::Resource;
 use crate::crd::service_entry::Location;
@@ -67,6 +67,10 @@ pub fn service(object: &Resource<KubeService>, settings: &MeshSettings) -> Servi
         publish_not_ready: spec.publish_not_ready_addresses,
         is_kubernetes: true,
         claim: None,
+        asks: Asks {
+            preferences: spec.preferences,
+            ..Asks::default()
+        },
     }
 }
 

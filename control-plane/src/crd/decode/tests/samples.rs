@@ -2,7 +2,7 @@
 
 use crate::crd::Kind;
 
-pub(super) fn of(kind: Kind) -> &'static str {
+pub(crate) fn of(kind: Kind) -> &'static str {
     match kind {
         Kind::VirtualService => VIRTUAL_SERVICE,
         Kind::DestinationRule => DESTINATION_RULE,

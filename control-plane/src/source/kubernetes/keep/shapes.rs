@@ -97,6 +97,8 @@ const SERVICE_SPEC: Keep = Keep::Fields(&[
     ("selector", &Keep::All),
     ("publishNotReadyAddresses", &Keep::All),
     ("trafficDistribution", &Keep::All),
+    ("sessionAffinity", &Keep::All),
+    ("internalTrafficPolicy", &Keep::All),
     ("ports", &Keep::Each(&SERVICE_PORT)),
 ]);
 
