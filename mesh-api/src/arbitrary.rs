@@ -17,17 +17,19 @@ use proptest::prelude::*;
 use crate::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use crate::name::{
     Claim, ClusterName, EndpointsName, ListenerName, PolicyName, RouteScope, RoutesName,
-    WorkloadName,
+    SettingsName, WorkloadName,
 };
 use crate::policy::{Policy, PolicyRule};
 use crate::resource::Resource;
-use crate::route::Domain;
+use crate::route::{Domain, NormalForm};
+use crate::settings::ProxySettings;
 use crate::units::{PartsPerMillion, Port};
 use crate::workload::{Labels, Locality, Peer, ServiceIdentity, Workload, WorkloadId};
 
 /// A resource of any kind.
 pub(crate) fn resource() -> impl Strategy<Value = Resource> {
     prop_oneof![
+        settings().prop_map(Resource::from),
         workload().prop_map(Resource::from),
         policy().prop_map(Resource::from),
         endpoint_set().prop_map(Resource::from),
@@ -36,6 +38,21 @@ pub(crate) fn resource() -> impl Strategy<Value = Resource> {
         listener().prop_map(Resource::from),
     ]
     .boxed()
+}
+
+pub(crate) fn settings() -> impl Strategy<Value = ProxySettings> {
+    let paths = prop::sample::select(vec![
+        NormalForm::AsGiven,
+        NormalForm::Base,
+        NormalForm::MergeSlashes,
+        NormalForm::DecodeAndMergeSlashes,
+    ]);
+    paths
+        .prop_map(|paths| ProxySettings {
+            name: SettingsName,
+            paths,
+        })
+        .boxed()
 }
 
 pub(crate) fn text() -> impl Strategy<Value = Arc<str>> {

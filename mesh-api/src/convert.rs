@@ -12,6 +12,7 @@ mod listener;
 mod policy;
 mod route;
 mod scalar;
+mod settings;
 mod workload;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use field::Invalid;
 /// The canonical encoding of a resource's body: equal resources give equal bytes.
 pub fn encode(resource: &Resource) -> Bytes {
     let bytes = match resource {
+        Resource::Settings(settings) => settings::encode(settings).encode_to_vec(),
         Resource::Workload(workload) => workload::encode(workload).encode_to_vec(),
         Resource::Policy(policy) => policy::encode(policy).encode_to_vec(),
         Resource::Endpoints(set) => endpoint::encode(set).encode_to_vec(),
@@ -131,6 +133,7 @@ fn checked_body(name: &ResourceName, version: Version, body: &Bytes) -> field::R
 
 fn decoded_body(name: &ResourceName, body: &Bytes) -> field::Result<Resource> {
     Ok(match name {
+        ResourceName::Settings(name) => settings::decode(*name, message(body)?)?.into(),
         ResourceName::Workload(name) => workload::decode(*name, message(body)?)?.into(),
         ResourceName::Policy(name) => policy::decode(name.clone(), message(body)?)?.into(),
         ResourceName::Endpoints(name) => endpoint::decode(name.clone(), message(body)?)?.into(),

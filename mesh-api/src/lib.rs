@@ -4,7 +4,9 @@
 //! the proxy runs them, and both ask the same functions what they mean.
 //!
 //! - [`name`], [`units`]: names of resources and numbers that cannot be wrong
-//! - [`listener`], [`route`], [`cluster`], [`endpoint`], [`policy`], [`workload`]: the resources
+//! - [`listener`], [`route`], [`cluster`], [`endpoint`], [`policy`], [`workload`], [`settings`]: the
+//!   resources
+//! - [`header`]: names of headers that are not the user's to write
 //! - [`destination`]: which of them a connection meets
 //! - [`resource`], [`version`], [`snapshot`]: any of them, what it says in eight bytes, and all of
 //!   them together; differences between snapshots
@@ -24,6 +26,7 @@ pub mod destination;
 pub mod encoded;
 pub mod endpoint;
 pub mod error;
+pub mod header;
 pub mod limits;
 pub mod listener;
 pub mod mesh_config;
@@ -35,6 +38,7 @@ pub mod proxy;
 pub mod reserved;
 pub mod resource;
 pub mod route;
+pub mod settings;
 pub mod snapshot;
 pub mod units;
 pub mod version;

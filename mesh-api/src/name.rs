@@ -3,7 +3,7 @@
 //! The printed form is what travels on the wire, stands in logs and in `istio`-shaped tools:
 //! `cluster/outbound|8080|v1|backend.shop.svc.cluster.local`,
 //! `endpoints/backend.shop.svc.cluster.local:8080`, `routes/8080/backend.shop.svc.cluster.local`,
-//! `listener/…`, `policy/…`, `workload/127.80.1.1`.
+//! `listener/…`, `policy/…`, `workload/127.80.1.1`, `settings/proxy`.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -196,11 +196,17 @@ pub struct Claim {
 #[serde(transparent)]
 pub struct WorkloadName(pub IpAddr);
 
+/// What holds for a whole proxy: `settings/proxy`, the only one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SettingsName;
+
 /// The name of any resource.
 ///
 /// The order of the variants is the order in which a push lists resources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ResourceName {
+    /// `settings/proxy`
+    Settings(SettingsName),
     /// `workload/…`
     Workload(WorkloadName),
     /// `policy/…`
@@ -276,6 +282,23 @@ impl FromStr for EndpointsName {
     }
 }
 
+impl fmt::Display for SettingsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("proxy")
+    }
+}
+
+impl FromStr for SettingsName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "proxy" => Ok(Self),
+            _ => Err(InvalidName::new(text, "expected settings/proxy")),
+        }
+    }
+}
+
 impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -285,6 +308,7 @@ impl fmt::Display for ResourceName {
             Self::Endpoints(name) => write!(f, "endpoints/{name}"),
             Self::Policy(name) => write!(f, "policy/{}", name.0),
             Self::Workload(name) => write!(f, "workload/{}", name.0),
+            Self::Settings(name) => write!(f, "settings/{name}"),
         }
     }
 }
@@ -315,6 +339,7 @@ impl FromStr for ResourceName {
                     "expected workload/IP-ADDRESS in its shortest form",
                 )),
             },
+            "settings" => rest.parse().map(Self::Settings),
             _ => Err(InvalidName::new(text, "unknown kind of resource")),
         }
     }
@@ -347,6 +372,7 @@ serialize_as_text!(
     RoutesName,
     ClusterName,
     EndpointsName,
+    SettingsName,
     ResourceName
 );
 
@@ -366,7 +392,8 @@ into_resource_name!(
     Cluster(ClusterName),
     Endpoints(EndpointsName),
     Policy(PolicyName),
-    Workload(WorkloadName)
+    Workload(WorkloadName),
+    Settings(SettingsName)
 );
 
 #[cfg(test)]

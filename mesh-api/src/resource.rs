@@ -13,12 +13,15 @@ use crate::listener::Listener;
 use crate::name::ResourceName;
 use crate::policy::Policy;
 use crate::route::VirtualHost;
+use crate::settings::ProxySettings;
 use crate::workload::Workload;
 
 /// A resource; cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Resource {
+    /// What holds for the whole proxy.
+    Settings(Arc<ProxySettings>),
     /// The workload behind an address.
     Workload(Arc<Workload>),
     /// What may come in at a port.
@@ -37,6 +40,7 @@ impl Resource {
     /// Its name.
     pub fn name(&self) -> ResourceName {
         match self {
+            Self::Settings(settings) => settings.name.into(),
             Self::Workload(workload) => workload.name.into(),
             Self::Policy(policy) => policy.name.clone().into(),
             Self::Endpoints(set) => set.name.clone().into(),
@@ -74,6 +78,7 @@ macro_rules! from_value {
 }
 
 from_value!(
+    Settings(ProxySettings),
     Workload(Workload),
     Policy(Policy),
     Endpoints(EndpointSet),

@@ -3,6 +3,7 @@
 pub mod filter;
 pub mod host;
 pub mod matcher;
+pub mod path;
 pub mod retry;
 
 use std::sync::Arc;
@@ -18,8 +19,10 @@ pub use filter::{
 };
 pub use host::Domain;
 pub use matcher::{
-    HeaderMatch, PathMatch, Pattern, QueryMatch, RequestMatch, RequestView, StringMatch, ValueMatch,
+    HeaderMatch, Matched, PathMatch, Pattern, QueryMatch, RequestMatch, RequestView, StringMatch,
+    ValueMatch,
 };
+pub use path::NormalForm;
 pub use retry::{Backoff, RetryCondition, RetryConditions, RetryPolicy};
 
 use crate::name::{ClusterName, RoutesName};

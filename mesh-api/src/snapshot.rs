@@ -19,11 +19,12 @@ use crate::error::Rejection;
 use crate::listener::Listener;
 use crate::name::{
     ClusterName, EndpointsName, ListenerName, PolicyName, ResourceName, RouteScope, RoutesName,
-    WorkloadName,
+    SettingsName, WorkloadName,
 };
 use crate::policy::Policy;
 use crate::resource::Resource;
 use crate::route::VirtualHost;
+use crate::settings::ProxySettings;
 use crate::version::{SnapshotVersion, Version};
 use crate::workload::Workload;
 use ordered::OrderedMap;
@@ -126,7 +127,8 @@ impl Snapshot {
     ) -> impl Iterator<Item = &'s Arc<VirtualHost>> {
         self.entries
             .iter_from(move |name| match name {
-                ResourceName::Workload(_)
+                ResourceName::Settings(_)
+                | ResourceName::Workload(_)
                 | ResourceName::Policy(_)
                 | ResourceName::Endpoints(_)
                 | ResourceName::Cluster(_) => true,
@@ -189,6 +191,7 @@ macro_rules! typed_views {
 
 /// The kinds, in the order of [`ResourceName`].
 enum Kind {
+    Settings,
     Workload,
     Policy,
     Endpoints,
@@ -199,6 +202,7 @@ enum Kind {
 
 const fn kind_of(name: &ResourceName) -> u8 {
     (match name {
+        ResourceName::Settings(_) => Kind::Settings,
         ResourceName::Workload(_) => Kind::Workload,
         ResourceName::Policy(_) => Kind::Policy,
         ResourceName::Endpoints(_) => Kind::Endpoints,
@@ -209,6 +213,7 @@ const fn kind_of(name: &ResourceName) -> u8 {
 }
 
 typed_views! {
+    Settings: ProxySettings, as_settings, all_settings, settings(SettingsName);
     Workload: Workload, as_workload, workloads, workload(WorkloadName);
     Policy: Policy, as_policy, policies, policy(PolicyName);
     Endpoints: EndpointSet, as_endpoints, endpoint_sets, endpoint_set(EndpointsName);

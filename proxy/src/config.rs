@@ -19,6 +19,7 @@ use mesh_api::destination::{AtPort, Table};
 use mesh_api::listener::{Bind, Listener, ListenerKind, RouteSelection, UnmatchedTraffic};
 use mesh_api::name::{ClusterName, ListenerName, PolicyName};
 use mesh_api::policy::Policy;
+use mesh_api::route::NormalForm;
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Peer, Workload};
 
@@ -46,6 +47,7 @@ pub struct ActiveConfig {
     hosts: HostTables,
     clusters: ClusterTable,
     policies: FastMap<PolicyName, Arc<Policy>>,
+    paths: NormalForm,
     workloads: FastMap<IpAddr, Arc<PeerWorkload>>,
 }
 
@@ -157,6 +159,11 @@ impl ActiveConfig {
     /// All clusters, those of inbound listeners included.
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<ClusterState>> {
         self.clusters.states.iter().flatten()
+    }
+
+    /// The form of paths that is matched and forwarded.
+    pub fn paths(&self) -> NormalForm {
+        self.paths
     }
 
     /// A policy by name.

@@ -3,6 +3,7 @@
 
 pub mod body;
 pub mod executor;
+pub mod framing;
 pub mod headers;
 pub mod idle;
 pub mod intake;

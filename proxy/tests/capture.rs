@@ -347,7 +347,8 @@ fn what_is_not_in_the_registry_is_refused() {
 fn through(of: &[Resource]) -> Resource {
     let mut clusters = of.iter().filter_map(|resource| match resource {
         Resource::Cluster(cluster) => Some(Cluster::clone(cluster)),
-        Resource::Workload(_)
+        Resource::Settings(_)
+        | Resource::Workload(_)
         | Resource::Policy(_)
         | Resource::Endpoints(_)
         | Resource::Routes(_)

@@ -13,8 +13,9 @@ mod shop;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_support::{Client, Upstream, get, plain, request};
+use mesh_api::header::EditableHeader;
 use mesh_api::resource::Resource;
 use mesh_api::route::filter::{AbortAnswer, HeaderEdit};
 use mesh_api::route::{
@@ -28,9 +29,10 @@ fn exact(text: &str) -> StringMatch {
     StringMatch::Exact(text.into())
 }
 
+#[cfg(test)]
 fn set(name: &'static str, value: HeaderText) -> HeaderEdit {
     HeaderEdit {
-        name: HeaderName::from_static(name),
+        name: EditableHeader::parse(name).unwrap(),
         value,
     }
 }
@@ -42,7 +44,7 @@ async fn header_edits_apply_in_order_and_operators_print_facts() {
     let mut rule = always(forward(SHOP));
     rule.headers = HeaderEdits {
         request: HeaderOps {
-            remove: vec![HeaderName::from_static("x-gone")],
+            remove: vec![EditableHeader::parse("x-gone").unwrap()],
             set: vec![set("x-set", literal("route"))],
             add: vec![
                 set("x-set", literal("more")),

@@ -13,13 +13,14 @@ mod shop;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use http_support::{Client, Upstream, fetch, get, request};
 use mesh_api::cluster::{Affinity, ConsistentHash, HashAlgorithm, LoadBalancer};
+use mesh_api::header::EditableHeader;
 use mesh_api::resource::Resource;
 use mesh_api::route::filter::HeaderEdit;
 use mesh_api::route::{
-    Destinations, DirectResponse, Failure, FailureFlag, HeaderMatch, HeaderText, Pattern,
+    Destinations, DirectResponse, Failure, FailureFlag, HeaderMatch, HeaderText, Matched, Pattern,
     QueryMatch, Redirect, RedirectPath, RedirectPort, RequestMatch, Rewrite, RouteAction, Rule,
     StringMatch, Target, UriRewrite, ValueMatch,
 };
@@ -42,7 +43,7 @@ fn respond(name: &str, matches: RequestMatch) -> Rule {
 #[tokio::test]
 async fn every_matcher_chooses_its_rule_and_the_first_wins() {
     let header = |value| HeaderMatch {
-        name: HeaderName::from_static("x-user"),
+        name: Matched::parse("x-user").unwrap(),
         value,
     };
     let any = RequestMatch::default;
@@ -253,7 +254,7 @@ async fn redirects_and_direct_answers_do_not_reach_the_upstream() {
     };
     let mut direct = respond("teapot", prefix("/direct"));
     direct.headers.response.set = vec![HeaderEdit {
-        name: HeaderName::from_static("content-type"),
+        name: EditableHeader::parse("content-type").unwrap(),
         value: HeaderText::Literal(HeaderValue::from_static("text/html")),
     }];
     let rules = vec![

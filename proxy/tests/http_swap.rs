@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
 use http_support::{Client, Upstream};
+use mesh_api::header::EditableHeader;
 use mesh_api::resource::Resource;
 use mesh_api::route::filter::HeaderEdit;
 use mesh_api::route::{HeaderEdits, HeaderOps, HeaderText};
@@ -24,7 +25,7 @@ use shop::{SHOP, Shop, always, labelled, routes, subset, weighted};
 #[cfg(test)]
 fn set(name: &'static str, value: &str) -> HeaderOps {
     let value = HeaderText::Literal(HeaderValue::from_str(value).unwrap());
-    let name = HeaderName::from_static(name);
+    let name = EditableHeader::parse(name).unwrap();
     HeaderOps {
         set: vec![HeaderEdit { name, value }],
         ..HeaderOps::default()

@@ -209,6 +209,7 @@ impl<'w> Context<'w> {
     pub(crate) fn finish(mut self) -> Shared {
         let mut endpoint_sets = BTreeSet::new();
         let mut made: Vec<Resource> = self.clusters().into_iter().map(Resource::from).collect();
+        made.extend(self.world.settings().of_proxies().map(Resource::from));
         if self.passthrough {
             made.push(clusters::passthrough().into());
         }

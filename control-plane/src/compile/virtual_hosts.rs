@@ -131,15 +131,11 @@ fn claim_all(cx: &mut Context<'_>, claims: &mut Claims, draft: &mut Draft<'_>, n
     }
 }
 
-/// The ports of a service that may carry HTTP; an alias without ports has those of what is
-/// behind it.
+/// The ports of a service that may carry HTTP: those of what is behind it. The ports an alias lists
+/// itself do not count, since a name has none.
 fn http_ports<'w>(cx: &Context<'w>, service: &'w Arc<Service>) -> Vec<Port> {
-    let ports = if service.ports.is_empty() {
-        &cx.behind(service).ports
-    } else {
-        &service.ports
-    };
-    ports
+    cx.behind(service)
+        .ports
         .iter()
         .filter(|port| port.protocol.may_be_http())
         .map(|port| port.number)

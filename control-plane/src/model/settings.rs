@@ -8,6 +8,9 @@ use mesh_api::listener::UnmatchedTraffic;
 use mesh_api::mesh_config::{
     H2UpgradePolicy, InboundMode, MeshConfig, Normalization, OutboundMode, RetryPolicy, keys,
 };
+use mesh_api::name::SettingsName;
+use mesh_api::route::NormalForm;
+use mesh_api::settings::ProxySettings;
 use serde_json::Value;
 
 /// Settings of the mesh that the compiler reads.
@@ -36,6 +39,8 @@ pub struct MeshSettings {
     pub default_retries: Option<RetryPolicy>,
     /// Who sees what does not say so.
     pub exports: DefaultExports,
+    /// The form of paths that proxies match and forward.
+    pub paths: NormalForm,
     /// Settings that were written and are not acted on.
     pub not_acted_on: Vec<String>,
 }
@@ -64,6 +69,7 @@ impl Default for MeshSettings {
             tcp_keepalive: None,
             default_retries: None,
             exports: DefaultExports::default(),
+            paths: NormalForm::default(),
             not_acted_on: Vec::new(),
         }
     }
@@ -101,13 +107,28 @@ impl MeshSettings {
                 virtual_services: config.default_virtual_service_export_to.clone(),
                 destination_rules: config.default_destination_rule_export_to.clone(),
             },
+            paths: match config.path_normalization.normalization {
+                Normalization::Default | Normalization::Base => NormalForm::Base,
+                Normalization::None => NormalForm::AsGiven,
+                Normalization::MergeSlashes => NormalForm::MergeSlashes,
+                Normalization::DecodeAndMergeSlashes => NormalForm::DecodeAndMergeSlashes,
+            },
             not_acted_on: not_acted_on.to_vec(),
         }
+    }
+
+    /// What of these settings proxies act on; `None` if it is what they do anyway.
+    pub fn of_proxies(&self) -> Option<ProxySettings> {
+        let settings = ProxySettings {
+            name: SettingsName,
+            paths: self.paths,
+        };
+        (settings != ProxySettings::default()).then_some(settings)
     }
 }
 
 /// Settings the control plane acts on, with everything below them.
-const ACTED_ON: [&str; 10] = [
+const ACTED_ON: [&str; 11] = [
     "connectTimeout",
     "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
@@ -116,6 +137,7 @@ const ACTED_ON: [&str; 10] = [
     "discoverySelectors",
     "inboundTrafficPolicy",
     "outboundTrafficPolicy",
+    "pathNormalization",
     "rootNamespace",
     "tcpKeepalive",
 ];
@@ -161,10 +183,6 @@ fn says_what_is_done(key: &str, config: &MeshConfig) -> bool {
         "enableAutoMtls" => config.enable_auto_mtls == Some(false),
         "enableTracing" => config.enable_tracing == Some(false),
         "h2UpgradePolicy" => config.h2_upgrade_policy == Some(H2UpgradePolicy::DoNotUpgrade),
-        "pathNormalization.normalization" => matches!(
-            config.path_normalization.normalization,
-            Normalization::Default | Normalization::Base
-        ),
         "trustDomain" => config.trust_domain() == mesh_api::mesh_config::DEFAULT_TRUST_DOMAIN,
         _ => false,
     }
@@ -212,7 +230,6 @@ mod tests {
                 "defaultConfig.tracing.sampling",
                 "enableTracing",
                 "extensionProviders",
-                "pathNormalization.normalization",
             ]
         );
     }
@@ -230,6 +247,7 @@ mod tests {
                 "connectTimeout": "3s",
                 "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
                 "defaultServiceExportTo": ["."],
+                "pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"},
             })),
             &["enableTracing".to_owned()],
         );
@@ -240,6 +258,7 @@ mod tests {
                 services: vec![".".to_owned()],
                 ..DefaultExports::default()
             },
+            paths: NormalForm::DecodeAndMergeSlashes,
             not_acted_on: vec!["enableTracing".to_owned()],
             ..started_with.clone()
         };

@@ -9,16 +9,17 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{
-    cluster_name, domain, header_name, header_value, port, routes_name, service, share, status,
-    text, time, visible,
+    cluster_name, domain, header_name, header_value, host, port, routes_name, service, share,
+    status, text, time, visible,
 };
+use crate::header::EditableHeader;
 use crate::route::filter::{AbortAnswer, HeaderEdit};
 use crate::route::{
     Backoff, Cors, Destination, Destinations, DirectResponse, Failure, FailureFlag, Fault,
-    FaultAbort, FaultDelay, Forward, HeaderEdits, HeaderMatch, HeaderOps, HeaderText, Mirror,
-    Operator, PathMatch, Pattern, QueryMatch, Redirect, RedirectPath, RedirectPort, RequestMatch,
-    RetryCondition, RetryPolicy, Rewrite, RouteAction, Rule, StringMatch, Target, TextPart,
-    UnmatchedPreflights, UriRewrite, ValueMatch, VirtualHost,
+    FaultAbort, FaultDelay, Forward, HeaderEdits, HeaderMatch, HeaderOps, HeaderText, Matched,
+    Mirror, Operator, PathMatch, Pattern, QueryMatch, Redirect, RedirectPath, RedirectPort,
+    RequestMatch, RetryCondition, RetryPolicy, Rewrite, RouteAction, Rule, StringMatch, Target,
+    TextPart, UnmatchedPreflights, UriRewrite, ValueMatch, VirtualHost,
 };
 
 pub(crate) fn virtual_host() -> impl Strategy<Value = VirtualHost> {
@@ -80,8 +81,14 @@ fn value_match() -> impl Strategy<Value = ValueMatch> {
 
 fn request_match() -> impl Strategy<Value = RequestMatch> {
     let header = || {
-        let one =
-            (header_name(), value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
+        let name = prop_oneof![
+            6 => header_name().prop_map(Matched::Header),
+            1 => Just(Matched::Method),
+            1 => Just(Matched::Path),
+            1 => Just(Matched::Scheme),
+            1 => Just(Matched::Authority),
+        ];
+        let one = (name, value_match()).prop_map(|(name, value)| HeaderMatch { name, value });
         vec(one, 0..3)
     };
     let query = (text(), value_match()).prop_map(|(name, value)| QueryMatch { name, value });
@@ -169,6 +176,12 @@ fn operator() -> impl Strategy<Value = Operator> {
     .boxed()
 }
 
+fn editable() -> impl Strategy<Value = EditableHeader> {
+    header_name()
+        .prop_filter_map("reserved", |name| EditableHeader::parse(name.as_str()).ok())
+        .boxed()
+}
+
 fn edits() -> impl Strategy<Value = HeaderEdits> {
     let part = || {
         prop_oneof![
@@ -182,14 +195,9 @@ fn edits() -> impl Strategy<Value = HeaderEdits> {
             vec(part(), 0..3).prop_map(HeaderText::Template),
         ]
     };
-    let edit =
-        move || (header_name(), value()).prop_map(|(name, value)| HeaderEdit { name, value });
+    let edit = move || (editable(), value()).prop_map(|(name, value)| HeaderEdit { name, value });
     let ops = move || {
-        (
-            vec(header_name(), 0..2),
-            vec(edit(), 0..2),
-            vec(edit(), 0..2),
-        )
+        (vec(editable(), 0..2), vec(edit(), 0..2), vec(edit(), 0..2))
             .prop_map(|(remove, set, add)| HeaderOps { remove, set, add })
     };
     (ops(), ops())
@@ -294,20 +302,25 @@ fn retry() -> impl Strategy<Value = RetryPolicy> {
         .boxed()
 }
 
+/// Text a path may be made of.
+fn path_text() -> impl Strategy<Value = Arc<str>> {
+    "[!-~&&[^?#]]{0,10}".prop_map(Arc::from).boxed()
+}
+
 fn rewrite() -> impl Strategy<Value = Rewrite> {
     let uri = prop_oneof![
         Just(UriRewrite::Keep),
-        (vec(text(), 0..3), text()).prop_map(|(prefixes, replacement)| UriRewrite::Prefix {
+        (vec(text(), 0..3), path_text()).prop_map(|(prefixes, replacement)| UriRewrite::Prefix {
             prefixes,
             replacement,
         }),
-        text().prop_map(UriRewrite::Full),
-        (source(), text()).prop_map(|(source, substitution)| UriRewrite::Regex {
+        path_text().prop_map(UriRewrite::Full),
+        (source(), path_text()).prop_map(|(source, substitution)| UriRewrite::Regex {
             pattern: Pattern::unanchored(source).unwrap(),
             substitution,
         }),
     ];
-    (uri, option::of(text()))
+    (uri, option::of(host()))
         .prop_map(|(uri, authority)| Rewrite { uri, authority })
         .boxed()
 }

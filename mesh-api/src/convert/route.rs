@@ -3,6 +3,7 @@
 mod filter;
 mod matcher;
 mod retry;
+mod rewrite;
 
 use std::sync::Arc;
 

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ipnet::IpNet;
 
 use super::field::{Invalid, Result, Wire, field};
+use crate::header::EditableHeader;
 use crate::name::{ClusterName, EndpointsName, RouteScope};
 use crate::proto;
 use crate::route::Domain;
@@ -205,6 +206,19 @@ impl Wire for HeaderName {
             Ok(name) => Ok(name),
             Err(_) => Err(Invalid::new("it is not the name of a header in lower case")),
         }
+    }
+}
+
+impl Wire for EditableHeader {
+    type Proto = String;
+
+    fn to_proto(&self) -> String {
+        self.as_str().to_owned()
+    }
+
+    fn from_proto(proto: String) -> Result<Self> {
+        let name = HeaderName::from_proto(proto)?;
+        Self::parse(name.as_str()).map_err(Invalid::new)
     }
 }
 

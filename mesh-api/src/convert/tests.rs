@@ -50,6 +50,10 @@ fn neighbours() -> impl Strategy<Value = (Resource, Resource)> {
             let spliced = splice!(a, b, pick, id, peer, locality, labels);
             (a.into(), spliced.into())
         }),
+        (any_of::settings(), any_of::settings()).prop_map(|(a, b)| {
+            let spliced = splice!(a, b, 0, paths);
+            (a.into(), spliced.into())
+        }),
         (any_of::policy(), any_of::policy()).prop_map(|(a, b)| {
             let spliced = splice!(a, b, 0, rule);
             (a.into(), spliced.into())
@@ -112,7 +116,7 @@ proptest! {
     #[test]
     fn no_bytes_make_decoding_panic(
         kind in prop::sample::select(vec![
-            "workload/10.0.0.7", "policy/p", "endpoints/a:80", "cluster/outbound|80||a",
+            "settings/proxy", "workload/10.0.0.7", "policy/p", "endpoints/a:80", "cluster/outbound|80||a",
             "routes/80/a", "listener/l",
         ]),
         body in prop::collection::vec(any::<u8>(), 0..200),

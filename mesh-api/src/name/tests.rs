@@ -18,6 +18,7 @@ fn names_print_and_parse_to_themselves() {
         "policy/inbound/9080",
         "workload/127.80.1.1",
         "workload/2001:db8::7",
+        "settings/proxy",
     ] {
         let name: ResourceName = text.parse().unwrap();
         assert_eq!(name.to_string(), text);
@@ -43,6 +44,7 @@ fn text_that_names_nothing_is_refused() {
         "workload/backend",
         "workload/0:0::1",
         "routes/80./x",
+        "settings/other",
         "pod/x",
     ] {
         assert!(text.parse::<ResourceName>().is_err(), "{text}");

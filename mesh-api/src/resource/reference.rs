@@ -15,7 +15,7 @@ impl Resource {
     /// Walks over every reference, in field order; the same target may come up again.
     pub(crate) fn each_reference(&self, visit: &mut Visitor<'_>) {
         match self {
-            Self::Workload(_) | Self::Policy(_) | Self::Endpoints(_) => {}
+            Self::Settings(_) | Self::Workload(_) | Self::Policy(_) | Self::Endpoints(_) => {}
             Self::Cluster(cluster) => of_cluster(cluster, visit),
             Self::Routes(host) => of_virtual_host(host, visit),
             Self::Listener(listener) => of_listener(listener, visit),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::matcher::{Pattern, StringMatch, name_as_text};
+use super::matcher::{Pattern, StringMatch};
 use super::{Target, status_as_number, value_as_text};
+use crate::header::EditableHeader;
 use crate::units::PartsPerMillion;
 
 /// Header edits of a route or destination.
@@ -23,8 +24,7 @@ pub struct HeaderEdits {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct HeaderOps {
     /// Headers that go.
-    #[serde(serialize_with = "names_as_text")]
-    pub remove: Vec<HeaderName>,
+    pub remove: Vec<EditableHeader>,
     /// Headers that get exactly this value, in name order.
     pub set: Vec<HeaderEdit>,
     /// Headers that get one more value, in name order.
@@ -42,8 +42,7 @@ impl HeaderOps {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct HeaderEdit {
     /// Which.
-    #[serde(serialize_with = "name_as_text")]
-    pub name: HeaderName,
+    pub name: EditableHeader,
     /// What.
     pub value: HeaderText,
 }
@@ -95,11 +94,11 @@ pub enum Operator {
 pub struct Rewrite {
     /// What becomes of the path.
     pub uri: UriRewrite,
-    /// The Host the upstream sees; `None` keeps it.
+    /// The Host the upstream sees, a host with or without a port; `None` keeps it.
     pub authority: Option<Arc<str>>,
 }
 
-/// What becomes of the path; the query stays.
+/// What becomes of the path; the query stays, so that none of these texts has a `?` or a `#`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum UriRewrite {
@@ -199,8 +198,4 @@ pub enum UnmatchedPreflights {
     Forward,
     /// It is answered without CORS headers.
     Ignore,
-}
-
-fn names_as_text<S: serde::Serializer>(names: &[HeaderName], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_seq(names.iter().map(HeaderName::as_str))
 }

@@ -82,12 +82,13 @@ impl Serialize for Domain {
     }
 }
 
-/// An authority taken apart: host without brackets-free port, and the port if it has one.
+/// An authority taken apart: the host, and the port if it has one.
 ///
-/// `None` if the text is not an authority (user info, empty host, bad port). IPv6 literals keep
+/// `None` if the text is not an authority (user info, empty host, bad port, a character no host
+/// has). IPv6 literals keep
 /// their brackets.
 pub fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
-    if authority.is_empty() || authority.contains(['@', '/', '?', '#', ' ']) {
+    if authority.is_empty() || !authority.bytes().all(may_stand_in_authority) {
         return None;
     }
     let (host, port) = match authority.rsplit_once(':') {
@@ -105,6 +106,15 @@ pub fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
         }
         Some(_) => None,
     }
+}
+
+/// Whether a host with a port may contain the byte (RFC 3986 section 3.2.2).
+const fn may_stand_in_authority(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$'
+        | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' | b':' | b'[' | b']'
+    )
 }
 
 #[cfg(test)]
@@ -137,7 +147,10 @@ mod tests {
         assert_eq!(split_authority("a"), Some(("a", None)));
         assert_eq!(split_authority("[::1]:80"), Some(("[::1]", Some(80))));
         assert_eq!(split_authority("[::1]"), Some(("[::1]", None)));
-        for bad in ["", ":80", "a:b", "u@a", "a:99999", "::1", "a/b"] {
+        for bad in [
+            "", ":80", "a:b", "u@a", "a:99999", "::1", "a/b", "a b", "a\tb", "a\\b", "a\"b", "ä",
+            "a#b",
+        ] {
             assert_eq!(split_authority(bad), None, "{bad}");
         }
     }

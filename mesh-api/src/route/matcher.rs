@@ -6,10 +6,13 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use http::HeaderName;
 use serde::{Serialize, Serializer};
 
+pub use header::{HeaderMatch, Matched};
+
 use super::Headers;
+
+mod header;
 
 /// What of a request matching looks at.
 #[derive(Clone, Copy, Debug)]
@@ -209,17 +212,8 @@ impl PathMatch {
     }
 }
 
-/// A match on a header.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct HeaderMatch {
-    /// Which header.
-    #[serde(serialize_with = "name_as_text")]
-    pub name: HeaderName,
-    /// What it must be.
-    pub value: ValueMatch,
-}
-
-/// A match on a query parameter; its first value counts.
+/// A match on a query parameter, name and value as they are written, escapes included; its first
+/// value counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct QueryMatch {
     /// Which parameter.
@@ -259,14 +253,11 @@ impl RequestMatch {
             && fits(&self.method, request.method)
             && fits(&self.scheme, request.scheme)
             && fits(&self.authority, request.authority)
-            && self
-                .headers
-                .iter()
-                .all(|header| header.matches(request.headers))
+            && self.headers.iter().all(|header| header.matches(request))
             && self
                 .without_headers
                 .iter()
-                .all(|header| !header.matches_or_absent(request.headers))
+                .all(|header| !header.matches_or_absent(request))
             && self
                 .query
                 .iter()
@@ -292,87 +283,19 @@ impl RequestMatch {
     }
 }
 
-impl HeaderMatch {
-    fn matches(&self, headers: &Headers) -> bool {
-        match joined(headers, &self.name) {
-            None => false,
-            Some(value) => self.accepts(&value),
-        }
-    }
-
-    /// For `withoutHeaders`: presence needs a header, a value matcher sees absence as "".
-    fn matches_or_absent(&self, headers: &Headers) -> bool {
-        match (joined(headers, &self.name), &self.value) {
-            (Some(value), _) => self.accepts(&value),
-            (None, ValueMatch::Present) => false,
-            (None, ValueMatch::Text(text)) => text.matches(""),
-        }
-    }
-
-    fn accepts(&self, value: &[u8]) -> bool {
-        match &self.value {
-            ValueMatch::Present => true,
-            ValueMatch::Text(text) => text.matches(&String::from_utf8_lossy(value)),
-        }
-    }
-}
-
-/// The header's value; several lines are one list, joined by a comma (RFC 9110 section 5.3).
-fn joined<'h>(headers: &'h Headers, name: &HeaderName) -> Option<Cow<'h, [u8]>> {
-    let mut values = headers.get_all(name).iter();
-    let first = values.next()?.as_bytes();
-    let Some(second) = values.next() else {
-        return Some(Cow::Borrowed(first));
-    };
-    let mut all = first.to_vec();
-    for value in std::iter::once(second).chain(values) {
-        all.push(b',');
-        all.extend_from_slice(value.as_bytes());
-    }
-    Some(Cow::Owned(all))
-}
-
 impl QueryMatch {
     fn matches(&self, query: Option<&str>) -> bool {
         let pairs = query.unwrap_or_default().split('&');
         let mut named = pairs.filter_map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (!pair.is_empty() && percent_decoded(name) == *self.name).then_some(value)
+            (!pair.is_empty() && *name == *self.name).then_some(value)
         });
         match (named.next(), &self.value) {
             (None, _) => false,
             (Some(_), ValueMatch::Present) => true,
-            (Some(value), ValueMatch::Text(text)) => text.matches(&percent_decoded(value)),
+            (Some(value), ValueMatch::Text(text)) => text.matches(value),
         }
     }
-}
-
-/// `%41` as `A`; anything that is not a valid escape stays as it is.
-fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut rest = bytes;
-    while let Some((&first, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
-        if let (b'%', Some(high), Some(low)) = (first, digit(0), digit(1)) {
-            out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
-            rest = tail.get(2..).unwrap_or_default();
-        } else {
-            out.push(first);
-            rest = tail;
-        }
-    }
-    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
-}
-
-pub(crate) fn name_as_text<S: Serializer>(
-    name: &HeaderName,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(name.as_str())
 }
 
 #[cfg(test)]

@@ -11,14 +11,15 @@ use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use mesh_api::cluster::ConnectionLimits;
 
 use super::exchange::deadline::Clock;
 use super::exchange::{Client, Exchange, Onward, for_wire};
 use super::response::ResponseBody;
-use crate::bootstrap::Http10;
 use crate::error::{ProxyError, RequestFault};
 use crate::http::body::replay::Replay;
 use crate::http::body::{RequestBody, Source};
+use crate::http::framing;
 use crate::http::headers::Scan;
 use crate::http::idle::InFlight;
 use crate::http::intake::{self, Intake};
@@ -38,8 +39,8 @@ pub struct Arrival {
     pub scan: Scan,
     body: Option<Source>,
     incoming: Option<Incoming>,
-    upgrade: Option<OnUpgrade>,
-    protocol: Option<HeaderValue>,
+    /// The client's end of the WebSocket it asks for.
+    websocket: Option<OnUpgrade>,
 }
 
 /// How often a request may be sent.
@@ -61,7 +62,7 @@ impl Arrival {
         series: impl FnOnce(bool) -> Rc<RequestSeries>,
     ) -> Box<Self> {
         let scan = Scan::of(request.headers());
-        let upgrade = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
+        let websocket = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let grpc = scan.is_grpc();
         Box::new(Self {
@@ -70,15 +71,16 @@ impl Arrival {
             scan,
             body: None,
             incoming: Some(incoming),
-            upgrade,
-            protocol: None,
+            websocket,
         })
     }
 
     /// Checks the request and brings its head into the form that is routed and forwarded.
-    pub fn admit(&mut self, http10: Http10) -> Result<Intake, RequestFault> {
-        let (intake, protocol) = intake::admit(&mut self.parts, self.scan, http10)?;
-        self.protocol = protocol;
+    pub fn admit(&mut self, terms: intake::Terms) -> Result<Intake, RequestFault> {
+        let (intake, websocket) = intake::admit(&mut self.parts, self.scan, terms)?;
+        if !websocket {
+            self.websocket = None;
+        }
         Ok(intake)
     }
 
@@ -117,18 +119,23 @@ impl Arrival {
         http2: bool,
         sends: Sends,
     ) -> Result<Request<RequestBody>, RequestFault> {
-        if let Some(protocol) = self.protocol.as_ref().filter(|_| !http2) {
-            let connection = HeaderValue::from_static("upgrade");
+        if http2 {
+            // There is no 101 in HTTP/2 (RFC 9113 section 8.6).
+            self.websocket = None;
+        } else if self.websocket.is_some() {
             let headers = &mut self.parts.headers;
-            headers.insert(header::CONNECTION, connection);
-            headers.insert(header::UPGRADE, protocol.clone());
+            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         for_wire(&mut self.parts, http2)?;
-        let mut request = Request::new(match self.body.take() {
+        let body = match self.body.take() {
             None => RequestBody::Empty,
             Some(source) if sends == Sends::Again => RequestBody::Replay(Replay::new(source)),
             Some(source) => RequestBody::Stream(Box::new(source)),
-        });
+        };
+        let length = http_body::Body::size_hint(&body).exact();
+        framing::announce(&mut self.parts.headers, http2, length);
+        let mut request = Request::new(body);
         *request.method_mut() = std::mem::take(&mut self.parts.method);
         *request.uri_mut() = std::mem::take(&mut self.parts.uri);
         *request.headers_mut() = std::mem::take(&mut self.parts.headers);
@@ -141,19 +148,20 @@ impl Arrival {
         self: Box<Self>,
         sent: Sent,
         (clock, took): (&Clock, Duration),
+        limits: &ConnectionLimits,
         worker: &Worker,
         edit: impl FnOnce(&mut HeaderMap, std::net::SocketAddr),
     ) -> Response<ResponseBody> {
         let Self {
             exchange,
-            upgrade,
-            protocol,
+            websocket,
             ..
         } = *self;
         let onward = Onward {
             clock,
             took,
-            upgrade: upgrade.filter(|_| protocol.is_some()),
+            websocket,
+            limits,
         };
         exchange.forward(sent, onward, worker, edit)
     }

@@ -7,19 +7,21 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use mesh_api::cluster::UpstreamProtocol;
+use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
 
 use super::response::{ResponseBody, Tail};
-use super::upgrade;
+use super::upgrade::Tunnel;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
 use crate::http::body::Source;
-use crate::http::headers::{SERVICE_TIME, strip_response};
+use crate::http::framing::{self, Reuse};
+use crate::http::headers::{SERVICE_TIME, Scan, strip_response};
 use crate::http::idle::InFlight;
-use crate::http::respond::{LocalReply, reply};
+use crate::http::respond::{Asked, LocalReply, reply};
 use crate::net::{HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
 use crate::upstream::attempt::Sent;
@@ -58,6 +60,8 @@ pub struct Exchange {
     pub record: RequestRecord,
     /// Whether it is gRPC.
     pub grpc: bool,
+    /// Whether only the head of the answer is asked for.
+    head: bool,
     server: HeaderValue,
     way: Way,
     in_flight: InFlight,
@@ -70,8 +74,10 @@ pub struct Onward<'a> {
     pub clock: &'a Clock,
     /// How long the upstream took for the head of its answer.
     pub took: Duration,
-    /// The client's end of an upgrade it asked for.
-    pub upgrade: Option<OnUpgrade>,
+    /// The client's end of the WebSocket it asked for.
+    pub websocket: Option<OnUpgrade>,
+    /// The limits of the connection to the upstream.
+    pub limits: &'a ConnectionLimits,
 }
 
 impl Exchange {
@@ -87,6 +93,7 @@ impl Exchange {
         Self {
             record: RequestRecord::start(telemetry, series, &client.downstream, parts),
             grpc,
+            head: parts.method == Method::HEAD,
             server: client.server.clone(),
             way: client.way,
             in_flight,
@@ -131,12 +138,13 @@ impl Exchange {
         let Self {
             record,
             grpc,
+            head,
             server,
             way: _,
             in_flight,
         } = self;
         let tail = Tail::new(record, Some(in_flight));
-        let response = reply.into_response(grpc);
+        let response = reply.into_response(Asked { grpc, head });
         let response = response.map(|content| ResponseBody::full(content, tail));
         let (mut parts, mut body) = response.into_parts();
         parts.headers.insert(header::SERVER, server);
@@ -155,22 +163,28 @@ impl Exchange {
     ) -> Response<ResponseBody> {
         let Sent {
             mut response,
-            lease,
+            mut lease,
             remote,
             local,
         } = sent;
         self.record.set_service_time(onward.took);
         self.record.set_upstream(remote, local);
-        self.record.set_details("via_upstream");
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upstream = switching.then(|| hyper::upgrade::on(&mut response));
         let (mut parts, incoming) = response.into_parts();
-        let protocol = parts
-            .headers
-            .get(header::UPGRADE)
-            .filter(|_| switching)
-            .cloned();
-        strip_response(&mut parts.headers);
+        let scan = Scan::of(&parts.headers);
+        match framing::settle_response(&mut parts, scan) {
+            Ok(Reuse::Yes) => {}
+            Ok(Reuse::No) => lease.retire(),
+            Err(fault) => return self.fail(&fault.into()),
+        }
+        let websocket = strip_response(&mut parts.headers, scan);
+        let asked = onward.websocket.filter(|_| websocket);
+        if switching && asked.is_none() {
+            // Nobody asked for it, or for something else: what follows is not for this client.
+            return self.fail(&UpstreamFault::Protocol.into());
+        }
+        self.record.set_details("via_upstream");
         parts.version = Version::HTTP_11;
         parts.extensions = http::Extensions::default();
         let millis = u64::try_from(onward.took.as_millis()).unwrap_or(u64::MAX);
@@ -182,24 +196,39 @@ impl Exchange {
 
         let Self {
             record,
+            head,
             way,
             in_flight,
             ..
         } = self;
         let mut tail = Tail::new(record, Some(in_flight));
-        tail.upstream = Some(lease);
-        if let (Some(upstream), Some(client), Some(protocol)) = (upstream, onward.upgrade, protocol)
-        {
+        if let (Some(upstream), Some(client)) = (upstream, asked) {
+            tail.upstream = Some(lease);
             let connection = HeaderValue::from_static("upgrade");
             parts.headers.insert(header::CONNECTION, connection);
+            let protocol = HeaderValue::from_static("websocket");
             parts.headers.insert(header::UPGRADE, protocol);
             tail.record.response_head(&parts);
-            upgrade::tunnel(client, upstream, tail, worker.drains.of(way).clone());
+            let tunnel = Tunnel {
+                client,
+                upstream,
+                tail,
+                limits: super::bytes::limits(onward.limits),
+            };
+            tunnel.carry(worker.drains.of(way).clone());
             return Response::from_parts(parts, ResponseBody::none());
         }
         tail.deadline = onward.clock.sleep();
         tail.record.response_head(&parts);
-        Response::from_parts(parts, ResponseBody::upstream(incoming, tail))
+        let bodyless = framing::is_bodyless(head, parts.status);
+        let body = if bodyless && !hyper::body::Body::is_end_stream(&incoming) {
+            // Content that must not be there: it is not passed on, and what it came over goes.
+            ResponseBody::full(Bytes::new(), tail)
+        } else {
+            tail.upstream = Some(lease);
+            ResponseBody::upstream(incoming, tail)
+        };
+        Response::from_parts(parts, body)
     }
 
     /// Notes where the tries of a request went.

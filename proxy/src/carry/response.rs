@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use crate::http::body::BodyError;
+use crate::http::headers::strip_trailers;
 use crate::http::idle::InFlight;
 use crate::telemetry::{RequestRecord, ResponseFlag};
 use crate::upstream::UpstreamLease;
@@ -165,7 +166,10 @@ impl ResponseBody {
                 self.complete();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Ok(frame))) => {
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers);
+                }
                 if let Some(tail) = &mut self.tail {
                     if let Some(data) = frame.data_ref() {
                         tail.record.response_chunk(data);

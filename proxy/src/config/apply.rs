@@ -15,7 +15,7 @@ use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::listener::{
     Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
 };
-use mesh_api::name::{ClusterName, ListenerName, RoutesName};
+use mesh_api::name::{ClusterName, ListenerName, RoutesName, SettingsName};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity};
 
@@ -74,6 +74,10 @@ impl ActiveConfig {
                 .map(|policy| (policy.name.clone(), Arc::clone(policy)))
                 .collect(),
             workloads,
+            paths: snapshot
+                .settings(&SettingsName)
+                .map(|settings| settings.paths)
+                .unwrap_or_default(),
             snapshot,
         }
     }

@@ -75,16 +75,16 @@ pub fn in_order<'e>(
 /// Carries out edits.
 pub fn apply(ops: &HeaderOps, headers: &mut HeaderMap, facts: &Facts<'_>) {
     for name in &ops.remove {
-        headers.remove(name);
+        headers.remove(name.name());
     }
     for edit in &ops.set {
         if let Some(value) = value(&edit.value, facts) {
-            headers.insert(edit.name.clone(), value);
+            headers.insert(edit.name.name().clone(), value);
         }
     }
     for edit in &ops.add {
         if let Some(value) = value(&edit.value, facts) {
-            headers.append(edit.name.clone(), value);
+            headers.append(edit.name.name().clone(), value);
         }
     }
 }

@@ -6,9 +6,11 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{StatusCode, Uri};
 use mesh_api::route::host::split_authority;
-use mesh_api::route::{Redirect, RedirectPath, RedirectPort};
+use mesh_api::route::path::settle;
+use mesh_api::route::{NormalForm, Redirect, RedirectPath, RedirectPort};
 
 use super::rewrite::rest_behind;
+use crate::error::RequestFault;
 use crate::http::respond::LocalReply;
 
 /// What of a request a redirect builds on.
@@ -24,9 +26,14 @@ pub struct Origin<'a> {
     pub uri: &'a Uri,
 }
 
-/// The answer of a redirect.
-pub fn reply(redirect: &Redirect, origin: Origin<'_>) -> LocalReply {
-    located(redirect.status, &location(redirect, origin))
+/// The answer of a redirect. A path made of a part of the request's is in normal form too, or the
+/// request is refused.
+pub fn reply(
+    redirect: &Redirect,
+    origin: Origin<'_>,
+    form: NormalForm,
+) -> Result<LocalReply, RequestFault> {
+    Ok(located(redirect.status, &location(redirect, origin, form)?))
 }
 
 /// The answer that sends a client to the same place over https.
@@ -50,7 +57,11 @@ fn located(status: StatusCode, location: &str) -> LocalReply {
     reply
 }
 
-fn location(redirect: &Redirect, origin: Origin<'_>) -> String {
+fn location(
+    redirect: &Redirect,
+    origin: Origin<'_>,
+    form: NormalForm,
+) -> Result<String, RequestFault> {
     let scheme = redirect.scheme.as_deref().unwrap_or(origin.scheme);
     let authority = redirect.authority.as_deref().unwrap_or(origin.authority);
     let (host, given) = split_authority(authority).unwrap_or((authority, None));
@@ -80,7 +91,8 @@ fn location(redirect: &Redirect, origin: Origin<'_>) -> String {
         } => {
             let path = origin.uri.path();
             let rest = rest_behind(path, matched).unwrap_or(path);
-            (format!("{replacement}{rest}"), query)
+            let path = format!("{replacement}{rest}");
+            (settle(&path, form)?.into_owned(), query)
         }
     };
     out.push_str(&path);
@@ -88,7 +100,7 @@ fn location(redirect: &Redirect, origin: Origin<'_>) -> String {
         out.push('?');
         out.push_str(query);
     }
-    out
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -117,7 +129,7 @@ mod tests {
             port: 8080,
             uri: &uri,
         };
-        let reply = reply(redirect, origin);
+        let reply = reply(redirect, origin, NormalForm::Base).unwrap();
         reply.headers["location"].to_str().unwrap().to_owned()
     }
 

@@ -4,16 +4,20 @@ use std::borrow::Cow;
 
 use http::Uri;
 use http::header::{self, HeaderMap, HeaderValue};
-use mesh_api::route::{Rewrite, UriRewrite};
+use mesh_api::route::path::{normalize, settle};
+use mesh_api::route::{NormalForm, Rewrite, UriRewrite};
 
 use crate::error::RequestFault;
 use crate::http::headers::ORIGINAL_PATH;
 use crate::http::path::{from_path, join};
 
-/// Carries out a route's rewrite, `authority` being its new Host header, ready to send; the path as it was is told in `x-envoy-original-path`.
+/// Carries out a route's rewrite, `authority` being its new Host header, ready to send; the path as
+/// it was is told in `x-envoy-original-path`. What comes out is in normal form too, or the request
+/// is refused.
 pub fn apply(
     rewrite: &Rewrite,
     authority: Option<&HeaderValue>,
+    form: NormalForm,
     uri: &mut Uri,
     headers: &mut HeaderMap,
 ) -> Result<(), RequestFault> {
@@ -22,6 +26,13 @@ pub fn apply(
     }
     let Some(path) = rewritten(&rewrite.uri, uri.path()) else {
         return Ok(());
+    };
+    let path = match &rewrite.uri {
+        // The whole path is the configuration's own.
+        UriRewrite::Full(_) => normalize(&path, form)?,
+        UriRewrite::Keep | UriRewrite::Prefix { .. } | UriRewrite::Regex { .. } => {
+            settle(&path, form)?
+        }
     };
     let next = from_path(join(&path, uri.query())?)?;
     let original = uri.path_and_query().map_or("/", |path| path.as_str());

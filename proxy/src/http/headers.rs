@@ -1,8 +1,11 @@
 //! Headers that end at this proxy, and headers it adds.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use mesh_api::header::{is_internal, is_look_alike, reserved};
 use smallvec::SmallVec;
 
+/// `http2-settings`.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// `keep-alive`.
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 /// `proxy-connection`.
@@ -18,7 +21,7 @@ pub const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-s
 /// `x-envoy-original-path`.
 pub const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
-/// What a walk over a request's headers found; one walk answers many questions.
+/// What a walk over a message's headers found; one walk answers many questions.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Scan {
     /// Host headers.
@@ -46,6 +49,8 @@ enum Seen {
     Internal = 1 << 9,
     Origin = 1 << 10,
     GrpcTimeout = 1 << 11,
+    Http2Settings = 1 << 12,
+    LookAlike = 1 << 13,
 }
 
 impl Scan {
@@ -77,7 +82,9 @@ impl Scan {
                 "traceparent" | "b3" | "x-b3-traceid" => Seen::Trace,
                 "origin" => Seen::Origin,
                 "grpc-timeout" => Seen::GrpcTimeout,
-                other if other.starts_with("x-envoy-") => Seen::Internal,
+                "http2-settings" => Seen::Http2Settings,
+                other if is_look_alike(other) => Seen::LookAlike,
+                other if is_internal(other) => Seen::Internal,
                 _ => continue,
             };
             scan.bits |= seen as u16;
@@ -118,11 +125,6 @@ impl Scan {
     pub const fn has_trace(self) -> bool {
         self.has(Seen::Trace)
     }
-
-    /// Whether there are headers that only proxies of the mesh may send.
-    pub const fn has_internal(self) -> bool {
-        self.has(Seen::Internal)
-    }
 }
 
 fn is_grpc(content_type: &HeaderValue) -> bool {
@@ -132,14 +134,50 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
 }
 
-/// Takes out of a request what concerns only this hop (RFC 9110 section 7.6.1), and returns what
-/// the client wants to upgrade to, if it does.
-pub fn strip_request(headers: &mut HeaderMap, scan: Scan) -> Option<HeaderValue> {
-    let mut upgrade = None;
+/// Takes out of a request what concerns only this hop (RFC 9110 section 7.6.1), what only proxies of
+/// the mesh may say, and what would be taken for either. Says whether the client asks for a WebSocket
+/// (RFC 6455 section 4.1): the one thing besides HTTP that is carried; any other `Upgrade` is an
+/// offer that may be ignored (RFC 9110 section 7.8).
+///
+/// Nobody's certificate is checked yet, so nobody is a proxy of the mesh, not even towards the
+/// application's own sidecar; who came before (`x-forwarded-for`, `-proto`) stays.
+pub fn strip_request(headers: &mut HeaderMap, scan: Scan) -> bool {
+    let websocket = strip_hop(headers, scan);
+    if scan.has(Seen::Te) {
+        keep_trailers_only(headers);
+    }
+    if scan.has(Seen::Expect) {
+        // The server side answers it when the body is first read.
+        headers.remove(header::EXPECT);
+    }
+    if scan.has(Seen::Http2Settings) {
+        headers.remove(HTTP2_SETTINGS);
+    }
+    if scan.has(Seen::Internal) || scan.has(Seen::LookAlike) {
+        remove_where(headers, |name| is_internal(name) || is_look_alike(name));
+    }
+    websocket
+}
+
+/// Takes out of a response what concerned only the hop to the upstream, and what would be taken for
+/// it. Says whether the upstream switches to a WebSocket.
+pub fn strip_response(headers: &mut HeaderMap, scan: Scan) -> bool {
+    let websocket = strip_hop(headers, scan);
+    if scan.has(Seen::Te) {
+        headers.remove(header::TE);
+    }
+    if scan.has(Seen::LookAlike) {
+        remove_where(headers, is_look_alike);
+    }
+    websocket
+}
+
+/// Takes out what concerns one hop in either direction; says whether it asks for a WebSocket.
+fn strip_hop(headers: &mut HeaderMap, scan: Scan) -> bool {
+    let mut websocket = false;
     if scan.has(Seen::Connection) {
         let named = take_connection(headers);
-        let wants = named.contains(&header::UPGRADE);
-        upgrade = headers.get(header::UPGRADE).filter(|_| wants).cloned();
+        websocket = named.contains(&header::UPGRADE) && is_websocket(headers);
         remove_named(headers, &named);
     }
     if scan.has(Seen::Upgrade) {
@@ -154,26 +192,40 @@ pub fn strip_request(headers: &mut HeaderMap, scan: Scan) -> Option<HeaderValue>
     if scan.transfer_encodings > 0 {
         headers.remove(header::TRANSFER_ENCODING);
     }
-    if scan.has(Seen::Te) {
-        keep_trailers_only(headers);
-    }
-    if scan.has(Seen::Expect) {
-        // The server side answers it when the body is first read.
-        headers.remove(header::EXPECT);
-    }
-    upgrade
+    websocket
 }
 
-/// Takes out of a response what concerned only the hop to the upstream.
-pub fn strip_response(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CONNECTION) {
-        let named = take_connection(headers);
-        remove_named(headers, &named);
+/// Whether there is exactly one thing to upgrade to, and it is `websocket`.
+fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::UPGRADE).iter();
+    let only = values.next().filter(|_| values.next().is_none());
+    only.is_some_and(|value| {
+        let token = value.as_bytes().trim_ascii();
+        token.eq_ignore_ascii_case(b"websocket")
+    })
+}
+
+/// Takes out of trailers what may not stand there (RFC 9110 section 6.5.1): what frames a message,
+/// concerns one hop or says where a request came from, in any spelling.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let unfit = |name: &str| {
+        reserved(name).is_some()
+            || is_internal(name)
+            || is_look_alike(name)
+            || name.starts_with("x-forwarded-")
+    };
+    remove_where(trailers, unfit);
+}
+
+fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
+    let names: SmallVec<[HeaderName; 4]> = headers
+        .keys()
+        .filter(|name| unwanted(name.as_str()))
+        .cloned()
+        .collect();
+    for name in names {
+        headers.remove(name);
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
-    headers.remove(PROXY_CONNECTION);
 }
 
 /// The headers that `Connection` names; the header itself goes.
@@ -213,85 +265,5 @@ fn keep_trailers_only(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out every header that only proxies of the mesh may send.
-pub fn strip_internal(headers: &mut HeaderMap) {
-    let internal: SmallVec<[HeaderName; 4]> = headers
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-envoy-"))
-        .cloned()
-        .collect();
-    for name in internal {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pairs = pairs.iter();
-        pairs
-            .map(|(name, value)| {
-                (
-                    HeaderName::from_static(name),
-                    HeaderValue::from_static(value),
-                )
-            })
-            .collect::<Vec<_>>()
-            .into_iter()
-            .fold(HeaderMap::new(), |mut all, (name, value)| {
-                all.append(name, value);
-                all
-            })
-    }
-
-    #[test]
-    fn what_concerns_one_hop_goes_and_the_rest_stays() {
-        let mut headers = map(&[
-            ("host", "a"),
-            ("connection", "keep-alive, X-Gone, host, x-forwarded-for"),
-            ("keep-alive", "timeout=5"),
-            ("x-gone", "1"),
-            ("x-forwarded-for", "1.2.3.4"),
-            ("te", "gzip, trailers"),
-            ("transfer-encoding", "chunked"),
-            ("expect", "100-continue"),
-            ("x-stays", "2"),
-        ]);
-        let scan = Scan::of(&headers);
-        assert_eq!(strip_request(&mut headers, scan), None);
-        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
-        left.sort_unstable();
-        assert_eq!(left, ["host", "te", "x-forwarded-for", "x-stays"]);
-        assert_eq!(headers["te"], "trailers");
-    }
-
-    #[test]
-    fn an_upgrade_needs_both_headers() {
-        let both = [("connection", "Upgrade"), ("upgrade", "websocket")];
-        let mut headers = map(&both);
-        let scan = Scan::of(&headers);
-        assert_eq!(strip_request(&mut headers, scan).unwrap(), "websocket");
-        assert!(headers.is_empty());
-        let mut alone = map(&[("upgrade", "websocket")]);
-        let scan = Scan::of(&alone);
-        assert_eq!(strip_request(&mut alone, scan), None);
-        assert!(alone.is_empty());
-    }
-
-    #[test]
-    fn grpc_is_told_by_its_content_type() {
-        for (text, grpc) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc;x=y", true),
-            ("application/grpc-web", false),
-            ("application/json", false),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("content-type", HeaderValue::from_static(text));
-            assert_eq!(Scan::of(&headers).is_grpc(), grpc, "{text}");
-        }
-    }
-}
+mod tests;

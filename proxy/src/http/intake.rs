@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
+use mesh_api::route::NormalForm;
 use mesh_api::route::host::split_authority;
 
 use super::headers::{Scan, strip_request};
-use super::path;
+use super::{framing, path};
 use crate::bootstrap::Http10;
 use crate::error::RequestFault;
 
@@ -20,24 +21,33 @@ pub struct Intake {
     pub authority: HeaderValue,
 }
 
+/// What of the settings decides how requests are taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Whether HTTP/1.0 is served.
+    pub http10: Http10,
+    /// The form of paths that is matched and forwarded.
+    pub paths: NormalForm,
+}
+
 /// Checks a request and brings it into the form in which it is routed and forwarded: path and
-/// query as target, one Host header, no header of this hop. Also says what the client wants to
-/// speak instead of HTTP, if anything.
-pub fn admit(
-    parts: &mut Parts,
-    scan: Scan,
-    http10: Http10,
-) -> Result<(Intake, Option<HeaderValue>), RequestFault> {
-    check_method(parts, http10)?;
-    check_framing(parts, scan)?;
+/// query as target, one Host header, one length, no header of this hop. Also says whether the
+/// client asks for a WebSocket.
+pub fn admit(parts: &mut Parts, scan: Scan, terms: Terms) -> Result<(Intake, bool), RequestFault> {
+    check_method(parts, terms.http10)?;
+    framing::check_request(&mut parts.headers, scan)?;
     let authority = single_authority(parts, scan)?;
     if authority.to_str().ok().and_then(split_authority).is_none() {
         return Err(RequestFault::AuthorityMalformed);
     }
-    path::normalize_target(&mut parts.uri, parts.method == Method::OPTIONS)?;
-    let upgrade = strip_request(&mut parts.headers, scan);
-    let upgrade = upgrade.filter(|_| parts.version == Version::HTTP_11);
-    Ok((Intake { authority }, upgrade))
+    path::normalize_target(&mut parts.uri, parts.method == Method::OPTIONS, terms.paths)?;
+    let content = framing::announces_content(&parts.headers, scan);
+    let websocket = strip_request(&mut parts.headers, scan)
+        && parts.version == Version::HTTP_11
+        && parts.method == Method::GET
+        // What would follow the head is neither the request's nor the WebSocket's.
+        && !content;
+    Ok((Intake { authority }, websocket))
 }
 
 fn check_method(parts: &Parts, http10: Http10) -> Result<(), RequestFault> {
@@ -53,25 +63,6 @@ fn check_method(parts: &Parts, http10: Http10) -> Result<(), RequestFault> {
     }
     if parts.method == Method::TRACE {
         return Err(RequestFault::MethodRefused);
-    }
-    Ok(())
-}
-
-/// hyper reads a message one way; what another reader could cut differently is refused.
-fn check_framing(parts: &Parts, scan: Scan) -> Result<(), RequestFault> {
-    if scan.transfer_encodings == 0 {
-        return if scan.content_lengths > 1 {
-            Err(RequestFault::FramingAmbiguous)
-        } else {
-            Ok(())
-        };
-    }
-    let chunked = parts
-        .headers
-        .get(header::TRANSFER_ENCODING)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if scan.transfer_encodings > 1 || scan.content_lengths > 0 || !chunked {
-        return Err(RequestFault::FramingAmbiguous);
     }
     Ok(())
 }
@@ -132,8 +123,15 @@ mod tests {
     fn admitted(request: Request<()>) -> Result<(Parts, Intake), RequestFault> {
         let (mut parts, ()) = request.into_parts();
         let scan = Scan::of(&parts.headers);
-        let (intake, _upgrade) = admit(&mut parts, scan, Http10::Refused)?;
+        let (intake, _websocket) = admit(&mut parts, scan, terms(Http10::Refused))?;
         Ok((parts, intake))
+    }
+
+    fn terms(http10: Http10) -> Terms {
+        Terms {
+            http10,
+            paths: NormalForm::Base,
+        }
     }
 
     fn get(uri: &str) -> http::request::Builder {
@@ -217,7 +215,7 @@ mod tests {
                 .unwrap()
                 .into_parts();
             let scan = Scan::of(&parts.headers);
-            admit(&mut parts, scan, Http10::Accepted).map(|(_, upgrade)| upgrade.is_some())
+            admit(&mut parts, scan, terms(Http10::Accepted)).map(|(_, websocket)| websocket)
         };
         // It never had upgrades.
         assert_eq!(admit_old(Version::HTTP_10, "websocket"), Ok(false));

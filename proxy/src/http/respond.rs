@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
+use super::framing;
 use crate::error::{
     ConnectFault, PolicyFault, ProxyError, RequestFault, RoutingFault, UpstreamFault,
 };
@@ -16,6 +17,15 @@ const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// How a request wants to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// In the manner of gRPC: with a status in the head, and no content.
+    pub grpc: bool,
+    /// With a head alone.
+    pub head: bool,
+}
 
 /// An answer of the proxy's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,15 +51,22 @@ impl LocalReply {
         }
     }
 
-    /// The answer as a response; gRPC clients get a status in the head and no body.
-    pub fn into_response(self, grpc: bool) -> Response<Bytes> {
+    /// The answer as a response; gRPC clients get a status in the head and no body, and who asked
+    /// for the head alone, or gets a status that has no body, gets none either.
+    pub fn into_response(self, asked: Asked) -> Response<Bytes> {
         let Self {
             status,
             grpc_status,
             body,
             headers,
         } = self;
-        let content = if grpc { Bytes::new() } else { body.clone() };
+        let Asked { grpc, head } = asked;
+        let bodyless = framing::is_bodyless(head, status);
+        let content = if grpc || (bodyless && !head) {
+            Bytes::new()
+        } else {
+            body.clone()
+        };
         let mut response = Response::new(Bytes::new());
         if !grpc {
             *response.status_mut() = status;
@@ -69,7 +86,12 @@ impl LocalReply {
         } else if !content.is_empty() && !added.contains_key(header::CONTENT_TYPE) {
             added.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
-        *response.body_mut() = content;
+        *response.body_mut() = if head && !content.is_empty() {
+            added.insert(header::CONTENT_LENGTH, HeaderValue::from(content.len()));
+            Bytes::new()
+        } else {
+            content
+        };
         response
     }
 }

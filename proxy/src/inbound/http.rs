@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
-use http::{HeaderName, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use mesh_api::listener::{InboundListener, Listener, ListenerKind};
 use mesh_api::route::{RetryCondition, RetryPolicy};
@@ -23,6 +23,7 @@ use crate::config::WorkerConfig;
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::headers::FORWARDED_PROTO;
 use crate::http::idle::InFlight;
+use crate::http::intake::Terms;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
 use crate::telemetry::{Downstream, RequestSeries, SeriesPair, Service};
@@ -31,10 +32,6 @@ use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
 use crate::upstream::retry::{AttemptLog, Delivery, deliver};
 use crate::worker::Worker;
-
-/// Who a client is, as a certificate-checking proxy told it; nobody checks one yet, so nobody
-/// may say.
-const CLIENT_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// What all requests of one inbound connection share.
 struct Entry {
@@ -98,7 +95,11 @@ async fn handle(
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
         entry.series(&config, inbound, grpc)
     });
-    if let Err(fault) = arrival.admit(client.worker.settings.http10) {
+    let terms = Terms {
+        http10: client.worker.settings.http10,
+        paths: config.active.paths(),
+    };
+    if let Err(fault) = arrival.admit(terms) {
         return arrival.fail(&fault.into());
     }
     let Some(inbound) = inbound else {
@@ -126,7 +127,6 @@ fn prepare(arrival: &mut Arrival) {
     if !arrival.scan.has_forwarded_proto() {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    headers.remove(CLIENT_CERTIFICATE);
     arrival.exchange.record.set_forwarded(headers);
 }
 
@@ -170,7 +170,8 @@ async fn forward(
     match delivered {
         Ok(sent) => {
             let timing = (&clock, sent_at.elapsed());
-            arrival.forward(sent, timing, &client.worker, |_headers, _remote| {})
+            let limits = &settings.limits;
+            arrival.forward(sent, timing, limits, &client.worker, |_headers, _remote| {})
         }
         Err(error) => arrival.fail(&error),
     }

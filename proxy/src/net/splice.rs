@@ -192,13 +192,15 @@ async fn read_now(from: &mut ReadHalf<'_>, buffer: &mut [u8]) -> Option<io::Resu
 }
 
 /// When a byte last went by.
-struct Activity {
+#[derive(Debug)]
+pub(crate) struct Activity {
     started: Instant,
     last: Cell<Instant>,
 }
 
 impl Activity {
-    fn new() -> Self {
+    /// Begins now.
+    pub(crate) fn new() -> Self {
         let started = Instant::now();
         Self {
             started,
@@ -206,7 +208,8 @@ impl Activity {
         }
     }
 
-    fn touch(&self) {
+    /// A byte went by.
+    pub(crate) fn touch(&self) {
         self.last.set(Instant::now());
     }
 }
@@ -214,7 +217,7 @@ impl Activity {
 impl Limits {
     /// Waits until a limit is exceeded. The timer is set for the earliest moment that could be,
     /// not anew with every byte.
-    async fn exceeded(&self, activity: &Activity) -> Ended {
+    pub(crate) async fn exceeded(&self, activity: &Activity) -> Ended {
         let end = self.duration.map(|duration| activity.started + duration);
         loop {
             let idle = self.idle.map(|idle| activity.last.get() + idle);

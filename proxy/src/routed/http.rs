@@ -25,6 +25,7 @@ use crate::carry::server;
 use crate::error::{ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
 use crate::http::idle::InFlight;
+use crate::http::intake::Terms;
 use crate::http::respond::LocalReply;
 use crate::net::Accepted;
 use crate::telemetry::{Downstream, ResponseFlag};
@@ -105,7 +106,11 @@ async fn handle(
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
         Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
     });
-    let intake = match arrival.admit(client.worker.settings.http10) {
+    let terms = Terms {
+        http10: client.worker.settings.http10,
+        paths: config.active.paths(),
+    };
+    let intake = match arrival.admit(terms) {
         Ok(intake) => intake,
         Err(fault) => return arrival.fail(&fault.into()),
     };
@@ -146,7 +151,11 @@ async fn handle(
             return forward::by_rule(&entry, &config, (rule, forward), allowed, arrival).await;
         }
         RouteAction::Redirect(redirect) => {
-            redirect::reply(redirect, route::origin(&entry, &intake, &arrival.parts))
+            let origin = route::origin(&entry, &intake, &arrival.parts);
+            match redirect::reply(redirect, origin, terms.paths) {
+                Ok(reply) => reply,
+                Err(fault) => return arrival.fail(&fault.into()),
+            }
         }
         RouteAction::Respond(respond) => LocalReply::new(respond.status, respond.body.clone()),
         RouteAction::Fail(failure) => {

@@ -24,8 +24,6 @@ use super::labels::Protocol;
 use super::messages::MessageCounter;
 use super::metrics::{RequestSample, RequestSeries};
 
-/// The path as it was before a route changed it, from a proxy in front of this one.
-const ORIGINAL_PATH: &str = "x-envoy-original-path";
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const REQUEST_ID: &str = "x-request-id";
 
@@ -76,6 +74,11 @@ impl BodyMeter {
         }
     }
 
+    /// Takes bytes into account that are no content of HTTP.
+    fn add(&self, bytes: u64) {
+        self.bytes.set(self.bytes.get() + bytes);
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.get()
@@ -90,7 +93,6 @@ struct Facts {
     downstream: Downstream,
     method: Method,
     uri: Uri,
-    original_path: Option<HeaderValue>,
     protocol: &'static str,
     authority: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -257,6 +259,12 @@ impl RequestRecord {
         }
     }
 
+    /// So many bytes went by after the connection changed its protocol.
+    pub fn carried(&mut self, received: u64, sent: u64) {
+        self.request_meter().add(received);
+        self.response_bytes += sent;
+    }
+
     /// The trailers go to the client.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         let status = trailers
@@ -304,17 +312,12 @@ impl RequestRecord {
     }
 
     fn line<'a>(&self, log: &'a Facts, duration: Duration, received: u64) -> Line<'a> {
-        let path = log.original_path.as_ref().map(HeaderValue::as_bytes);
-        let uri = || {
-            log.uri
-                .path_and_query()
-                .map(|path| path.as_str().as_bytes())
-        };
+        let path = log.uri.path_and_query();
         let authority = || log.uri.authority().map(|name| name.as_str().as_bytes());
         Line {
             start_time: log.started,
             method: Some(log.method.as_str()),
-            path: path.or_else(uri),
+            path: path.map(|path| path.as_str().as_bytes()),
             protocol: Some(log.protocol),
             response_code: self.code,
             response_flags: self.flags,
@@ -364,7 +367,6 @@ impl Facts {
             downstream: downstream.clone(),
             method: request.method.clone(),
             uri: request.uri.clone(),
-            original_path: header(ORIGINAL_PATH),
             protocol: match request.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2",

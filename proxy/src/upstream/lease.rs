@@ -26,6 +26,13 @@ pub enum LeasedConnection {
 }
 
 impl UpstreamLease {
+    /// The connection serves no further request.
+    pub fn retire(&mut self) {
+        if let LeasedConnection::Http1(lease) = &mut self.connection {
+            lease.retire();
+        }
+    }
+
     /// The response was read to its end: the connection may serve another request.
     pub fn release(self) {
         let Self { connection, .. } = self;

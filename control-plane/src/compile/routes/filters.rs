@@ -12,8 +12,8 @@ use mesh_api::route::{
 use mesh_api::route::{RedirectPath, RedirectPort};
 use mesh_api::units::{PartsPerMillion, Port};
 
-use super::matches;
 use super::rule::RouteAt;
+use super::{headers, matches};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::codes;
@@ -159,6 +159,7 @@ pub(super) fn rewrite(
     };
     let mut uri = UriRewrite::Keep;
     if let Some(replacement) = rewrite.uri.as_deref() {
+        let replacement = path_only(cx, at, replacement, "rewrite.uri");
         uri = match matched_prefix(written) {
             Some(prefix) => UriRewrite::Prefix {
                 prefixes: vec![prefix],
@@ -169,9 +170,11 @@ pub(super) fn rewrite(
     } else if let Some(regex) = &rewrite.uri_regex_rewrite {
         match Pattern::unanchored(regex.pattern.as_deref().unwrap_or_default()) {
             Ok(pattern) => {
+                let substitution = regex.rewrite.as_deref().unwrap_or_default();
+                let field = "rewrite.uriRegexRewrite.rewrite";
                 uri = UriRewrite::Regex {
                     pattern,
-                    substitution: Arc::from(regex.rewrite.as_deref().unwrap_or_default()),
+                    substitution: Arc::from(path_only(cx, at, substitution, field)),
                 };
             }
             Err(error) => at.report(
@@ -182,10 +185,28 @@ pub(super) fn rewrite(
             ),
         }
     }
-    Rewrite {
-        uri,
-        authority: rewrite.authority.as_deref().map(Arc::from),
-    }
+    let authority = rewrite
+        .authority
+        .as_deref()
+        .and_then(|authority| headers::authority(cx, at, authority, "rewrite.authority"));
+    Rewrite { uri, authority }
+}
+
+/// The part of a replacement that is path. A rewrite changes the path and leaves the query alone;
+/// a path contains neither spaces nor control characters.
+fn path_only<'t>(cx: &mut Context<'_>, at: &RouteAt<'_>, text: &'t str, field: &str) -> &'t str {
+    let ends_it = |c: char| matches!(c, '?' | '#' | ' ' | '\u{7f}') || c < ' ';
+    let Some(end) = text.find(ends_it) else {
+        return text;
+    };
+    let (path, rest) = text.split_at(end);
+    at.report(
+        cx,
+        codes::BAD_VALUE,
+        field,
+        format!("a rewrite changes the path only; {rest:?} is left out, the query stays as it is"),
+    );
+    path
 }
 
 /// A redirect.

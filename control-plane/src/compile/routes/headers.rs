@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
+use mesh_api::header::{EditableHeader, NotEditable, Reserved};
 use mesh_api::route::filter::HeaderEdit;
+use mesh_api::route::host::split_authority;
 use mesh_api::route::{HeaderEdits, HeaderOps, HeaderText, Operator, TextPart};
 
 use super::rule::RouteAt;
@@ -33,7 +35,12 @@ pub(super) fn edits(
     if let Some(request) = &written.request {
         let field = format!("{field}.request");
         edits.edits.request = operations(cx, at, request, &field);
-        edits.authority = host_of(&request.set).or_else(|| host_of(&request.add));
+        edits.authority = [("set", &request.set), ("add", &request.add)]
+            .into_iter()
+            .find_map(|(name, map)| {
+                let (written, value) = map.iter().find(|(name, _)| is_host(name))?;
+                authority(cx, at, value, &format!("{field}.{name}[{written:?}]"))
+            });
     }
     if let Some(response) = &written.response {
         let field = format!("{field}.response");
@@ -42,11 +49,24 @@ pub(super) fn edits(
     edits
 }
 
-/// The Host header a map sets.
-fn host_of(map: &BTreeMap<String, String>) -> Option<Arc<str>> {
-    map.iter()
-        .find(|(name, _)| is_host(name))
-        .map(|(_, value)| Arc::from(value.as_str()))
+/// The Host that upstreams see instead of the client's: a host, with a port or without. Anything
+/// else is left out and reported.
+pub(super) fn authority(
+    cx: &mut Context<'_>,
+    at: &RouteAt<'_>,
+    value: &str,
+    field: &str,
+) -> Option<Arc<str>> {
+    if split_authority(value).is_some() {
+        return Some(Arc::from(value));
+    }
+    at.report(
+        cx,
+        codes::BAD_VALUE,
+        field,
+        format!("{value:?} is not a host with an optional port; the Host stays as it is"),
+    );
+    None
 }
 
 fn is_host(name: &str) -> bool {
@@ -65,7 +85,7 @@ fn operations(
             remove.push(name);
         }
     }
-    remove.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+    remove.sort_by(|a: &EditableHeader, b| a.as_str().cmp(b.as_str()));
     remove.dedup();
     HeaderOps {
         remove,
@@ -102,26 +122,24 @@ fn values(
     edits
 }
 
-/// A header that may be edited; `host` and pseudo-headers are dealt with elsewhere or ignored.
+/// A header that may be edited. What frames a message or concerns one hop is left out and reported,
+/// so that nobody but the proxy writes it; hosts and pseudo-headers are dealt with elsewhere, or
+/// ignored as validation says.
 fn header_name(
     cx: &mut Context<'_>,
     at: &RouteAt<'_>,
     name: &str,
     field: &str,
-) -> Option<HeaderName> {
-    if name.starts_with(':') || is_host(name) {
-        return None;
+) -> Option<EditableHeader> {
+    match EditableHeader::parse(name) {
+        Ok(header) => Some(header),
+        Err(NotEditable::Reserved(Reserved::Host | Reserved::Pseudo)) => None,
+        Err(why) => {
+            let message = format!("{name:?} cannot be edited and is left out: {why}");
+            at.report(cx, codes::BAD_VALUE, field, message);
+            None
+        }
     }
-    let parsed = HeaderName::try_from(name.to_ascii_lowercase()).ok();
-    if parsed.is_none() {
-        at.report(
-            cx,
-            codes::BAD_VALUE,
-            field,
-            format!("{name:?} is not a header name and is left out"),
-        );
-    }
-    parsed
 }
 
 /// A header value: fixed text, or a template.

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::HeaderName;
 use mesh_api::route::matcher::InvalidPattern;
 use mesh_api::route::{
-    HeaderMatch, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
+    HeaderMatch, Matched, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
 };
 
 use crate::compile::diagnostics::{Code, codes};
 use crate::crd::StringMatch as Written;
 use crate::crd::virtual_service::HttpMatchRequest;
 
-/// Header names that stand for other parts of a request and are ignored in `headers`.
+/// Header names that have fields of their own and are ignored in `headers`.
 const PSEUDO: [&str; 4] = ["uri", "scheme", "method", "authority"];
 
 /// What is wrong with a match.
@@ -99,8 +98,12 @@ fn headers(written: &BTreeMap<String, Written>, field: &str) -> Result<Vec<Heade
                 "routing by token claims is not done yet; the route is refused",
             ));
         }
-        let name = HeaderName::try_from(lower.as_str())
-            .map_err(|_invalid| BadMatch::value(&field, "is not a header name"))?;
+        let name = Matched::parse(&lower).ok_or_else(|| {
+            BadMatch::value(
+                &field,
+                "is neither a header nor one of :method, :path, :scheme and :authority",
+            )
+        })?;
         matches.push(HeaderMatch {
             name,
             value: value(one, &field)?,

@@ -243,7 +243,8 @@ fn a_service_may_name_the_port_it_leads_to_and_a_port_may_be_called_directly() {
                 Bind::Socket(socket) => Some(socket.port()),
                 Bind::OriginalDestination { .. } => None,
             },
-            Resource::Workload(_)
+            Resource::Settings(_)
+            | Resource::Workload(_)
             | Resource::Policy(_)
             | Resource::Endpoints(_)
             | Resource::Cluster(_)

@@ -125,6 +125,28 @@ spec: {hosts: [backend], http: [{name: routed, route: [{destination: {host: alia
 }
 
 #[test]
+fn the_ports_an_alias_lists_do_not_count() {
+    let (snapshot, _) = explicit(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: shop}
+spec:
+  type: ExternalName
+  externalName: backend.shop.svc.cluster.local
+  ports: [{name: http, port: 80}]
+",
+    );
+    let alias = virtual_host(&snapshot, "8080/alias.shop.svc.cluster.local");
+    assert_eq!(
+        target(&alias.rules[0]),
+        "outbound|8080||backend.shop.svc.cluster.local"
+    );
+    let unknown = "80/alias.shop.svc.cluster.local".parse().unwrap();
+    assert!(snapshot.get(&ResourceName::Routes(unknown)).is_none());
+}
+
+#[test]
 fn services_are_seen_where_they_are_exported_to() {
     let hidden = "
 apiVersion: v1

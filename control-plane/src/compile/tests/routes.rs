@@ -2,7 +2,13 @@
 
 use super::*;
 
-use mesh_api::route::{RetryPolicy, UriRewrite};
+use mesh_api::name::SettingsName;
+use mesh_api::route::{NormalForm, RetryPolicy, UriRewrite};
+
+use crate::crd::Object;
+use crate::crd::object::Resource;
+use crate::model::{Change, MeshSettings, World};
+use crate::testing::objects;
 
 /// A virtual service for the backend.
 fn vs(name: &str, rest: &str) -> String {
@@ -299,4 +305,118 @@ spec:
         &diagnostics,
         &["MESH0112", "shop/root", "spec.http[1].delegate", "nobody"]
     ));
+}
+
+/// What the client gets of a virtual service for the backend that nobody validated: it may have been
+/// stored before there was anybody to do so.
+fn unchecked(http: &str) -> (Snapshot, Vec<String>) {
+    let plain = vs("a", "  http: [{route: [{destination: {host: backend}}]}]");
+    let Object::VirtualService(plain) = objects(&plain).remove(0) else {
+        panic!("{plain}");
+    };
+    let mut changed = Resource::clone(&plain);
+    changed.spec = serde_saphyr::from_str(&format!("hosts: [backend]\n{http}")).unwrap();
+    let mut world = world(SHOP);
+    world.apply([Change::Applied(Object::VirtualService(Arc::new(changed)))]);
+    let explicit = CaptureMode::Explicit;
+    let compiled = compiled(&world, "shop/client", ProxyRole::Sidecar, explicit);
+    let diagnostics = compiled.diagnostics().map(ToString::to_string).collect();
+    (snapshot(&compiled), diagnostics)
+}
+
+#[test]
+fn proxies_are_told_the_form_of_paths() {
+    let told = |paths| {
+        let mut world = World::new(MeshSettings {
+            paths,
+            ..MeshSettings::default()
+        });
+        world.apply(objects(SHOP).into_iter().map(Change::Applied));
+        let compiled = compiled(
+            &world,
+            "shop/client",
+            ProxyRole::Sidecar,
+            CaptureMode::Explicit,
+        );
+        let settings = snapshot(&compiled).settings(&SettingsName).cloned();
+        settings.map(|settings| settings.paths)
+    };
+    assert_eq!(
+        told(NormalForm::MergeSlashes),
+        Some(NormalForm::MergeSlashes)
+    );
+    assert_eq!(told(NormalForm::AsGiven), Some(NormalForm::AsGiven));
+    // What they do anyway need not be said.
+    assert_eq!(told(NormalForm::Base), None);
+}
+
+#[test]
+fn what_frames_a_message_is_left_out_of_edits_and_named() {
+    let (snapshot, diagnostics) = unchecked(
+        "  http:
+    - headers:
+        request: {set: {content-length: '17', x-a: b, Transfer_Encoding: x}, remove: [te]}
+        response: {add: {connection: close}}
+      route: [{destination: {host: backend}, headers: {response: {set: {upgrade: h2c}}}}]",
+    );
+    let rules = backend(&snapshot);
+    let RouteAction::Forward(forward) = &rules[0].action else {
+        panic!("{rules:?}");
+    };
+    let request = &rules[0].headers.request;
+    assert_eq!(request.set.len(), 1);
+    assert_eq!(request.set[0].name.as_str(), "x-a");
+    assert!(request.remove.is_empty() && rules[0].headers.response.is_empty());
+    assert!(forward.destinations.list()[0].headers.response.is_empty());
+    for (field, name) in [
+        ("headers.request.set", "content-length"),
+        ("headers.request.set", "Transfer_Encoding"),
+        ("headers.request.remove", "te"),
+        ("headers.response.add", "connection"),
+        ("route[0].headers.response.set", "upgrade"),
+    ] {
+        assert!(
+            has(&diagnostics, &["MESH0109", field, name, "cannot be edited"]),
+            "{name}: {diagnostics:?}"
+        );
+    }
+}
+
+#[test]
+fn a_rewrite_changes_the_path_only_and_the_host_to_a_host() {
+    let (snapshot, diagnostics) = unchecked(
+        "  http:
+    - match: [{uri: {prefix: /a}}]
+      rewrite: {uri: '/b?c=d', authority: 'x y'}
+      route: [{destination: {host: backend}}]",
+    );
+    let rules = backend(&snapshot);
+    let RouteAction::Forward(forward) = &rules[0].action else {
+        panic!("{rules:?}");
+    };
+    let UriRewrite::Prefix { replacement, .. } = &forward.rewrite.uri else {
+        panic!("{forward:?}");
+    };
+    assert_eq!(&**replacement, "/b");
+    assert_eq!(forward.rewrite.authority, None);
+    assert!(has(&diagnostics, &["MESH0109", "rewrite.uri", "?c=d"]));
+    assert!(has(&diagnostics, &["MESH0109", "rewrite.authority", "x y"]));
+}
+
+#[test]
+fn parts_of_a_request_are_matched_like_headers() {
+    let (snapshot, diagnostics) = explicit(&vs(
+        "a",
+        "  http:
+    - match: [{headers: {':authority': {exact: backend}, X-A: {}}}]
+      route: [{destination: {host: backend}}]",
+    ));
+    let rules = backend(&snapshot);
+    let names: Vec<&str> = rules[0].matches[0]
+        .headers
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    assert_eq!(names, [":authority", "x-a"]);
+    assert_eq!(diagnostics, Vec::<String>::new());
 }

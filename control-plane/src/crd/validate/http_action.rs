@@ -146,7 +146,7 @@ impl HttpRewrite {
             check.error_hint("has both uri and uriRegexRewrite", "keep one of them");
         }
         check.optional("uri", self.uri.as_ref(), |check, text| {
-            check.header_value(text);
+            check_path_only(check, text);
         });
         check.optional("authority", self.authority.as_ref(), |check, text| {
             check.host_and_port(text);
@@ -160,10 +160,21 @@ impl HttpRewrite {
                     None => check.field("match", |check| check.error("is required")),
                 }
                 match &rewrite.rewrite {
-                    Some(text) => check.field("rewrite", |check| check.header_value(text)),
+                    Some(text) => check.field("rewrite", |check| check_path_only(check, text)),
                     None => check.field("rewrite", |check| check.error("is required")),
                 }
             },
+        );
+    }
+}
+
+/// A rewrite changes the path; it cannot bring a query, and a path has no spaces.
+fn check_path_only(check: &mut Checker, text: &str) {
+    check.header_value(text);
+    if text.contains(['?', '#', ' ']) {
+        check.warn(
+            "changes the path only; what follows the first ?, # or space has no effect",
+            "leave it out; the query of the request stays as it is",
         );
     }
 }

@@ -1,5 +1,8 @@
 //! Rules of an HTTP route: one action, legal matches, and what may stand together.
 
+use mesh_api::header::{EditableHeader, NotEditable};
+use mesh_api::route::Matched;
+
 use super::names::HostForm;
 use super::virtual_service::{check_destination, check_weights};
 use super::{Checker, count};
@@ -180,8 +183,13 @@ fn check_header(check: &mut Checker, name: &str, value: &StringMatch) {
             format!("use {name}: beside headers"),
         );
     }
-    // Claims of a token are addressed as if they were headers.
-    if !name.starts_with("@request.auth.claims") {
+    // Claims of a token are addressed as if they were headers, and so are parts of the request.
+    if !name.starts_with("@request.auth.claims")
+        && !matches!(
+            Matched::parse(&name.to_ascii_lowercase()),
+            Some(Matched::Method | Matched::Path | Matched::Scheme | Matched::Authority)
+        )
+    {
         check.header_name(name);
     }
     check_value(check, value);
@@ -228,7 +236,7 @@ impl HeaderOperations {
             if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
                 check.warn("cannot be removed; this has no effect", "leave it out");
             } else {
-                check.header_name(name);
+                check_editable(check, name);
             }
         });
     }
@@ -244,7 +252,18 @@ fn check_operation(check: &mut Checker, name: &str, request: bool) {
                 "use rewrite for path and authority",
             );
         }
-        (false, _) => check.header_name(name),
+        (false, _) => check_editable(check, name),
+    }
+}
+
+/// Needs the name of a header that is the user's to edit.
+fn check_editable(check: &mut Checker, name: &str) {
+    match EditableHeader::parse(name) {
+        Ok(_) => {}
+        Err(NotEditable::Malformed) => check.header_name(name),
+        Err(why @ NotEditable::Reserved(_)) => {
+            check.error_hint(format!("{name:?} cannot be edited: {why}"), "leave it out");
+        }
     }
 }
 

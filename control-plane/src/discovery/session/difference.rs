@@ -55,7 +55,10 @@ impl Kept<'_> {
 fn can_be_referred_to(name: &ResourceName) -> bool {
     match name {
         ResourceName::Policy(_) | ResourceName::Endpoints(_) | ResourceName::Cluster(_) => true,
-        ResourceName::Workload(_) | ResourceName::Routes(_) | ResourceName::Listener(_) => false,
+        ResourceName::Settings(_)
+        | ResourceName::Workload(_)
+        | ResourceName::Routes(_)
+        | ResourceName::Listener(_) => false,
     }
 }
 
@@ -236,6 +239,9 @@ fn need_references(
 fn refers(name: &ResourceName) -> bool {
     match name {
         ResourceName::Cluster(_) | ResourceName::Routes(_) | ResourceName::Listener(_) => true,
-        ResourceName::Workload(_) | ResourceName::Policy(_) | ResourceName::Endpoints(_) => false,
+        ResourceName::Settings(_)
+        | ResourceName::Workload(_)
+        | ResourceName::Policy(_)
+        | ResourceName::Endpoints(_) => false,
     }
 }

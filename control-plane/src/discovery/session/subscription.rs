@@ -114,7 +114,8 @@ impl Subscription {
             .iter()
             .filter_map(|name| match name {
                 ResourceName::Workload(workload) => Some(*workload),
-                ResourceName::Policy(_)
+                ResourceName::Settings(_)
+                | ResourceName::Policy(_)
                 | ResourceName::Endpoints(_)
                 | ResourceName::Cluster(_)
                 | ResourceName::Routes(_)
@@ -174,7 +175,7 @@ impl Subscription {
 fn asked_for(hosts: &BTreeSet<String>, name: &ResourceName, references: &[ResourceName]) -> bool {
     match name {
         ResourceName::Workload(_) => false,
-        ResourceName::Policy(_) => true,
+        ResourceName::Settings(_) | ResourceName::Policy(_) => true,
         ResourceName::Endpoints(name) => hosts.contains(&*name.host),
         ResourceName::Cluster(name) => cluster_host(name).is_none_or(|host| hosts.contains(host)),
         // A wildcard may answer for any of the hosts it covers.
@@ -188,7 +189,8 @@ fn asked_for(hosts: &BTreeSet<String>, name: &ResourceName, references: &[Resour
         ResourceName::Listener(_) => {
             let mut foreign = references.iter().filter_map(|reference| match reference {
                 ResourceName::Cluster(name) => cluster_host(name),
-                ResourceName::Workload(_)
+                ResourceName::Settings(_)
+                | ResourceName::Workload(_)
                 | ResourceName::Policy(_)
                 | ResourceName::Endpoints(_)
                 | ResourceName::Routes(_)
@@ -199,7 +201,8 @@ fn asked_for(hosts: &BTreeSet<String>, name: &ResourceName, references: &[Resour
                 ResourceName::Cluster(name) => {
                     cluster_host(name).is_some_and(|host| hosts.contains(host))
                 }
-                ResourceName::Workload(_)
+                ResourceName::Settings(_)
+                | ResourceName::Workload(_)
                 | ResourceName::Policy(_)
                 | ResourceName::Endpoints(_)
                 | ResourceName::Routes(_)

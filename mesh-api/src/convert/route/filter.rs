@@ -1,4 +1,4 @@
-//! Faults, cross-origin policies, header edits, rewrites and mirrors on the wire.
+//! Faults, cross-origin policies, header edits and mirrors on the wire.
 
 use std::sync::Arc;
 
@@ -11,12 +11,11 @@ use crate::convert::scalar::final_status;
 use crate::proto;
 use crate::proto::fault_abort::Answer;
 use crate::proto::header_edit::Value;
-use crate::proto::rewrite::Uri;
 use crate::proto::text_part::Part;
 use crate::route::filter::{AbortAnswer, HeaderEdit};
 use crate::route::{
     Cors, Fault, FaultAbort, FaultDelay, HeaderEdits, HeaderOps, HeaderText, Mirror, Operator,
-    Pattern, Rewrite, Target, TextPart, UnmatchedPreflights, UriRewrite,
+    Target, TextPart, UnmatchedPreflights,
 };
 
 /// The largest status gRPC knows.
@@ -294,68 +293,6 @@ fn operator_from_proto(number: i32) -> Result<Operator> {
         Err(_) => Err(Invalid::new(format_args!(
             "{number} is not a value known here"
         ))),
-    }
-}
-
-impl Wire for Rewrite {
-    type Proto = proto::Rewrite;
-
-    fn to_proto(&self) -> proto::Rewrite {
-        let Self { uri, authority } = self;
-        let uri = match uri {
-            UriRewrite::Keep => Uri::Keep(proto::Unit {}),
-            UriRewrite::Prefix {
-                prefixes,
-                replacement,
-            } => Uri::Prefix(proto::PrefixRewrite {
-                prefixes: list_to_proto(prefixes),
-                replacement: replacement.to_proto(),
-            }),
-            UriRewrite::Full(path) => Uri::Full(path.to_proto()),
-            UriRewrite::Regex {
-                pattern,
-                substitution,
-            } => Uri::Regex(proto::RegexRewrite {
-                pattern: pattern.source().to_owned(),
-                substitution: substitution.to_proto(),
-            }),
-        };
-        proto::Rewrite {
-            uri: Some(uri),
-            authority: authority.as_ref().map(Wire::to_proto),
-        }
-    }
-
-    fn from_proto(proto: proto::Rewrite) -> Result<Self> {
-        let proto::Rewrite { uri, authority } = proto;
-        let uri = member("uri", uri, |uri| match uri {
-            Uri::Keep(proto::Unit {}) => Ok(UriRewrite::Keep),
-            Uri::Prefix(proto::PrefixRewrite {
-                prefixes,
-                replacement,
-            }) => match list("prefixes", prefixes) {
-                Ok(prefixes) => Ok(UriRewrite::Prefix {
-                    prefixes,
-                    replacement: replacement.into(),
-                }),
-                Err(invalid) => Err(invalid.within("prefix")),
-            },
-            Uri::Full(path) => Ok(UriRewrite::Full(path.into())),
-            Uri::Regex(proto::RegexRewrite {
-                pattern,
-                substitution,
-            }) => match Pattern::unanchored(&pattern) {
-                Ok(pattern) => Ok(UriRewrite::Regex {
-                    pattern,
-                    substitution: substitution.into(),
-                }),
-                Err(error) => Err(Invalid::at("pattern", error).within("regex")),
-            },
-        })?;
-        Ok(Self {
-            uri,
-            authority: optional("authority", authority)?,
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use crate::proto;
 use crate::proto::string_match::Text;
 use crate::proto::value_match::Value;
 use crate::route::{
-    HeaderMatch, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
+    HeaderMatch, Matched, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
 };
 
 impl Wire for RequestMatch {
@@ -127,15 +127,21 @@ impl Wire for HeaderMatch {
     fn to_proto(&self) -> proto::HeaderMatch {
         let Self { name, value } = self;
         proto::HeaderMatch {
-            name: name.to_proto(),
+            name: name.as_str().to_owned(),
             value: Some(value.to_proto()),
         }
     }
 
     fn from_proto(proto: proto::HeaderMatch) -> Result<Self> {
         let proto::HeaderMatch { name, value } = proto;
+        let Some(name) = Matched::parse(&name) else {
+            return Err(Invalid::at(
+                "name",
+                "it is not the name of a header in lower case",
+            ));
+        };
         Ok(Self {
-            name: field("name", name)?,
+            name,
             value: required("value", value)?,
         })
     }

@@ -101,6 +101,44 @@ const SPOILED: &[(Spoil, &str)] = &[
         "retry.statuses[1]",
     ),
     (
+        |forward| {
+            forward.destinations[0].headers = Some(proto::HeaderEdits {
+                request: Some(proto::HeaderOps {
+                    remove: vec!["x-a".to_owned(), "content-length".to_owned()],
+                    ..proto::HeaderOps::default()
+                }),
+                response: None,
+            });
+        },
+        "destinations[0].headers.request.remove[1]",
+    ),
+    (
+        |forward| {
+            forward.destinations[0].headers = Some(proto::HeaderEdits {
+                request: None,
+                response: Some(proto::HeaderOps {
+                    add: vec![proto::HeaderEdit {
+                        name: "transfer_encoding".to_owned(),
+                        value: Some(proto::header_edit::Value::Literal("chunked".into())),
+                    }],
+                    ..proto::HeaderOps::default()
+                }),
+            });
+        },
+        "destinations[0].headers.response.add[0].name",
+    ),
+    (
+        |forward| forward.rewrite.as_mut().unwrap().authority = Some("a b".to_owned()),
+        "rewrite.authority",
+    ),
+    (
+        |forward| {
+            let full = proto::rewrite::Uri::Full("/a?b".to_owned());
+            forward.rewrite.as_mut().unwrap().uri = Some(full);
+        },
+        "rewrite.uri.full",
+    ),
+    (
         |forward| forward.retry.as_mut().unwrap().headers = vec!["X-Upper".to_owned()],
         "retry.headers[0]",
     ),

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::BodyError;
 use super::replay::Replay;
+use crate::http::headers::strip_trailers;
 use crate::telemetry::record::BodyMeter;
 
 /// Frames a mirror may lag behind before it is given up.
@@ -106,11 +107,13 @@ impl Source {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(context));
-        match &frame {
+        let mut frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.meter.chunk(data);
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    strip_trailers(trailers);
                 }
                 self.copy(frame);
                 if self.incoming.is_end_stream() {

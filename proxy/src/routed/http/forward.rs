@@ -24,6 +24,7 @@ use crate::error::{ProxyError, RoutingFault, UpstreamFault};
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
 use crate::filter::{fault, rewrite};
 use crate::http::body::RequestBody;
+use crate::http::framing::announce;
 use crate::telemetry::{Protocol, RequestSeries};
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
@@ -116,7 +117,14 @@ fn plan<'a>(
     };
     edit_request(entry, order, rule, &cluster, &mut arrival.parts);
     let Parts { uri, headers, .. } = &mut arrival.parts;
-    rewrite::apply(&forward.rewrite, step.authority.as_ref(), uri, headers)?;
+    let paths = config.active.paths();
+    rewrite::apply(
+        &forward.rewrite,
+        step.authority.as_ref(),
+        paths,
+        uri,
+        headers,
+    )?;
     let terms = Terms {
         cluster,
         retry: &forward.retry,
@@ -215,7 +223,8 @@ async fn carry(
     match delivered {
         Some(Ok(sent)) => {
             let timing = (&clock, sent_at.elapsed());
-            arrival.forward(sent, timing, worker, |headers, remote| {
+            let limits = &cluster.state().cluster().limits;
+            arrival.forward(sent, timing, limits, worker, |headers, remote| {
                 if let Some(homeward) = homeward {
                     let cluster = Some(cluster.state().name());
                     homeward.edit(entry, cluster, Some(remote), headers);
@@ -275,6 +284,11 @@ fn mirror(
         copy.method = arrival.parts.method.clone();
         copy.uri = arrival.parts.uri.clone();
         copy.headers = arrival.parts.headers.clone();
+        announce(
+            &mut copy.headers,
+            http2,
+            http_body::Body::size_hint(&body).exact(),
+        );
         if for_wire(&mut copy, http2).is_ok() {
             let options = mirror::MirrorOptions {
                 http2,

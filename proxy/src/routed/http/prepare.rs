@@ -6,16 +6,13 @@ use http::header::{HeaderMap, HeaderValue};
 
 use super::Entry;
 use crate::carry::arrival::Arrival;
-use crate::http::headers::{EXTERNAL_ADDRESS, FORWARDED_FOR, FORWARDED_PROTO, strip_internal};
+use crate::http::headers::{EXTERNAL_ADDRESS, FORWARDED_FOR, FORWARDED_PROTO};
 use crate::telemetry::trace::{self, RequestIds};
 
-/// A sidecar believes its application; a gateway believes nobody.
+/// A sidecar believes its application about who came before; a gateway believes nobody.
 pub(super) fn headers(entry: &Entry, arrival: &mut Arrival) {
     let (headers, scan) = (&mut arrival.parts.headers, arrival.scan);
     if entry.gateway {
-        if scan.has_internal() {
-            strip_internal(headers);
-        }
         forwarded_for(entry, headers);
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
         trace::ensure_request_id(headers, RequestIds::Replace);

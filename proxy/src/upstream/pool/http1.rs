@@ -75,6 +75,7 @@ pub struct Http1Lease {
     pub connection: Http1Connection,
     /// How long it had been idle; `None` for a new one.
     pub idle_for: Option<Duration>,
+    last: bool,
     pool: Rc<EndpointPool>,
     pools: Rc<ClusterPools>,
 }
@@ -88,6 +89,7 @@ impl Http1Lease {
         Self {
             connection,
             idle_for: None,
+            last: false,
             pool: Rc::clone(pool),
             pools: Rc::clone(pools),
         }
@@ -103,11 +105,17 @@ impl Http1Lease {
             }
             return Some(Self {
                 idle_for: Some(idle.since.elapsed()),
+                last: false,
                 connection: idle.connection,
                 pool: Rc::clone(pool),
                 pools: Rc::clone(pools),
             });
         }
+    }
+
+    /// The connection serves no further request.
+    pub(crate) fn retire(&mut self) {
+        self.last = true;
     }
 
     /// Gives the connection back after its response was read to the end.
@@ -137,7 +145,8 @@ impl Http1Lease {
                 limits.max_connection_duration,
             )
         });
-        self.pool.retired.get()
+        self.last
+            || self.pool.retired.get()
             || requests.is_some_and(|limit| self.connection.served >= limit)
             || age.is_some_and(|limit| self.connection.opened.elapsed() >= limit)
     }

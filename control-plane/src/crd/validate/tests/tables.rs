@@ -53,6 +53,12 @@ corsPolicy: {allowMethods: ['G ET']} => error: spec.http[0].corsPolicy.allowMeth
 headers: {request: {set: {"x y": a}}} => error: spec.http[0].headers.request.set["x y"]: "x y" is not the name
 headers: {request: {set: {x: "a\r\nb"}}} => error: spec.http[0].headers.request.set.x: the value contains a line break
 headers: {response: {set: {host: a}}} => error: spec.http[0].headers.response.set.host: a response has no host
+headers: {request: {set: {content-length: "17"}}} => error: spec.http[0].headers.request.set.content-length: "content-length" cannot be edited: it says where the message ends
+headers: {request: {add: {Transfer_Encoding: chunked}}} => error: spec.http[0].headers.request.add.Transfer_Encoding: "Transfer_Encoding" cannot be edited
+headers: {response: {set: {Connection: close}}} => error: spec.http[0].headers.response.set.Connection: "Connection" cannot be edited: it concerns a single connection
+headers: {response: {remove: [Keep-Alive, x-a, trailer]}} => error: spec.http[0].headers.response.remove[0]: "Keep-Alive" cannot && error: spec.http[0].headers.response.remove[2]: "trailer" cannot
+rewrite: {uri: '/a?b=c'} => warning: spec.http[0].rewrite.uri: changes the path only
+rewrite: {uriRegexRewrite: {match: a, rewrite: 'b#c'}} => warning: spec.http[0].rewrite.uriRegexRewrite.rewrite: changes the path only
 headers: {request: {set: {":path": a}}} => warning: spec.http[0].headers.request.set[":path"]: cannot be changed
 headers: {request: {remove: [host]}} => warning: spec.http[0].headers.request.remove[0]: cannot be removed
 mirror: {host: b}, mirrorPercent: 5 => warning: spec.http[0].mirrorPercent: is deprecated
@@ -82,6 +88,8 @@ uri: {regex: '['} => error: spec.http[0].match[0].uri.regex: "[" is not a regula
 uri: {regex: 'a{1000}{1000}'} => error: spec.http[0].match[0].uri.regex:
 uri: {regex: a}, ignoreUriCase: true => warning: spec.http[0].match[0].ignoreUriCase: has no effect
 headers: {'x y': {exact: a}} => error: spec.http[0].match[0].headers["x y"]: "x y" is not the name
+headers: {':authority': {exact: a}, ':path': {prefix: /}}, withoutHeaders: {':method': {exact: GET}} =>
+headers: {':status': {exact: '200'}} => error: spec.http[0].match[0].headers[":status"]: ":status" is not the name
 headers: {uri: {exact: a}} => warning: spec.http[0].match[0].headers.uri: is not a header
 sourceLabels: {a: 'v*'} => error: spec.http[0].match[0].sourceLabels.a: labels are compared exactly
 "#;
