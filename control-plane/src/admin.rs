@@ -30,6 +30,7 @@ pub fn router(
     let syncz = Arc::clone(registry);
     let config = Arc::clone(registry);
     let findings = Arc::clone(board);
+    let kept = Arc::clone(board);
     let router = Router::new("control-plane")
         .get(
             "/debug/syncz",
@@ -48,6 +49,11 @@ pub fn router(
             "/debug/diagnostics",
             "what is wrong with the input, and what is not acted on",
             move |_| ready(AdminResponse::json(&findings.diagnostics())),
+        )
+        .get(
+            "/debug/kept",
+            "what outlives a restart: routes that are held back, and the last good settings",
+            move |_| ready(AdminResponse::json(&kept.kept())),
         )
         .get("/version", "what is running", |_| async {
             AdminResponse::json(&BuildInfo::of("control-plane"))

@@ -10,6 +10,7 @@
 mod answer;
 mod neighbours;
 mod question;
+mod settings;
 mod stage;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,6 +98,9 @@ impl Reviewer {
             || !question.sub_resource.is_empty()
         {
             return Answer::allowed();
+        }
+        if question.kind.group.is_empty() && question.kind.kind == "ConfigMap" {
+            return settings::judge(question, &self.settings.root_namespace);
         }
         let kind = Kind::find(&question.kind.group, &question.kind.kind);
         let Some(kind) = kind.filter(|kind| kind.is_mesh_resource()) else {

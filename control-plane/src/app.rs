@@ -3,6 +3,7 @@
 //! [`folder`] and [`kubernetes`] differ in where objects come from and who may connect; the
 //! [`Core`] between is the same.
 
+mod check;
 mod crds;
 pub mod folder;
 pub mod kubernetes;
@@ -18,14 +19,15 @@ use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::{Drain, Drained};
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
+pub use check::check_mesh_config;
 pub use crds::write as write_crds;
 
 use crate::args::Common;
 use crate::discovery::registry::Registry;
 use crate::metrics;
-use crate::model::{MeshSettings, World};
+use crate::model::{Kept, MeshSettings, World};
 use crate::push::board::Board;
 use crate::push::{Command, PushLoop, Timing};
 use crate::source::Batch;
@@ -65,15 +67,18 @@ impl Core {
         })
     }
 
-    /// Starts the push loop and what examines its worlds; sessions ask it through the sender.
+    /// Starts the push loop and what examines its worlds; sessions ask it through the sender, and
+    /// `keeper` hears what is to be kept.
     fn push(
         &self,
         settings: MeshSettings,
         batches: mpsc::Receiver<Batch>,
+        keeper: watch::Sender<Option<Arc<Kept>>>,
     ) -> mpsc::Sender<Command> {
         let (commands_in, commands) = mpsc::channel(COMMANDS);
         let world = World::new(settings);
-        let push_loop = PushLoop::new(world, Timing::default(), Arc::clone(&self.board));
+        let board = Arc::clone(&self.board);
+        let push_loop = PushLoop::new(world, Timing::default(), board).kept_by(keeper);
         let config_read = self.config_read.clone();
         tokio::spawn(push_loop.run(batches, commands, move || config_read.open()));
         tokio::spawn(Arc::clone(&self.board).examiner());

@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use mesh_runtime::logging::LogFormat;
@@ -44,6 +44,24 @@ pub enum Command {
     /// Example: control-plane crds --output deploy/crds
     #[command(verbatim_doc_comment)]
     Crds(Crds),
+    /// Check the settings of a mesh, as they stand under key `mesh` of ConfigMap `istio`.
+    ///
+    /// Names every key that does not exist or has a value it cannot have, and fails if there is
+    /// one. It takes the settings themselves or the ConfigMap around them.
+    ///
+    /// Example: control-plane check-mesh-config mesh-config.yaml
+    /// Example: kubectl get configmap -n istio-system istio -o yaml | control-plane
+    ///   check-mesh-config -
+    #[command(verbatim_doc_comment)]
+    CheckMeshConfig(CheckMeshConfig),
+}
+
+/// Settings of `check-mesh-config`.
+#[derive(Debug, Args)]
+pub struct CheckMeshConfig {
+    /// The file; `-` is standard input.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// Settings of `serve`.
@@ -52,6 +70,11 @@ pub struct Serve {
     /// The folder with the YAML files; sub-folders are read too.
     #[arg(long, value_name = "DIR")]
     pub config_dir: PathBuf,
+    /// Where what must outlive a restart is kept: the former form of what is held back, and the
+    /// last good settings. Not inside the folder of --config-dir
+    /// [default: .NAME.state beside the folder NAME].
+    #[arg(long, value_name = "DIR", env = "STATE_DIRECTORY")]
+    pub state_dir: Option<PathBuf>,
     /// Where proxies connect. The stream is plaintext in folder mode, so it must be loopback.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15012")]
     pub listen: SocketAddr,
@@ -179,8 +202,44 @@ impl Serve {
                 self.config_dir.display()
             ));
         }
+        if let (Ok(state), Ok(config)) =
+            (absolute(&self.state_dir()), self.config_dir.canonicalize())
+            && state.starts_with(&config)
+        {
+            problems.push(format!(
+                "--state-dir {} is inside --config-dir {}, where files are read as \
+                 configuration; name a folder elsewhere",
+                state.display(),
+                config.display()
+            ));
+        }
         problems.extend(self.common.problems());
         problems
+    }
+
+    /// Where what must outlive a restart is kept.
+    pub fn state_dir(&self) -> PathBuf {
+        if let Some(named) = &self.state_dir {
+            return named.clone();
+        }
+        let folder = self.config_dir.canonicalize();
+        let mut beside = folder.unwrap_or_else(|_not_there| self.config_dir.clone());
+        let name = beside.file_name().unwrap_or_default().to_owned();
+        let hidden = format!(".{}.state", name.to_string_lossy());
+        beside.set_file_name(hidden);
+        beside
+    }
+}
+
+/// A path without links, also where its last part does not exist yet.
+fn absolute(path: &Path) -> std::io::Result<PathBuf> {
+    if let Ok(path) = path.canonicalize() {
+        return Ok(path);
+    }
+    let path = std::path::absolute(path)?;
+    match (path.parent(), path.file_name()) {
+        (Some(above), Some(name)) => Ok(absolute(above)?.join(name)),
+        _ => Ok(path),
     }
 }
 
@@ -214,7 +273,9 @@ mod tests {
         let line = ["control-plane", "kubernetes"].iter().chain(arguments);
         match Arguments::parse_from(line).command {
             Command::Kubernetes(settings) => *settings,
-            other @ (Command::Serve(_) | Command::Crds(_)) => panic!("{other:?}"),
+            other @ (Command::Serve(_) | Command::Crds(_) | Command::CheckMeshConfig(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -7,6 +7,7 @@
 //! - [`compile`]: the pure function from a world and a proxy to that proxy's resources
 //! - [`crd`]: the API users write, decoded and checked
 //! - [`identity`]: who this control plane is, and who may connect to it
+//! - [`keep`]: where what must outlive a change is stored
 //! - [`meta`]: what every object has: a key and an age
 //! - [`model`]: [`model::World`], everything the mesh was told, indexed
 
@@ -19,6 +20,7 @@ pub mod compile;
 pub mod crd;
 pub mod discovery;
 pub mod identity;
+pub mod keep;
 pub mod meta;
 pub mod metrics;
 pub mod model;

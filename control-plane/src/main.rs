@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Serve(settings) => runtime.block_on(app::folder::serve(*settings)),
         Command::Kubernetes(settings) => runtime.block_on(app::kubernetes::serve(*settings)),
         Command::Crds(settings) => app::write_crds(&settings),
+        Command::CheckMeshConfig(settings) => app::check_mesh_config(&settings),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

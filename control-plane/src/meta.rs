@@ -52,6 +52,9 @@ pub struct ObjectMeta {
     pub creation_timestamp: Option<jiff::Timestamp>,
     /// Counts the changes of the specification.
     pub generation: Option<i64>,
+    /// Set where the object could not be read and what it asks for is guessed: what restricts,
+    /// and nothing else.
+    pub stands_in: bool,
 }
 
 /// The order in which objects take precedence: older first, then by name, then by namespace.

@@ -18,6 +18,10 @@ pub fn describe() {
     describe_gauge!("pilot_virt_services", "VirtualServices known.");
     describe_status();
     describe_gauge!("mesh_diagnostics", "Findings about the input, by severity.");
+    describe_gauge!(
+        crate::keep::UNSTORED,
+        "Whether something is kept that could not be stored (1), so that a restart would lose it."
+    );
     describe_counter!(
         "pilot_k8s_cfg_events",
         "Objects of the mesh that were applied, removed or refused, by kind."

@@ -1,8 +1,9 @@
 //! Everything the mesh was told, indexed: the one input of the compiler.
 //!
-//! A [`World`] is a value. The order in which objects arrive does not matter, with one exception
-//! that is wanted: a virtual service that comes to refer to something not yet known keeps its
-//! former form in effect until everything it refers to is there.
+//! A [`World`] is a value, and a function of the objects there are and of what is [`kept`]; the
+//! order in which they arrive does not matter. Kept is what has to outlive a change: a virtual
+//! service that comes to refer to something that is not there keeps its former form in effect,
+//! with the subsets that form was made for, until everything it refers to is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -30,6 +31,7 @@ pub mod configure;
 pub mod egress;
 pub mod endpoints;
 pub mod host;
+pub mod kept;
 pub mod ownership;
 pub mod protocol;
 pub mod reach;
@@ -42,6 +44,7 @@ pub mod workload;
 
 pub use catalog::Catalog;
 pub use change::{Affected, Change};
+pub use kept::Kept;
 pub use service::Service;
 pub use settings::MeshSettings;
 pub use workload::WorkloadInfo;
@@ -70,10 +73,12 @@ pub struct World {
     pub(crate) not_acted_on: BTreeSet<ObjectKey>,
     /// Policies no version of which could ever be read.
     pub(crate) unreadable_policies: BTreeSet<ObjectKey>,
-    /// Virtual services in the last form of which everything they refer to was there.
-    resolved: Arc<BTreeMap<ObjectKey, Arc<Resource<VirtualServiceSpec>>>>,
     /// What the newest form of a virtual service refers to that is not there.
     missing: Arc<BTreeMap<ObjectKey, Vec<String>>>,
+    /// Virtual services for which something former is in effect.
+    held_back: Arc<BTreeSet<ObjectKey>>,
+    /// What outlives changes.
+    kept: Arc<Kept>,
 }
 
 /// The form of a virtual service that is in effect.
@@ -94,6 +99,26 @@ impl World {
             settings,
             ..Self::default()
         }
+    }
+
+    /// The mesh of these objects, in the light of what was kept.
+    pub fn of(
+        settings: MeshSettings,
+        kept: &Kept,
+        objects: impl IntoIterator<Item = Change>,
+    ) -> Self {
+        let mut world = Self::new(settings);
+        Arc::make_mut(&mut world.kept)
+            .settings
+            .clone_from(&kept.settings);
+        world.take(objects, Some(kept));
+        world
+    }
+
+    /// What is to be kept: with it, the settings and the objects there are, [`World::of`] makes this
+    /// world again.
+    pub fn kept(&self) -> &Arc<Kept> {
+        &self.kept
     }
 
     /// The settings of the mesh.
@@ -202,17 +227,31 @@ impl World {
     }
 
     fn effective<'w>(&'w self, newest: &'w Arc<Resource<VirtualServiceSpec>>) -> Effective<'w> {
-        let lacking = self.missing.get(&newest.key).map(Vec::as_slice);
-        match (lacking, self.resolved.get(&newest.key)) {
-            (Some(lacking), Some(former)) if former.spec != newest.spec => Effective {
+        let former = self.kept.routes.get(&newest.key);
+        match former.filter(|_| self.is_held_back(&newest.key)) {
+            Some(former) => Effective {
                 object: former,
-                held_back_by: lacking,
+                held_back_by: self.lacks(&newest.key),
             },
-            (Some(_) | None, _) => Effective {
+            None => Effective {
                 object: newest,
                 held_back_by: &[],
             },
         }
+    }
+
+    fn lacks(&self, key: &ObjectKey) -> &[String] {
+        self.missing.get(key).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Whether a virtual service is held back, and so may use the subsets that are kept for it.
+    pub(crate) fn is_held_back(&self, key: &ObjectKey) -> bool {
+        self.held_back.contains(key)
+    }
+
+    /// The rules whose subsets are kept for virtual services that are held back.
+    pub(crate) fn kept_rules(&self) -> impl Iterator<Item = &Arc<Resource<DestinationRuleSpec>>> {
+        self.kept.rules.values()
     }
 
     /// The names of all endpoint sets.

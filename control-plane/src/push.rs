@@ -7,6 +7,7 @@
 
 pub mod board;
 pub mod debounce;
+mod keeper;
 pub mod objects;
 mod slot;
 
@@ -21,10 +22,11 @@ use tokio::time::Instant;
 use crate::compile::{self, Compiler, ProxyScope};
 use crate::discovery::desired::DesiredState;
 use crate::discovery::registry::{ProxyIdentity, SessionId};
-use crate::model::{Affected, Change, WorkloadInfo, World};
+use crate::model::{Affected, Change, Kept, WorkloadInfo, World};
 use crate::source::Batch;
 use board::{Board, Input};
 use debounce::Debounce;
+use keeper::Keeper;
 use objects::Objects;
 pub use slot::Desired;
 use slot::offer;
@@ -92,6 +94,8 @@ pub struct PushLoop {
     /// When endpoints that changed meanwhile are looked at for findings.
     examine_at: Option<Instant>,
     objects: Objects,
+    /// Hears what is to be kept.
+    keeper: Keeper,
 }
 
 #[derive(Debug)]
@@ -114,7 +118,15 @@ impl PushLoop {
             revision: 0,
             examine_at: None,
             objects: Objects::default(),
+            keeper: Keeper::default(),
         }
+    }
+
+    /// Tells `keeper` what is to be kept, from the first complete state on.
+    #[must_use]
+    pub fn kept_by(mut self, keeper: watch::Sender<Option<Arc<Kept>>>) -> Self {
+        self.keeper = Keeper::new(keeper);
+        self
     }
 
     /// Runs until every sender of `commands` is gone. `synced` is told once the first complete
@@ -161,10 +173,10 @@ impl PushLoop {
             .collect();
         // The settings first: objects are read in their light.
         let mut affected = match &batch.mesh {
-            Some(reading) => self.world.configure(&reading.config, &reading.not_acted_on),
+            Some(reading) => self.world.configure(reading),
             None => Affected::default(),
         };
-        affected.merge(self.world.apply(batch.changes));
+        affected.merge(self.world.take(batch.changes, batch.kept.as_deref()));
         self.compiler.invalidate(&self.world, &affected);
         let more_than_endpoints = !affected.is_empty() && !affected.endpoints_only();
         if more_than_endpoints {
@@ -176,6 +188,7 @@ impl PushLoop {
         if !self.started {
             return;
         }
+        self.keeper.tell(self.world.kept());
         if first || more_than_endpoints {
             self.debounce.note(now);
         } else if objects_changed {

@@ -9,10 +9,12 @@ use mesh_api::mesh_config::MeshConfig;
 
 use crate::crd::problem::{Problem, Severity};
 use crate::meta::ObjectKey;
-use crate::model::Change;
+use crate::model::kept::KeptSettings;
+use crate::model::{Change, Kept};
 
 pub mod folder;
 pub mod kubernetes;
+pub mod mesh_config;
 
 /// Changes that belong together, and what there is to say about where they came from.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,6 +26,8 @@ pub struct Batch {
     pub reports: Vec<PlaceReports>,
     /// Other settings of the mesh.
     pub mesh: Option<Arc<MeshReading>>,
+    /// What another replica keeps, or this one kept before it was started again.
+    pub kept: Option<Arc<Kept>>,
     /// Set once, on the first batch: with it the initial state is complete.
     pub initial_complete: bool,
 }
@@ -35,6 +39,8 @@ pub struct MeshReading {
     pub config: MeshConfig,
     /// Those that were written and that nobody acts on.
     pub not_acted_on: Vec<String>,
+    /// The values to keep for the time when one of them cannot be read.
+    pub kept: KeptSettings,
 }
 
 impl Batch {
@@ -43,6 +49,7 @@ impl Batch {
         self.changes.is_empty()
             && self.reports.is_empty()
             && self.mesh.is_none()
+            && self.kept.is_none()
             && !self.initial_complete
     }
 }

@@ -8,6 +8,8 @@
 mod apart;
 #[path = "cluster/external.rs"]
 mod external;
+#[path = "cluster/history.rs"]
+mod history;
 #[path = "cluster/injection.rs"]
 mod injection;
 #[path = "cluster/jobs.rs"]

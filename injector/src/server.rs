@@ -179,6 +179,7 @@ async fn start(
         kind: webhooks::Kind::Mutating,
         name: settings.webhook_configuration.clone(),
         manager: MANAGER.to_owned(),
+        lenient: None,
     };
     let wanted = wanted(kept.trust(), drain.watch());
     tokio::spawn(webhooks::keep(

@@ -14,7 +14,7 @@ pub mod read;
 pub mod span;
 
 pub use proxy::ProxyConfig;
-pub use read::{ConfigProblem, keys};
+pub use read::{ConfigProblem, Reading, keys};
 pub use span::Span;
 
 /// `MeshConfig`: the settings of a mesh. What is absent has the default its accessor names.
@@ -135,7 +135,8 @@ impl MeshConfig {
     /// What is wrong with single keys is told beside the settings; a document that cannot be
     /// settings at all is an error, and whoever had settings before should keep those.
     pub fn read(document: Value) -> Result<(Self, Vec<ConfigProblem>), ConfigProblem> {
-        read::lenient(document)
+        let read = Self::examine(document)?;
+        Ok((read.settings, read.problems))
     }
 
     /// The namespace whose policies are mesh-wide.

@@ -9,6 +9,7 @@ pub(crate) mod manifests;
 #[cfg(test)]
 mod reach;
 mod rollout;
+mod settings;
 pub(crate) mod target;
 mod values;
 mod verify;
@@ -127,6 +128,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kubectl = &target.kubectl;
     // Everything that can be refused is refused before anything is built.
     let mut objects = render(kubectl, &args.settings)?;
+    settings::check(&objects, &args.settings.set)?;
     if !args.print {
         target.check_images(&args.images)?;
         let note = step("the cluster answers and has no other mesh", |_| {

@@ -3,11 +3,13 @@
 use anyhow::{Context, bail};
 use mesh_runtime::admin::{AdminLimits, AdminServer};
 use mesh_runtime::shutdown::Shutdown;
+use tokio::sync::watch;
 
 use super::{Core, STOP_WITHIN};
 use crate::admin;
 use crate::args::Serve;
 use crate::discovery::{self, Discovery};
+use crate::keep::{self, KeptFile};
 use crate::model::MeshSettings;
 use crate::source::folder;
 
@@ -25,8 +27,19 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("--listen {}", settings.listen))?;
 
+    let file = KeptFile::in_directory(&settings.state_dir());
+    let (kept, wrong) = file.load();
+    for one in wrong {
+        let file = file.path().display();
+        tracing::error!("what was kept in {file} is used without what cannot be read: {one}");
+    }
+    let start = folder::Start::new(&settings.common.root_namespace, kept);
+    let (keeper, to_keep) = watch::channel(None);
+    // Nobody else writes it.
+    let (_always, ours) = watch::channel(true);
+    tokio::spawn(keep::run(file, to_keep, ours, core.drain.watch()));
     // Ends when it goes out of scope.
-    let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default())
+    let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default(), start)
         .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;
     let commands = core.push(
         MeshSettings {
@@ -36,6 +49,7 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
             ..MeshSettings::default()
         },
         batches,
+        keeper,
     );
     let routes = admin::router(
         &core.registry,

@@ -23,6 +23,7 @@ use crate::admission::Reviewer;
 use crate::args::Kubernetes;
 use crate::discovery::{self, Discovery, authenticate::Authenticator};
 use crate::identity::Identity;
+use crate::keep::{self, KeptConfigMap};
 use crate::model::MeshSettings;
 use crate::source::kubernetes as source;
 use crate::status;
@@ -46,8 +47,13 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
     let writer = Writer::start(client.clone(), &settings, &core);
     let root_namespace = &settings.common.root_namespace;
     // Ends when it goes out of scope.
-    let (_watch, batches) = source::watch(client.clone(), source::Settings::new(root_namespace));
-    let commands = core.push(mesh_settings(&settings), batches);
+    let watched = source::Settings::new(root_namespace, writer.leading.clone());
+    let (_watch, batches) = source::watch(client.clone(), watched);
+    let (keeper, to_keep) = watch::channel(None);
+    let place = KeptConfigMap::new(client.clone(), root_namespace);
+    let (leading, drain) = (writer.leading.clone(), core.drain.watch());
+    tokio::spawn(keep::run(place, to_keep, leading, drain));
+    let commands = core.push(mesh_settings(&settings), batches, keeper);
 
     let identity = Identity::start(
         client.clone(),

@@ -19,6 +19,10 @@ use crate::identity::Identity;
 /// Who writes the configuration, as `managedFields` will say.
 const MANAGER: &str = "istiod";
 
+/// The webhook that checks the settings of the mesh. Where those keep the control plane from
+/// becoming ready, it must be possible to repair them.
+const LENIENT: &str = "settings.validation.istio.io";
+
 /// What the webhook is started with.
 pub(super) struct Webhook<'a> {
     pub(super) address: SocketAddr,
@@ -50,6 +54,7 @@ impl Webhook<'_> {
             kind: webhooks::Kind::Validating,
             name: self.configuration.to_owned(),
             manager: MANAGER.to_owned(),
+            lenient: Some(LENIENT.to_owned()),
         };
         let trust = self.identity.trust.clone();
         let wanted = follow(trust, self.readiness.clone(), drain.clone());

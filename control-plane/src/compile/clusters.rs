@@ -42,11 +42,14 @@ pub(crate) fn cluster(
 ) -> Option<Cluster> {
     let port = service.port(number)?;
     let rule = cx.rule(service);
-    let chosen = match &subset {
-        Some(name) => Some(rule.subset(name)?),
-        None => None,
+    let (base, chosen) = match &subset {
+        Some(name) => {
+            let (base, chosen) = rule.definition(name)?;
+            (base, Some(chosen))
+        }
+        None => (&*rule, None),
     };
-    let policy = rule.policy(number, chosen);
+    let policy = base.policy(number, chosen);
     let labels = chosen
         .map(|one| labels_of(&one.subset.labels))
         .unwrap_or_default();
@@ -204,6 +207,14 @@ fn refuse_tls(cx: &mut Context<'_>, tls: &Block<'_, ClientTlsSettings>) -> Optio
         ClientTlsMode::Mutual => "MUTUAL",
         ClientTlsMode::IstioMutual => "ISTIO_MUTUAL",
     };
+    let rule = cx.world.destination_rules.find(tls.object);
+    if rule.is_some_and(|rule| rule.meta.stands_in) {
+        // The source says what is wrong with it.
+        return Some(unavailable(format!(
+            "{} asks for TLS and cannot be read; calls are refused rather than made in plaintext",
+            tls.object
+        )));
+    }
     cx.report(
         Diagnostic::new(
             codes::TLS_NOT_ENFORCEABLE,

@@ -35,6 +35,7 @@ pub(crate) struct Context<'w> {
     pub(crate) candidates: CandidateIndex<'w>,
     pub(crate) strangers: Strangers,
     rule_index: RuleIndex<'w>,
+    kept_rules: RuleIndex<'w>,
     rules: BTreeMap<Arc<str>, Arc<JoinedRule<'w>>>,
     /// Clusters something refers to.
     wanted: BTreeSet<(Arc<str>, Port, Option<Arc<str>>)>,
@@ -63,6 +64,7 @@ impl<'w> Context<'w> {
             candidates,
             strangers: Strangers::default(),
             rule_index: RuleIndex::of(world),
+            kept_rules: RuleIndex::kept(world),
             rules: BTreeMap::new(),
             wanted: BTreeSet::new(),
             passthrough: false,
@@ -112,6 +114,7 @@ impl<'w> Context<'w> {
         }
         let rule = Arc::new(join(
             &self.rule_index,
+            &self.kept_rules,
             self.client,
             service,
             &mut self.report,

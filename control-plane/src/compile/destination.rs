@@ -81,7 +81,8 @@ fn found(
         return Ok(Target::Cluster(cx.cluster(service, port, None)));
     };
     let rule = cx.rule(service);
-    if rule.subset(subset).is_none() {
+    let kept = cx.world.is_held_back(place.object) && rule.keeps(subset);
+    if rule.subset(subset).is_none() && !kept {
         let names: Vec<&str> = rule
             .subsets
             .iter()

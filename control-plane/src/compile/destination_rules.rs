@@ -81,12 +81,32 @@ pub struct JoinedRule<'w> {
     pub subsets: Vec<JoinedSubset<'w>>,
     policy: Policy<'w>,
     ports: Vec<(Port, Policy<'w>)>,
+    /// What is kept for virtual services that are held back.
+    kept: Option<Box<JoinedRule<'w>>>,
 }
 
 impl<'w> JoinedRule<'w> {
     /// A subset by name.
     pub fn subset(&self, name: &str) -> Option<&JoinedSubset<'w>> {
         self.subsets.iter().find(|one| one.subset.name == name)
+    }
+
+    /// Whether a subset that no rule has any more is kept for routes that are held back.
+    pub fn keeps(&self, name: &str) -> bool {
+        self.kept
+            .as_ref()
+            .is_some_and(|kept| kept.subset(name).is_some())
+    }
+
+    /// A subset as it is, or as it is kept, with the rule whose policy it is laid over: what is
+    /// kept stands in for the rules themselves only where none of them is left.
+    pub fn definition(&self, name: &str) -> Option<(&Self, &JoinedSubset<'w>)> {
+        if let Some(subset) = self.subset(name) {
+            return Some((self, subset));
+        }
+        let kept = self.kept.as_deref()?;
+        let base = if self.objects.is_empty() { kept } else { self };
+        Some((base, kept.subset(name)?))
     }
 
     /// The policy for one port, and one subset if given.
@@ -214,14 +234,21 @@ fn block<'w, T>(
     })
 }
 
-/// The rules that hold for the client's calls to a service, joined.
+/// The rules that hold for the client's calls to a service, joined, beside what is kept of them.
 pub(crate) fn join<'w>(
     index: &RuleIndex<'w>,
+    kept: &RuleIndex<'w>,
     client: &Client,
     service: &Service,
     report: &mut Report,
 ) -> JoinedRule<'w> {
-    join_rules(&index.select(client, service), report)
+    let mut joined = join_rules(&index.select(client, service), report);
+    let kept = kept.select(client, service);
+    if !kept.is_empty() {
+        // What there is to say about these was said while they were there.
+        joined.kept = Some(Box::new(join_rules(&kept, &mut Report::default())));
+    }
+    joined
 }
 
 fn join_rules<'w>(rules: &[&'w RuleObject], report: &mut Report) -> JoinedRule<'w> {

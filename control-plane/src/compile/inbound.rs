@@ -318,7 +318,8 @@ impl<'a> Inbound<'a> {
         };
         // What is wrong with the rule is reported where clients use it.
         let mut unheard = Report::default();
-        let rule = join(&RuleIndex::of(self.world), &client, service, &mut unheard);
+        let (rules, kept) = (RuleIndex::of(self.world), RuleIndex::kept(self.world));
+        let rule = join(&rules, &kept, &client, service, &mut unheard);
         let policy = rule.policy(port.number, None);
         limits(self.world.settings(), policy.connection_pool.as_ref())
     }

@@ -98,7 +98,7 @@ pub(crate) fn selector_keys(world: &World) -> BTreeSet<Arc<str>> {
             add(&selector.labels);
         }
     }
-    for rule in world.destination_rules.iter() {
+    for rule in world.destination_rules.iter().chain(world.kept_rules()) {
         if let Some(selector) = &rule.spec.workload_selector {
             add(&selector.match_labels);
         }

@@ -5,12 +5,14 @@ mod destinations;
 mod gateway_owners;
 mod gateways;
 mod hosts;
+mod kept;
 mod kubernetes;
 mod order;
 mod ownership;
 mod ownership_reference;
 mod routes;
 mod security;
+mod stand_ins;
 
 use std::sync::Arc;
 

@@ -21,6 +21,7 @@ pub(super) mod alias;
 mod envelope;
 mod kinds;
 mod near;
+mod stand_in;
 mod typed;
 mod walk;
 
@@ -34,6 +35,8 @@ pub struct Decoded {
     pub key: Option<ObjectKey>,
     /// What became of it.
     pub outcome: Outcome,
+    /// If it was refused and asks for something that restricts: an object that asks for no less.
+    pub stand_in: Option<Object>,
     /// Everything worth saying about it.
     pub problems: Vec<Problem>,
 }
@@ -58,10 +61,16 @@ impl Decoded {
         }
     }
 
+    /// What counts of a refused object: its last good version, else what stands in for it.
+    pub fn instead(former: Option<Object>, stand_in: Option<Object>) -> Option<Object> {
+        former.filter(|one| !one.meta().stands_in).or(stand_in)
+    }
+
     fn rejected(key: Option<ObjectKey>, problems: Vec<Problem>) -> Self {
         Self {
             key,
             outcome: Outcome::Rejected,
+            stand_in: None,
             problems,
         }
     }
@@ -84,6 +93,7 @@ pub fn decode(document: Value) -> Decoded {
             return Decoded {
                 key: None,
                 outcome: Outcome::Skipped,
+                stand_in: None,
                 problems: vec![problem],
             };
         }
@@ -97,13 +107,18 @@ pub fn decode(document: Value) -> Decoded {
         return Decoded::rejected(None, problems);
     };
     let key = envelope.key.clone();
+    let stand_in = stand_in::of(kind, &envelope);
     match read(kind, envelope, &mut problems) {
         Some(object) if !has_errors(&problems) => Decoded {
             key: Some(key),
             outcome: Outcome::Object(object),
+            stand_in: None,
             problems,
         },
-        Some(_) | None => Decoded::rejected(Some(key), problems),
+        Some(_) | None => Decoded {
+            stand_in,
+            ..Decoded::rejected(Some(key), problems)
+        },
     }
 }
 
@@ -207,6 +222,19 @@ fn has_errors(problems: &[Problem]) -> bool {
     problems
         .iter()
         .any(|problem| problem.severity == Severity::Error)
+}
+
+/// What to say of an object that is refused, given what counts instead of it.
+pub fn refused(instead: Option<&Object>) -> Problem {
+    let message = match instead {
+        Some(object) if object.meta().stands_in => {
+            "the object is refused, and there is no earlier version to fall back to; what it \
+             restricts stays closed until it can be read"
+        }
+        Some(_) => "the object is refused; its last good version stays in force",
+        None => "the object is refused, and there is no earlier version to fall back to",
+    };
+    Problem::new(Severity::Error, message).hint("repair what is named above")
 }
 
 #[cfg(test)]

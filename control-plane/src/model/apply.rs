@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mesh_api::workload::WorkloadId;
 
 use super::change::{Affected, Change};
-use super::references::{KnownSubsets, missing};
+use super::kept::{Before, Kept};
 use super::service::{Service, entry as service_entry, kubernetes};
 use super::workload::identity::topology;
 use super::workload::{WorkloadInfo, entry as workload_entry, pod};
@@ -17,6 +17,21 @@ use crate::meta::ObjectKey;
 impl World {
     /// Takes in a batch of changes and says what they may have altered.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>) -> Affected {
+        self.take(changes, None)
+    }
+
+    /// As [`World::apply`], in the light of what another replica keeps, or this one kept before it
+    /// was started again.
+    pub fn take(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        kept: Option<&Kept>,
+    ) -> Affected {
+        let before = Before::of(self);
+        let known = Arc::clone(&self.kept);
+        if let Some(kept) = kept {
+            Arc::make_mut(&mut self.kept).join_routes(kept);
+        }
         let mut affected = Affected::default();
         for change in changes {
             affected.config |= self.unreadable_policies.remove(change.key());
@@ -26,8 +41,9 @@ impl World {
                 Change::Refused(key) => self.unreadable(key, &mut affected),
             }
         }
-        if affected.config {
-            self.settle();
+        if affected.config || kept.is_some() {
+            self.settle(&before);
+            affected.config |= !self.kept.same_routes(&known);
         }
         if !affected.is_empty() {
             self.generation += 1;
@@ -235,26 +251,6 @@ impl World {
                         })
                 })
             })
-    }
-
-    /// Decides which form of each virtual service is in effect.
-    pub(super) fn settle(&mut self) {
-        let subsets = KnownSubsets::of(self);
-        let mut lacking = std::collections::BTreeMap::new();
-        let mut resolved = std::collections::BTreeMap::new();
-        for newest in self.virtual_services.iter() {
-            let missing = missing(self, &subsets, newest);
-            if missing.is_empty() {
-                resolved.insert(newest.key.clone(), Arc::clone(newest));
-            } else {
-                if let Some(former) = self.resolved.get(&newest.key) {
-                    resolved.insert(newest.key.clone(), Arc::clone(former));
-                }
-                lacking.insert(newest.key.clone(), missing);
-            }
-        }
-        self.missing = Arc::new(lacking);
-        self.resolved = Arc::new(resolved);
     }
 }
 

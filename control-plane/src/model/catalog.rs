@@ -25,11 +25,11 @@ impl<T> Default for Catalog<T> {
 impl<T: PartialEq> Catalog<T> {
     /// Adds or replaces an object; `false` if nothing that counts changed by it.
     pub fn set(&mut self, resource: &Arc<Resource<T>>) -> bool {
+        let mut same = false;
         if let Some(old) = self.by_key.get(&resource.key) {
             let same_age = old.meta.creation_timestamp == resource.meta.creation_timestamp;
-            if same_age && old.spec == resource.spec {
-                return false;
-            }
+            same = same_age && old.spec == resource.spec;
+            // The newest form is held in any case: what it was called before must not decide.
             self.remove(&resource.key);
         }
         let place = self
@@ -38,7 +38,7 @@ impl<T: PartialEq> Catalog<T> {
         self.ordered.insert(place, Arc::clone(resource));
         self.by_key
             .insert(resource.key.clone(), Arc::clone(resource));
-        true
+        !same
     }
 }
 

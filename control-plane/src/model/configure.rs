@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mesh_api::mesh_config::MeshConfig;
 use mesh_api::workload::Locality;
 
 use super::change::Affected;
+use super::kept::{Before, hold};
 use super::service::Service;
 use super::visibility::Visibility;
 use super::workload::WorkloadInfo;
@@ -15,23 +15,40 @@ use super::workload::identity::locality_of_labels;
 use super::{MeshSettings, World};
 use crate::crd::Kind;
 use crate::meta::ObjectKey;
+use crate::source::MeshReading;
 
 impl World {
     /// Takes in the settings of the mesh and says what they may have altered.
-    pub fn configure(&mut self, config: &MeshConfig, not_acted_on: &[String]) -> Affected {
+    pub fn configure(&mut self, reading: &MeshReading) -> Affected {
         let mut affected = Affected::default();
-        let settings = self.started_with.configured(config, not_acted_on);
+        if self.kept.settings.as_ref() != Some(&reading.kept) {
+            Arc::make_mut(&mut self.kept).settings = Some(reading.kept.clone());
+        }
+        let settings = self
+            .started_with
+            .configured(&reading.config, &reading.not_acted_on);
         if *self.settings == settings {
             return affected;
         }
+        let before = Before::of(self);
         let former = std::mem::replace(&mut self.settings, Arc::new(settings));
         affected.config = true;
         if former.exports.services != self.settings.exports.services {
             self.show_services(&mut affected);
         }
-        self.settle();
+        self.settle(&before);
         self.generation += 1;
         affected
+    }
+
+    /// Decides which form of each virtual service is in effect.
+    pub(super) fn settle(&mut self, before: &Before) {
+        let held = hold(self, before);
+        self.missing = Arc::new(held.missing);
+        self.held_back = Arc::new(held.back);
+        if *self.kept != held.kept {
+            self.kept = Arc::new(held.kept);
+        }
     }
 
     /// Gives services that do not say who sees them the visibility the mesh has for those.

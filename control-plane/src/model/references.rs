@@ -7,8 +7,10 @@ use mesh_api::route::Domain;
 
 use super::World;
 use super::host;
+use crate::crd::Kind;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{Destination, VirtualServiceSpec};
+use crate::meta::ObjectKey;
 
 /// The subsets of every host, whoever may see them.
 #[derive(Debug)]
@@ -40,7 +42,8 @@ impl<'w> KnownSubsets<'w> {
         known
     }
 
-    fn contains(&self, host: &str, subset: &str) -> bool {
+    /// Whether any rule defines a subset of a host.
+    pub fn contains(&self, host: &str, subset: &str) -> bool {
         self.exact
             .get(host)
             .is_some_and(|names| names.contains(subset))
@@ -51,15 +54,45 @@ impl<'w> KnownSubsets<'w> {
     }
 }
 
-/// What a virtual service refers to that is not there: for each destination its field and the
-/// host, with the subset if only that is missing.
+/// Every destination a virtual service names, with its field.
+pub fn each_destination<'s>(
+    spec: &'s VirtualServiceSpec,
+    mut look: impl FnMut(&'s Destination, &dyn Fn() -> String),
+) {
+    for (r, route) in spec.http.iter().enumerate() {
+        for (d, one) in route.route.iter().enumerate() {
+            look(&one.destination, &|| format!("spec.http[{r}].route[{d}]"));
+        }
+        if let Some(mirror) = &route.mirror {
+            look(mirror, &|| format!("spec.http[{r}].mirror"));
+        }
+        for (m, mirror) in route.mirrors.iter().enumerate() {
+            look(&mirror.destination, &|| {
+                format!("spec.http[{r}].mirrors[{m}]")
+            });
+        }
+    }
+    for (r, route) in spec.tls.iter().enumerate() {
+        for (d, one) in route.route.iter().enumerate() {
+            look(&one.destination, &|| format!("spec.tls[{r}].route[{d}]"));
+        }
+    }
+    for (r, route) in spec.tcp.iter().enumerate() {
+        for (d, one) in route.route.iter().enumerate() {
+            look(&one.destination, &|| format!("spec.tcp[{r}].route[{d}]"));
+        }
+    }
+}
+
+/// What a virtual service refers to that is not there: the services, subsets and delegates, each
+/// with the field that names it.
 pub fn missing(
     world: &World,
     subsets: &KnownSubsets<'_>,
     object: &Resource<VirtualServiceSpec>,
 ) -> Vec<String> {
     let mut missing = Vec::new();
-    let mut check = |destination: &Destination, field: &dyn Fn() -> String| {
+    each_destination(&object.spec, |destination, field| {
         let host = host::resolve(
             &destination.host,
             object.namespace(),
@@ -73,28 +106,15 @@ pub fn missing(
             Some(_) | None => None,
         };
         missing.extend(absent.map(|what| format!("{what} ({})", field())));
-    };
+    });
     for (r, route) in object.spec.http.iter().enumerate() {
-        for (d, one) in route.route.iter().enumerate() {
-            check(&one.destination, &|| format!("spec.http[{r}].route[{d}]"));
-        }
-        if let Some(mirror) = &route.mirror {
-            check(mirror, &|| format!("spec.http[{r}].mirror"));
-        }
-        for (m, mirror) in route.mirrors.iter().enumerate() {
-            check(&mirror.destination, &|| {
-                format!("spec.http[{r}].mirrors[{m}]")
-            });
-        }
-    }
-    for (r, route) in object.spec.tls.iter().enumerate() {
-        for (d, one) in route.route.iter().enumerate() {
-            check(&one.destination, &|| format!("spec.tls[{r}].route[{d}]"));
-        }
-    }
-    for (r, route) in object.spec.tcp.iter().enumerate() {
-        for (d, one) in route.route.iter().enumerate() {
-            check(&one.destination, &|| format!("spec.tcp[{r}].route[{d}]"));
+        let Some(delegate) = &route.delegate else {
+            continue;
+        };
+        let namespace = delegate.namespace.as_deref().unwrap_or(object.namespace());
+        let key = ObjectKey::new(Kind::VirtualService, namespace, delegate.name.as_str());
+        if world.virtual_services.find(&key).is_none() {
+            missing.push(format!("{key} (spec.http[{r}].delegate)"));
         }
     }
     missing

@@ -160,16 +160,23 @@ const ACTED_ON_AT_INJECTION: [&str; 14] = [
     "protocolDetectionTimeout",
 ];
 
+/// Whether the control plane acts on a setting, such as `outboundTrafficPolicy.mode`.
+pub fn is_acted_on(key: &str) -> bool {
+    ACTED_ON.iter().any(|known| is_below(key, known))
+}
+
+fn is_below(key: &str, known: &str) -> bool {
+    key.strip_prefix(known)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The settings of a document that nobody acts on, so that they can be named.
 pub fn not_acted_on(document: &Value, config: &MeshConfig) -> Vec<String> {
     let mut found: Vec<String> = keys(document)
         .into_iter()
         .filter(|key| {
-            let below = |known: &&str| {
-                key.strip_prefix(*known)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            let acted_on = ACTED_ON.iter().any(below) || ACTED_ON_AT_INJECTION.iter().any(below);
+            let at_injection = |known: &&str| is_below(key, known);
+            let acted_on = is_acted_on(key) || ACTED_ON_AT_INJECTION.iter().any(at_injection);
             !acted_on && !says_what_is_done(key, config) && is_known(key)
         })
         .collect();

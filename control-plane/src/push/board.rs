@@ -205,6 +205,13 @@ impl Board {
         }
     }
 
+    /// What the newest world that was examined keeps, as it is stored.
+    pub fn kept(&self) -> serde_json::Value {
+        let examined = self.examined.borrow();
+        let kept = examined.as_ref().map(|one| one.input.world.kept());
+        kept.map(|kept| kept.to_document().0).unwrap_or_default()
+    }
+
     /// Everything on the board.
     pub fn diagnostics(&self) -> Diagnostics {
         let state = self.state.lock();

@@ -17,11 +17,13 @@ use tokio::sync::mpsc as channel;
 
 use super::Batch;
 use crate::crd::problem::{Problem, Severity};
+use crate::model::Kept;
 
 mod file;
 mod parse;
 mod reconcile;
 mod scan;
+mod settings;
 
 use reconcile::Reconciler;
 use scan::Scanner;
@@ -56,6 +58,25 @@ impl Default for Settings {
     }
 }
 
+/// What a mesh in a folder starts with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The namespace whose ConfigMap `istio` holds the settings of the mesh.
+    pub root_namespace: String,
+    /// What was kept before the start.
+    pub kept: Kept,
+}
+
+impl Start {
+    /// With this root namespace, and what was kept.
+    pub fn new(root_namespace: &str, kept: Kept) -> Self {
+        Self {
+            root_namespace: root_namespace.to_owned(),
+            kept,
+        }
+    }
+}
+
 /// Batches that may wait before the source waits for its reader.
 const BATCHES: usize = 16;
 
@@ -75,10 +96,12 @@ enum Wake {
     Stop,
 }
 
-/// Watches a folder. The first batch holds all of its objects.
+/// Watches a folder. Batches before the first complete one only hold reports; that one holds all
+/// of its objects.
 pub fn watch(
     folder: &Path,
     settings: Settings,
+    start: Start,
 ) -> io::Result<(FolderWatch, channel::Receiver<Batch>)> {
     // Whoever starts with a wrong folder should hear of it now, not read a report later.
     std::fs::read_dir(folder).map_err(|error| {
@@ -94,7 +117,7 @@ pub fn watch(
     thread::Builder::new()
         .name("folder-source".to_owned())
         .spawn(move || {
-            Watch::new(folder, settings, sender, batches).run(&woken);
+            Watch::new(folder, settings, start, sender, batches).run(&woken);
         })?;
     Ok((FolderWatch { wake }, receiver))
 }
@@ -125,6 +148,7 @@ impl Watch {
     fn new(
         folder: PathBuf,
         settings: Settings,
+        start: Start,
         wake: mpsc::Sender<Wake>,
         batches: channel::Sender<Batch>,
     ) -> Self {
@@ -141,7 +165,7 @@ impl Watch {
         Self {
             settings,
             scanner: Scanner::new(folder),
-            state: Reconciler::new(settings.settle),
+            state: Reconciler::new(settings.settle, start),
             place,
             batches,
             watcher,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use kube::Client;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::Batch;
@@ -19,6 +19,7 @@ mod credentials;
 mod events;
 mod follow;
 mod keep;
+mod kept;
 mod mesh_config;
 mod objects;
 mod reconcile;
@@ -28,7 +29,7 @@ mod trouble;
 
 use credentials::{SecretName, Verdict};
 use follow::Closed;
-use keep::Data;
+use keep::{Cut, Data};
 use reconcile::Reconciler;
 use single::{Single, SingleSink};
 
@@ -39,6 +40,11 @@ pub struct Settings {
     pub root_namespace: String,
     /// The ConfigMap there that holds the mesh's settings.
     pub mesh_config: String,
+    /// The ConfigMap there that holds what is kept.
+    pub kept: String,
+    /// Whether this replica is the one that stores what is kept, and so knows better than what it
+    /// stored.
+    pub leading: watch::Receiver<bool>,
     /// The Deployment of the control plane there, which events about the settings are also
     /// attached to; none: no events.
     pub deployment: Option<String>,
@@ -48,10 +54,12 @@ pub struct Settings {
 
 impl Settings {
     /// The usual names.
-    pub fn new(root_namespace: &str) -> Self {
+    pub fn new(root_namespace: &str, leading: watch::Receiver<bool>) -> Self {
         Self {
             root_namespace: root_namespace.to_owned(),
-            mesh_config: "istio".to_owned(),
+            mesh_config: super::mesh_config::NAME.to_owned(),
+            kept: crate::keep::NAME.to_owned(),
+            leading,
             deployment: Some("istiod".to_owned()),
             timing: Timing::default(),
         }
@@ -107,6 +115,8 @@ enum Observed {
     Objects(Kind, objects::Step),
     /// Of the settings of the mesh.
     MeshConfig(Single<mesh_config::Content>),
+    /// Of what is kept.
+    Kept(Single<kept::Content>),
     /// Of a Secret a Gateway names.
     Secret(SecretName, Single<Verdict>),
 }
@@ -199,27 +209,35 @@ impl Source {
                 &self.sender,
             );
         }
-        let sender = self.sender.clone();
-        let sink = SingleSink::new(
+        self.follow_config_map(
+            &self.settings.mesh_config.clone(),
             |found| mesh_config::Content::of(&found),
-            move |step| {
-                let sender = sender.clone();
-                async move {
-                    let observed = Observed::MeshConfig(step);
-                    sender.send(observed).await.map_err(|_gone| Closed)
-                }
-            },
+            Observed::MeshConfig,
         );
-        let settings = &self.settings;
-        let target = single::target(
-            "configmaps",
-            &settings.root_namespace,
-            &settings.mesh_config,
+        self.follow_config_map(
+            &self.settings.kept.clone(),
+            |found| kept::content(&found),
+            Observed::Kept,
         );
+    }
+
+    fn follow_config_map<T: Send + 'static>(
+        &mut self,
+        name: &str,
+        read: fn(Cut<Data>) -> T,
+        wrap: fn(Single<T>) -> Observed,
+    ) {
+        let sender = self.sender.clone();
+        let sink = SingleSink::new(read, move |step| {
+            let sender = sender.clone();
+            let observed = wrap(step);
+            async move { sender.send(observed).await.map_err(|_gone| Closed) }
+        });
+        let target = single::target("configmaps", &self.settings.root_namespace, name);
         self.followers.spawn(follow::follow::<Data>(
             self.client.clone(),
             target,
-            timing,
+            self.settings.timing,
             sink,
         ));
     }

@@ -148,6 +148,9 @@ impl FakeApi {
         if let Some((status, body)) = intercept.and_then(|intercept| intercept(&seen)) {
             return Ok(whole(status, &body));
         }
+        if seen.path == "/readyz" {
+            return Ok(whole(200, &json!("ok")));
+        }
         let Some(place) = Place::parse(&seen.path) else {
             return Ok(whole(404, &failure(404, "NotFound", "no such resource")));
         };

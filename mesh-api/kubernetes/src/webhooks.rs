@@ -38,6 +38,9 @@ pub struct Settings {
     pub name: String,
     /// Who writes, as `managedFields` will say.
     pub manager: String,
+    /// The webhook whose failure policy is left as it is, if there is one: what it checks must be
+    /// reparable while nobody answers.
+    pub lenient: Option<String>,
 }
 
 /// What the webhooks of a configuration do.
@@ -215,7 +218,7 @@ impl Keeper {
             return Ok(None);
         };
         let wanted = self.wanted.borrow_and_update().clone();
-        let (webhooks, lack) = repaired(object, &wanted);
+        let (webhooks, lack) = repaired(object, &wanted, self.settings.lenient.as_deref());
         match lack {
             Lack::Nothing => {
                 self.surplus_since = None;
@@ -260,7 +263,7 @@ impl Keeper {
 }
 
 /// The webhooks as they should be, and whether that is another thing than they are.
-fn repaired(object: &DynamicObject, wanted: &Wanted) -> (Vec<Value>, Lack) {
+fn repaired(object: &DynamicObject, wanted: &Wanted, lenient: Option<&str>) -> (Vec<Value>, Lack) {
     let bundle = json!(ByteString(wanted.bundle_pem.as_bytes().to_vec()));
     let roots = certificates(&wanted.bundle_pem);
     let mut lack = Lack::Nothing;
@@ -271,7 +274,9 @@ fn repaired(object: &DynamicObject, wanted: &Wanted) -> (Vec<Value>, Lack) {
         .cloned()
         .unwrap_or_default();
     for webhook in webhooks.iter_mut().filter_map(Value::as_object_mut) {
-        if let Some(policy) = wanted.failure_policy {
+        let name = webhook.get("name").and_then(Value::as_str);
+        let left_alone = lenient.is_some() && name == lenient;
+        if let Some(policy) = wanted.failure_policy.filter(|_| !left_alone) {
             let policy = json!(policy.name());
             if webhook.get("failurePolicy") != Some(&policy) {
                 webhook.insert("failurePolicy".to_owned(), policy);

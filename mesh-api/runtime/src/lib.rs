@@ -10,6 +10,7 @@
 //! | [`readiness`] | named gates; ready when all are open |
 //! | [`drain`] | tell everyone to finish, and wait until they have |
 //! | [`shutdown`] | the reasons for a process to stop |
+//! | [`durable`] | a file that is replaced as a whole |
 //! | [`backoff`] | jittered exponential delay |
 //! | [`build_info`] | which build this is |
 //! | [`process`] | the process's own memory, CPU time and file descriptors |
@@ -20,6 +21,7 @@ pub mod admin;
 pub mod backoff;
 pub mod build_info;
 pub mod drain;
+pub mod durable;
 pub mod https;
 pub mod logging;
 pub mod pki;

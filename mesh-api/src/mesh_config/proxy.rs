@@ -164,7 +164,8 @@ impl ProxyConfig {
     /// Reads the settings from a document: the value of `defaultConfig`, of the annotation
     /// `proxy.istio.io/config` or the specification of an object of this kind.
     pub fn read(document: Value) -> Result<(Self, Vec<ConfigProblem>), ConfigProblem> {
-        read::lenient(document)
+        let read = read::lenient::<Self>(document)?;
+        Ok((read.settings, read.problems))
     }
 
     /// These settings over others further away. What is absent here comes from there; the maps

@@ -77,7 +77,8 @@ fn one_bad_key_costs_no_other() {
     let (config, problems) = read(json!({
         "accesLogFile": "/dev/stdout",
         "connectTimeout": "soon",
-        "outboundTrafficPolicy": {"mode": "ALLOW_SOME"},
+        "outboundTrafficPolicy": {"mode": "REGISTRY_ONLLY"},
+        "xyzzy": 1,
         "enablePrometheusMerge": "no",
         "rootNamespace": "mesh",
         "discoverySelectors": [{"matchLabels": {"a": "b"}}, {"matchLabels": 7}],
@@ -86,15 +87,16 @@ fn one_bad_key_costs_no_other() {
     assert_eq!(
         problems,
         [
-            "accesLogFile: unknown key; check the spelling",
+            "accesLogFile: unknown key; did you mean accessLogFile?",
             "connectTimeout: \"soon\" is not a duration; write a number with a unit, such as 5s, \
              0.5s, 200ms or 1h30m",
             "defaultConfig.concurrency: invalid value: integer `-1`, expected u32",
             "defaultConfig.drainDurration: unknown key; check the spelling",
             "discoverySelectors[1].matchLabels: invalid type: integer `7`, expected a map",
             "enablePrometheusMerge: invalid type: string \"no\", expected a boolean",
-            "outboundTrafficPolicy.mode: unknown variant `ALLOW_SOME`, expected `REGISTRY_ONLY` \
-             or `ALLOW_ANY`",
+            "outboundTrafficPolicy.mode: unknown variant `REGISTRY_ONLLY`, expected \
+             `REGISTRY_ONLY` or `ALLOW_ANY`; did you mean REGISTRY_ONLY?",
+            "xyzzy: unknown key; check the spelling",
         ]
     );
     assert_eq!(config.root_namespace(), "mesh");
@@ -102,6 +104,38 @@ fn one_bad_key_costs_no_other() {
     // Half a list of selectors would choose other namespaces than anybody meant.
     assert_eq!(config.discovery_selectors, []);
     assert_eq!(config.outbound_traffic_policy.mode, OutboundMode::AllowAny);
+}
+
+#[test]
+fn what_was_left_out_and_what_was_meant_are_named() {
+    let read = MeshConfig::examine(json!({
+        "outboundTraficPolicy": {"mode": "REGISTRY_ONLY"},
+        "pathNormalization": {"normalisation": "BASE"},
+        "discoverySelectors": [{"matchLabels": 7}],
+        "rootNamespace": "mesh"
+    }))
+    .expect("settings");
+    let told: Vec<_> = read
+        .problems
+        .iter()
+        .map(|one| (one.left_out.as_str(), one.unknown.clone()))
+        .collect();
+    let meant = |key: &str| Some(Some(key.to_owned()));
+    assert_eq!(
+        told,
+        [
+            ("discoverySelectors", None),
+            ("outboundTraficPolicy", meant("outboundTrafficPolicy")),
+            (
+                "pathNormalization.normalisation",
+                meant("pathNormalization.normalization")
+            ),
+        ]
+    );
+    assert_eq!(
+        read.document,
+        json!({"pathNormalization": {}, "rootNamespace": "mesh"})
+    );
 }
 
 #[test]

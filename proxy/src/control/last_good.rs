@@ -6,9 +6,8 @@
 //! old one or the new one. A file that is damaged, of another format or of another proxy is
 //! not used, and the reason is logged.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use mesh_api::limits::MAX_PUSH_BYTES;
 use mesh_api::proto;
 use mesh_api::snapshot::{Delta, Snapshot};
 use mesh_api::version::Version;
+use mesh_runtime::durable;
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -145,7 +145,7 @@ impl LastGood {
     /// Writes a configuration. Blocks: not for a runtime's thread.
     pub fn store(&self, snapshot: &Snapshot) -> Result<(), LastGoodError> {
         let bytes = self.encode(snapshot);
-        self.replace(&bytes).map_err(|error| self.io(error))
+        durable::replace(&self.path, &bytes).map_err(|error| self.io(error))
     }
 
     fn encode(&self, snapshot: &Snapshot) -> Vec<u8> {
@@ -169,27 +169,6 @@ impl LastGood {
         bytes.extend(Version::of_body(&body).0.to_be_bytes());
         bytes.extend(body);
         bytes
-    }
-
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let beside = self.path.with_extension("new");
-        // Left over from a crash, perhaps with other permissions.
-        match fs::remove_file(&beside) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        // The rename itself is durable once the directory is.
-        File::open(directory)?.sync_all()
     }
 
     fn io(&self, error: io::Error) -> LastGoodError {

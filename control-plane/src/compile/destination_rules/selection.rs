@@ -49,12 +49,21 @@ enum Reach {
 impl<'w> RuleIndex<'w> {
     /// All rules of a world.
     pub(crate) fn of(world: &'w World) -> Self {
+        Self::over(world, world.destination_rules.iter())
+    }
+
+    /// The rules whose subsets are kept for virtual services that are held back.
+    pub(crate) fn kept(world: &'w World) -> Self {
+        Self::over(world, world.kept_rules())
+    }
+
+    fn over(world: &'w World, rules: impl Iterator<Item = &'w RuleObject>) -> Self {
         let settings = world.settings();
         let mut index = Self {
             root: &settings.root_namespace,
             by_namespace: HashMap::new(),
         };
-        for rule in world.destination_rules.iter() {
+        for rule in rules {
             let namespace = rule.namespace();
             let full = host::resolve(&rule.spec.host, namespace, &settings.cluster_domain);
             let Some(domain) = Domain::parse(&full) else {

@@ -77,7 +77,8 @@ impl<'w> CandidateIndex<'w> {
                         &object.key,
                         "spec",
                         format!(
-                            "its former form stays in effect, because the newest refers to {}",
+                            "its last form all of which was there stays in effect, with the \
+                             subsets it was made for, because the newest refers to what is not there: {}",
                             effective.held_back_by.join(", ")
                         ),
                     )

@@ -65,7 +65,7 @@ endpoints: [{addresses: [10.0.2.1]}, {addresses: [10.0.1.1], conditions: {ready:
 ports: [{name: http, port: 8000}, {name: tcp-raw, port: 9000}]
 ";
 
-fn versions(world: &World) -> BTreeMap<String, Version> {
+pub(super) fn versions(world: &World) -> BTreeMap<String, Version> {
     let mut all = BTreeMap::new();
     for capture in [CaptureMode::Explicit, CaptureMode::OriginalDestination] {
         for id in ["shop/client", "shop/b1"] {

@@ -134,6 +134,7 @@ fn read_metadata(
         annotations: text_map(metadata, "annotations", problems),
         creation_timestamp: creation(metadata, problems),
         generation: metadata.get("generation").and_then(Value::as_i64),
+        stands_in: false,
     }
 }
 

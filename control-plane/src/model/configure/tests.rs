@@ -30,8 +30,11 @@ spec: {nodeName: n1, containers: []}
 status: {podIP: 10.0.0.2}
 ";
 
-fn config(document: serde_json::Value) -> MeshConfig {
-    MeshConfig::read(document).unwrap().0
+fn config(document: serde_json::Value) -> MeshReading {
+    MeshReading {
+        config: MeshConfig::read(document).unwrap().0,
+        ..MeshReading::default()
+    }
 }
 
 #[test]
@@ -43,12 +46,12 @@ fn services_that_say_nothing_follow_the_mesh() {
     };
     assert!(seen(&world, "open") && seen(&world, "said"));
     let private = config(json!({"defaultServiceExportTo": ["."]}));
-    let affected = world.configure(&private, &[]);
+    let affected = world.configure(&private);
     assert!(affected.config);
     assert!(!seen(&world, "open") && seen(&world, "said"));
     // The same again is no change, and the former settings bring back the former state.
-    assert!(world.configure(&private, &[]).is_empty());
-    assert!(world.configure(&config(json!({})), &[]).config);
+    assert!(world.configure(&private).is_empty());
+    assert!(world.configure(&config(json!({}))).config);
     assert!(seen(&world, "open"));
 }
 

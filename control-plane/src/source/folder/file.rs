@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::parse::{Broken, Document, looks_unfinished, parse};
+use super::settings::may_be_in;
+use crate::crd::decode::refused;
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Object, Outcome};
+use crate::crd::{Decoded, Object, Outcome};
 use crate::meta::ObjectKey;
 use crate::source::{Origin, Position, Report};
 
@@ -19,8 +21,6 @@ pub(super) struct Entry {
     pub(super) position: Position,
     /// The last good version; none if there never was one.
     pub(super) object: Option<Object>,
-    /// When this file first named the object, in the order of all such events.
-    pub(super) claim: u64,
     /// Set while the object is missing from the file, but that is not believed yet.
     pub(super) leaving: Option<Instant>,
 }
@@ -78,6 +78,8 @@ pub(super) struct File {
     pub(super) bytes: Option<Vec<u8>>,
     /// The objects.
     pub(super) entries: Vec<Entry>,
+    /// The documents with settings of the mesh.
+    pub(super) settings: Vec<Document>,
     /// What was found but is not believed yet.
     pub(super) pending: Option<Pending>,
     /// What is wrong with the file as a whole.
@@ -87,6 +89,11 @@ pub(super) struct File {
 }
 
 impl File {
+    /// Whether it cannot be read and may hold settings of the mesh.
+    pub(super) fn may_hide_settings(&self) -> bool {
+        self.broken.is_some() && self.bytes.as_deref().is_none_or(may_be_in)
+    }
+
     /// Whether this is the content that is believed already.
     pub(super) fn believes(&self, bytes: &[u8]) -> bool {
         self.bytes.as_deref() == Some(bytes)
@@ -128,6 +135,8 @@ impl File {
     pub(super) fn hold(&mut self, broken: Broken, bytes: Option<Vec<u8>>) {
         self.broken = Some(broken);
         self.bytes = bytes;
+        // Their last good values are kept key by key, so that a restart finds them, too.
+        self.settings.clear();
         for entry in &mut self.entries {
             entry.leaving = None;
         }
@@ -140,7 +149,6 @@ impl File {
         bytes: Vec<u8>,
         documents: Vec<Document>,
         until: Option<Instant>,
-        next_claim: &mut u64,
     ) {
         self.bytes = Some(bytes);
         self.broken = None;
@@ -148,7 +156,15 @@ impl File {
         let mut before = std::mem::take(&mut self.entries);
         let mut named: BTreeSet<ObjectKey> = BTreeSet::new();
         let mut unnamed = false;
-        for Document { position, decoded } in documents {
+        self.settings.clear();
+        for document in documents {
+            if document.settings.is_some() {
+                self.settings.push(document);
+                continue;
+            }
+            let Document {
+                position, decoded, ..
+            } = document;
             for problem in decoded.problems {
                 self.said.push((position, decoded.key.clone(), problem));
             }
@@ -164,27 +180,21 @@ impl File {
                 .iter()
                 .position(|entry| entry.key == key)
                 .map(|at| before.remove(at));
-            let claim = old.as_ref().map_or_else(
-                || {
-                    *next_claim += 1;
-                    *next_claim
-                },
-                |old| old.claim,
-            );
             let kept = old.and_then(|old| old.object);
             let object = match decoded.outcome {
                 Outcome::Object(object) => Some(object),
                 Outcome::Skipped => continue,
                 Outcome::Rejected => {
-                    self.fallback(position, &key, kept.is_some());
-                    kept
+                    let instead = Decoded::instead(kept, decoded.stand_in);
+                    let problem = refused(instead.as_ref());
+                    self.said.push((position, Some(key.clone()), problem));
+                    instead
                 }
             };
             self.entries.push(Entry {
                 key,
                 position,
                 object,
-                claim,
                 leaving: None,
             });
         }
@@ -213,16 +223,6 @@ impl File {
         let problem =
             Problem::new(Severity::Error, message).hint("remove or rename one of the two");
         self.said.push((position, Some(key), problem));
-    }
-
-    fn fallback(&mut self, position: Position, key: &ObjectKey, kept: bool) {
-        let message = if kept {
-            "the document is refused; the last good version stays in force"
-        } else {
-            "the document is refused, and there is no earlier version to fall back to"
-        };
-        let problem = Problem::new(Severity::Error, message).hint("repair what is named above");
-        self.said.push((position, Some(key.clone()), problem));
     }
 
     /// Everything there is to say about the file.

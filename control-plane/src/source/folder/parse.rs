@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 use serde_saphyr::options::AliasLimits;
 
+use super::settings::SettingsMap;
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Decoded, decode};
+use crate::crd::{Decoded, Outcome, decode};
 use crate::source::Position;
 
 /// Most documents in one file, counting the items of lists.
@@ -21,6 +22,8 @@ pub(super) struct Document {
     pub(super) position: Position,
     /// What it holds.
     pub(super) decoded: Decoded,
+    /// Set where it holds settings of the mesh instead of an object.
+    pub(super) settings: Option<SettingsMap>,
 }
 
 /// Why a file as a whole cannot be read.
@@ -118,6 +121,19 @@ fn expand(value: Value, position: Position, documents: &mut Vec<Document>) -> Re
             "spread them over several files",
         ));
     }
+    if let Some(settings) = SettingsMap::of(&value) {
+        documents.push(Document {
+            position,
+            decoded: Decoded {
+                key: None,
+                outcome: Outcome::Skipped,
+                stand_in: None,
+                problems: Vec::new(),
+            },
+            settings: Some(settings),
+        });
+        return Ok(());
+    }
     let decoded = match value {
         Value::Object(mut object) if object.get("kind").is_some_and(|kind| kind == "List") => {
             if let Some(Value::Array(items)) = object.remove("items") {
@@ -135,7 +151,11 @@ fn expand(value: Value, position: Position, documents: &mut Vec<Document>) -> Re
         | Value::Array(_)
         | Value::Object(_) => decode(value),
     };
-    documents.push(Document { position, decoded });
+    documents.push(Document {
+        position,
+        decoded,
+        settings: None,
+    });
     Ok(())
 }
 

@@ -9,13 +9,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::Start;
 use super::file::{Entry, File, Seen};
 use super::parse::Broken;
+use super::settings::settings;
 use crate::crd::Object;
 use crate::crd::problem::{Problem, Severity};
 use crate::meta::ObjectKey;
-use crate::model::Change;
-use crate::source::{Batch, Origin, PlaceReports, Report};
+use crate::model::kept::KeptSettings;
+use crate::model::{Change, Kept};
+use crate::source::mesh_config::Resolved;
+use crate::source::{Batch, MeshReading, Origin, PlaceReports, Report};
 
 /// What was found at a place.
 #[derive(Clone, Debug)]
@@ -41,12 +45,19 @@ pub(super) struct Reconciler {
     /// What was last sent.
     live: BTreeMap<ObjectKey, Option<Object>>,
     reported: BTreeMap<Arc<str>, Vec<Report>>,
-    next_claim: u64,
+    root_namespace: String,
+    /// The last good values of the settings.
+    settings: Option<KeptSettings>,
+    /// The settings last sent.
+    mesh: Option<Arc<MeshReading>>,
+    /// What was kept before the start, until it is passed on.
+    kept: Option<Arc<Kept>>,
 }
 
 impl Reconciler {
-    /// An empty folder. `settle` is how long something doubtful has to stay to be believed.
-    pub(super) fn new(settle: Duration) -> Self {
+    /// An empty folder. `settle` is how long something doubtful has to stay to be believed;
+    /// `start` is what the mesh started with.
+    pub(super) fn new(settle: Duration, start: Start) -> Self {
         Self {
             settle,
             started: false,
@@ -55,7 +66,10 @@ impl Reconciler {
             notices: BTreeMap::new(),
             live: BTreeMap::new(),
             reported: BTreeMap::new(),
-            next_claim: 0,
+            root_namespace: start.root_namespace,
+            settings: start.kept.settings.clone(),
+            mesh: None,
+            kept: Some(Arc::new(start.kept)),
         }
     }
 
@@ -154,6 +168,7 @@ impl Reconciler {
         if !std::mem::take(&mut self.dirty) && self.started {
             return Batch::default();
         }
+        let (resolved, said) = self.resolve();
         let mut wanted: BTreeMap<ObjectKey, Option<Object>> = BTreeMap::new();
         let mut reports = self.notices.clone();
         let winners = self.winners();
@@ -172,17 +187,51 @@ impl Reconciler {
             }
         }
         drop(winners);
-        let batch = Batch {
-            changes: self.changes(&wanted),
+        for report in said {
+            let place = Arc::clone(&report.origin.place);
+            reports.entry(place).or_default().push(report);
+        }
+        let mut batch = Batch {
             reports: self.changed_reports(&reports),
-            mesh: None,
-            initial_complete: !self.started,
+            ..Batch::default()
         };
-        self.started = true;
-        self.live = wanted;
         self.reported = reports;
         self.reported.retain(|_, reports| !reports.is_empty());
+        // Nothing is passed on before it is known what the settings are.
+        if resolved.open.is_empty() {
+            batch.changes = self.changes(&wanted);
+            batch.mesh = self.changed_settings(resolved.reading);
+            batch.kept = self.kept.take();
+            batch.initial_complete = !self.started;
+            self.started = true;
+            self.live = wanted;
+        }
         batch
+    }
+
+    fn resolve(&self) -> (Resolved, Vec<Report>) {
+        let documents = self.files.iter().flat_map(|(place, file)| {
+            let maps = file.settings.iter();
+            maps.filter_map(move |one| Some((place, one, one.settings.as_ref()?)))
+        });
+        let hidden = self.files.iter().find(|(_, file)| file.may_hide_settings());
+        let hidden = hidden.map(|(place, _)| &**place);
+        settings(
+            documents,
+            hidden,
+            &self.root_namespace,
+            self.settings.as_ref(),
+        )
+    }
+
+    fn changed_settings(&mut self, reading: MeshReading) -> Option<Arc<MeshReading>> {
+        self.settings = Some(reading.kept.clone());
+        if self.mesh.as_deref() == Some(&reading) {
+            return None;
+        }
+        let reading = Arc::new(reading);
+        self.mesh = Some(Arc::clone(&reading));
+        Some(reading)
     }
 
     fn changes(&self, wanted: &BTreeMap<ObjectKey, Option<Object>>) -> Vec<Change> {
@@ -223,15 +272,17 @@ impl Reconciler {
     }
 
     /// For each object the entry that counts: a readable one before an unreadable one, one that is
-    /// there to stay before one that is on its way out, then the one that was there first.
+    /// there to stay before one that is on its way out, then the first file by name: which of two
+    /// was there first is nothing a restart would know.
     fn winners(&self) -> BTreeMap<&ObjectKey, (&Arc<str>, &Entry)> {
         let mut winners: BTreeMap<&ObjectKey, (&Arc<str>, &Entry)> = BTreeMap::new();
+        // Files come by name, and the first of those that are equal otherwise stays.
         let rank = |place: &Arc<str>, entry: &Entry| {
             let weak = self
                 .files
                 .get(place)
                 .is_some_and(|file| file.is_weak(entry));
-            (entry.object.is_none(), weak, entry.claim)
+            (entry.object.is_none(), weak)
         };
         for (place, file) in &self.files {
             for entry in &file.entries {
@@ -262,7 +313,7 @@ impl Reconciler {
                 bytes,
                 documents: Ok(documents),
             } => {
-                file.replace(place, bytes, documents, until, &mut self.next_claim);
+                file.replace(place, bytes, documents, until);
             }
             Seen::Text {
                 bytes,

@@ -9,6 +9,10 @@ use super::*;
 use crate::crd::Object;
 use crate::model::Change;
 
+fn start() -> Start {
+    Start::new("istio-system", Kept::default())
+}
+
 struct Source {
     folder: tempfile::TempDir,
     batches: channel::Receiver<Batch>,
@@ -20,7 +24,7 @@ impl Source {
     async fn new(settings: Settings, first: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("a.yaml"), first).unwrap();
-        let (watch, batches) = watch(folder.path(), settings).unwrap();
+        let (watch, batches) = watch(folder.path(), settings, start()).unwrap();
         let mut source = Self {
             folder,
             batches,
@@ -137,7 +141,7 @@ async fn a_mounted_config_map_is_swapped_by_its_link() {
     fs::write(path("..v1/a.yaml"), service("a", 1)).unwrap();
     symlink("..v1", path("..data")).unwrap();
     symlink("..data/a.yaml", path("a.yaml")).unwrap();
-    let (_watch, mut batches) = watch(folder.path(), Settings::default()).unwrap();
+    let (_watch, mut batches) = watch(folder.path(), Settings::default(), start()).unwrap();
     let first = batches.recv().await.unwrap();
     assert_eq!(first.changes.iter().map(name).collect::<Vec<_>>(), ["a=1"]);
     assert!(first.reports.is_empty(), "{:?}", first.reports);
@@ -219,7 +223,7 @@ async fn a_folder_that_goes_away_takes_nothing_with_it() {
 
 #[test]
 fn a_wrong_folder_is_an_error_at_once() {
-    let error = watch(Path::new("/nowhere/at/all"), Settings::default()).unwrap_err();
+    let error = watch(Path::new("/nowhere/at/all"), Settings::default(), start()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -231,7 +235,7 @@ fn a_wrong_folder_is_an_error_at_once() {
 #[tokio::test]
 async fn it_ends_with_its_handle() {
     let folder = tempfile::tempdir().unwrap();
-    let (watch, mut batches) = watch(folder.path(), Settings::default()).unwrap();
+    let (watch, mut batches) = watch(folder.path(), Settings::default(), start()).unwrap();
     assert!(batches.recv().await.unwrap().initial_complete);
     drop(watch);
     assert!(

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::Settings;
 use super::reconcile::Reconciler;
+use crate::crd::problem::{Problem, Severity};
 
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,11 +44,10 @@ impl Herald {
 
     /// Publishes what there is to say about the settings, unless it was said already.
     pub(super) fn tell(&mut self, reconciler: &Reconciler) {
-        let Some((reading, uid)) = reconciler.settings() else {
-            return;
-        };
+        let reading = reconciler.settings();
+        let not_acted_on = reading.map_or(&[][..], |reading| &reading.not_acted_on);
         let problems = reconciler.settings_problems();
-        let note = note(&reading.not_acted_on, problems);
+        let note = note(not_acted_on, problems);
         if note == self.told {
             return;
         }
@@ -56,12 +56,13 @@ impl Herald {
             return;
         }
         let herald = self.clone();
-        let uid = uid.to_owned();
+        let uid = reconciler.settings_uid().map(str::to_owned);
         // The events are a courtesy: nothing waits for them.
         tokio::spawn(async move { herald.publish(note, uid).await });
     }
 
-    async fn publish(self, note: String, uid: String) {
+    /// `uid`: of the ConfigMap, if there is one.
+    async fn publish(self, note: String, uid: Option<String>) {
         let event = Event {
             type_: EventType::Warning,
             reason: "MeshConfigNotFullyApplied".to_owned(),
@@ -69,15 +70,16 @@ impl Herald {
             action: "ReadMeshConfig".to_owned(),
             secondary: None,
         };
-        let config_map = ObjectReference {
+        let config_map = uid.map(|uid| ObjectReference {
             api_version: Some("v1".to_owned()),
             kind: Some("ConfigMap".to_owned()),
             name: Some(self.config_map.clone()),
             namespace: Some(self.namespace.clone()),
             uid: Some(uid),
             ..ObjectReference::default()
-        };
-        for reference in [config_map, self.deployment().await] {
+        });
+        let deployment = self.deployment().await;
+        for reference in config_map.into_iter().chain([deployment]) {
             let published = timeout(PATIENCE, self.recorder.publish(&event, &reference)).await;
             let failure = match published {
                 Ok(Ok(())) => continue,
@@ -111,10 +113,11 @@ impl Herald {
     }
 }
 
-fn note(not_acted_on: &[String], problems: &[crate::crd::problem::Problem]) -> String {
+fn note(not_acted_on: &[String], problems: &[Problem]) -> String {
     let mut parts = Vec::new();
-    if !problems.is_empty() {
-        let wrong: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let wrong = problems.iter().filter(|one| one.severity != Severity::Info);
+    let wrong: Vec<String> = wrong.map(ToString::to_string).collect();
+    if !wrong.is_empty() {
         parts.push(wrong.join("; "));
     }
     if !not_acted_on.is_empty() {

@@ -81,6 +81,11 @@ pub(super) async fn follow<S: Shape>(
         match failure {
             Some(Failure::Expired) => follower.version = None,
             Some(Failure::Trouble(trouble)) => {
+                let trouble = if trouble == Trouble::NotServed {
+                    follower.not_served().await
+                } else {
+                    trouble
+                };
                 let told = follower.sink.take(Step::Failed(trouble)).await;
                 if told.is_err() {
                     return;
@@ -154,6 +159,25 @@ impl<S: Shape, K: Sink<S>> Follower<S, K> {
         };
         self.version = Some(version.clone());
         self.watch(&version).await
+    }
+
+    /// What it means that a resource is not served. An API server that starts answers before it
+    /// has read its definitions; only one that says it is ready knows what there is not.
+    async fn not_served(&self) -> Trouble {
+        let request = http::Request::get("/readyz").body(Vec::new());
+        let Ok(request) = request else {
+            return Trouble::NotServed;
+        };
+        let asked = timeout(self.timing.answer, self.client.request_text(request)).await;
+        match asked {
+            Ok(Ok(_)) => Trouble::NotServed,
+            Ok(Err(error)) => Trouble::Unreachable(format!(
+                "it does not serve {}, and does not say that it is ready (/readyz: {error}), so \
+                 it may not know yet what it serves",
+                self.target.path
+            )),
+            Err(_elapsed) => Trouble::Unreachable("no answer in time".to_owned()),
+        }
     }
 
     async fn list(&mut self) -> Result<String, Ended> {

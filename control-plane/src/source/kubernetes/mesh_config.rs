@@ -1,17 +1,14 @@
 //! The settings of the mesh, from a ConfigMap.
 
-use mesh_api::mesh_config::{ConfigProblem, MeshConfig};
 use serde_json::Value;
 
 use super::keep::{Cut, Data};
 use super::single::Single;
 use super::trouble::Trouble;
-use crate::crd::problem::{Problem, Severity};
-use crate::model::settings::not_acted_on;
+use crate::crd::problem::Problem;
+use crate::model::kept::KeptSettings;
 use crate::source::MeshReading;
-
-/// The key of the ConfigMap that holds the settings.
-const KEY: &str = "mesh";
+use crate::source::mesh_config::{Found, KEY, Resolved, resolve};
 
 /// What the ConfigMap holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +30,17 @@ impl Content {
     }
 }
 
-/// What is known of the settings.
+/// What is known of the settings: a function of the ConfigMap and of the last good values.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Whether it is known if there is a ConfigMap.
-    pub(super) known: bool,
+    known: bool,
     content: Option<Content>,
-    /// The settings in force: the last that could be read.
-    in_force: Option<MeshReading>,
-    /// What there is to say about what was read.
-    problems: Vec<Problem>,
+    /// Whether it is known if values are kept.
+    kept_known: bool,
+    kept: Option<KeptSettings>,
+    /// What comes of it; none while something is not known.
+    resolved: Option<Resolved>,
     trouble: Option<Trouble>,
 }
 
@@ -58,11 +56,13 @@ pub(super) struct News {
 impl State {
     /// Takes in what became of the ConfigMap.
     pub(super) fn take(&mut self, step: Single<Content>) -> News {
-        match step {
-            Single::Watching => News {
-                settings: false,
-                reports: self.trouble.take().is_some(),
-            },
+        let content = match step {
+            Single::Watching => {
+                return News {
+                    settings: false,
+                    reports: self.trouble.take().is_some(),
+                };
+            }
             Single::Failed(trouble) => {
                 let known = self
                     .trouble
@@ -71,79 +71,69 @@ impl State {
                 if !known {
                     self.trouble = Some(trouble);
                 }
-                News {
+                return News {
                     settings: false,
                     reports: !known,
-                }
-            }
-            Single::Absent => self.absent(),
-            Single::There(content) => self.there(content),
-        }
-    }
-
-    fn absent(&mut self) -> News {
-        let first = !self.known;
-        self.known = true;
-        self.trouble = None;
-        let was_there = self.content.take().is_some();
-        if !first && !was_there {
-            return News::default();
-        }
-        self.problems = vec![if self.in_force.is_some() {
-            Problem::new(
-                Severity::Warning,
-                "is gone; the settings it held stay in force until the control plane is \
-                 started again",
-            )
-            .hint("create it again, with the settings that should hold")
-        } else {
-            Problem::new(
-                Severity::Info,
-                "does not exist; every setting has its default",
-            )
-        }];
-        News {
-            settings: false,
-            reports: true,
-        }
-    }
-
-    fn there(&mut self, content: Content) -> News {
-        self.known = true;
-        self.trouble = None;
-        if self.content.as_ref() == Some(&content) {
-            return News::default();
-        }
-        let read = read(content.text.as_deref());
-        self.content = Some(content);
-        match read {
-            Ok((reading, problems)) => {
-                self.problems = problems;
-                let settings = self.in_force.as_ref() != Some(&reading);
-                self.in_force = Some(reading);
-                News {
-                    settings,
-                    reports: true,
-                }
-            }
-            Err(problem) => {
-                let instead = if self.in_force.is_some() {
-                    "the last settings that could be read stay in force"
-                } else {
-                    "every setting has its default"
                 };
-                self.problems = vec![problem.hint(format!("repair it; {instead}"))];
-                News {
-                    settings: false,
-                    reports: true,
-                }
             }
+            Single::Absent => None,
+            Single::There(content) => Some(content),
+        };
+        self.trouble = None;
+        if std::mem::replace(&mut self.known, true) && self.content == content {
+            return News::default();
         }
+        self.content = content;
+        self.resolve()
     }
 
-    /// The settings in force; none if all are at their defaults.
-    pub(super) const fn in_force(&self) -> Option<&MeshReading> {
-        self.in_force.as_ref()
+    /// Takes in the values that are kept, if there are any.
+    pub(super) fn adopt(&mut self, kept: Option<&KeptSettings>) -> News {
+        self.kept_known = true;
+        if let Some(kept) = kept {
+            self.kept = Some(kept.clone());
+        }
+        self.resolve()
+    }
+
+    fn resolve(&mut self) -> News {
+        if !self.known || !self.kept_known {
+            return News::default();
+        }
+        let content = self.content.as_ref();
+        let found = content.map_or(Found::Absent, |content| {
+            Found::There(content.text.as_deref())
+        });
+        let resolved = resolve(found, self.kept.as_ref());
+        let in_force = resolved.open.is_empty();
+        if in_force {
+            self.kept = Some(resolved.reading.kept.clone());
+        }
+        let news = News {
+            settings: in_force && self.in_force() != Some(&resolved.reading),
+            reports: true,
+        };
+        self.resolved = Some(resolved);
+        news
+    }
+
+    /// The settings in force; none while it is not known what they are.
+    pub(super) fn in_force(&self) -> Option<&MeshReading> {
+        let resolved = self.resolved.as_ref();
+        let resolved = resolved.filter(|resolved| resolved.open.is_empty());
+        resolved.map(|resolved| &resolved.reading)
+    }
+
+    /// Why there are no settings in force, as something to wait for.
+    pub(super) fn waits_for(&self, name: &str) -> Option<String> {
+        match &self.resolved {
+            None => Some(name.to_owned()),
+            Some(resolved) if resolved.open.is_empty() => None,
+            Some(resolved) => Some(format!(
+                "{name}, in which {} cannot be read",
+                resolved.open.join(", ")
+            )),
+        }
     }
 
     /// The object the settings were read from.
@@ -153,41 +143,12 @@ impl State {
 
     /// What there is to say.
     pub(super) fn problems(&self) -> &[Problem] {
-        &self.problems
+        let resolved = self.resolved.as_ref();
+        resolved.map_or(&[], |resolved| &resolved.problems)
     }
 
     /// Why it cannot be read now.
     pub(super) const fn trouble(&self) -> Option<&Trouble> {
         self.trouble.as_ref()
     }
-}
-
-fn read(text: Option<&str>) -> Result<(MeshReading, Vec<Problem>), Problem> {
-    let Some(text) = text else {
-        return Err(Problem::new(Severity::Error, format!("has no key {KEY:?}")));
-    };
-    let document: Value = serde_saphyr::from_str(text).map_err(|error| {
-        let reason = error.without_snippet().to_string();
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
-        Problem::new(Severity::Error, format!("is not YAML: {reason}")).at(KEY)
-    })?;
-    let (config, problems) = MeshConfig::read(document.clone()).map_err(|found| problem(&found))?;
-    let reading = MeshReading {
-        not_acted_on: not_acted_on(&document, &config),
-        config,
-    };
-    Ok((reading, problems.iter().map(problem).collect()))
-}
-
-fn problem(found: &ConfigProblem) -> Problem {
-    let field = if found.key.is_empty() {
-        KEY.to_owned()
-    } else {
-        format!("{KEY}.{}", found.key)
-    };
-    Problem::new(
-        Severity::Error,
-        format!("{}; the key keeps its default", found.message),
-    )
-    .at(field)
 }

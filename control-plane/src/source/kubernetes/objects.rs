@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use mesh_api::mesh_config::LabelSelector;
 
 use super::trouble::Trouble;
-use crate::crd::problem::{Problem, Severity};
+use crate::crd::decode::refused;
+use crate::crd::problem::Problem;
 use crate::crd::{Decoded, Kind, Object, Outcome};
 use crate::meta::ObjectKey;
 use crate::model::Change;
@@ -121,6 +122,7 @@ impl Objects {
     fn there(&mut self, key: ObjectKey, decoded: Decoded) {
         let Decoded {
             outcome,
+            stand_in,
             mut problems,
             ..
         } = decoded;
@@ -128,8 +130,9 @@ impl Objects {
         let object = match outcome {
             Outcome::Object(object) => Some(object),
             Outcome::Skipped | Outcome::Rejected => {
-                problems.push(fallback(former.is_some()));
-                former
+                let instead = Decoded::instead(former, stand_in);
+                problems.push(refused(instead.as_ref()));
+                instead
             }
         };
         let relabelled = key.kind == Kind::Namespace;
@@ -269,15 +272,6 @@ fn same(before: Option<&Object>, now: Option<&Object>) -> bool {
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
     }
-}
-
-fn fallback(kept: bool) -> Problem {
-    let message = if kept {
-        "the object is refused; its last good version stays in force"
-    } else {
-        "the object is refused, and there is no earlier version to fall back to"
-    };
-    Problem::new(Severity::Error, message).hint("repair what is named above")
 }
 
 impl Watch {

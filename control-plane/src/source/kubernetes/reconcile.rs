@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use super::credentials::{self, SecretName, Use, Verdict};
-use super::mesh_config::{self, Content};
+use super::kept;
+use super::mesh_config;
 use super::objects::{self, Objects};
 use super::resources::resource;
 use super::single::Single;
@@ -14,6 +17,7 @@ use super::{Observed, Settings};
 use crate::crd::Kind;
 use crate::crd::problem::Problem;
 use crate::meta::ObjectKey;
+use crate::model::Kept;
 use crate::source::{Batch, MeshReading, Origin, PlaceReports, Report};
 
 /// Where all reports of this source stand.
@@ -25,6 +29,11 @@ pub(super) struct Reconciler {
     objects: Objects,
     mesh: mesh_config::State,
     mesh_name: String,
+    kept: kept::State,
+    kept_name: String,
+    leading: watch::Receiver<bool>,
+    /// What is kept elsewhere and has not been passed on.
+    adopted: Option<Arc<Kept>>,
     secrets: BTreeMap<SecretName, Secret>,
     /// What was last sent.
     started: bool,
@@ -65,6 +74,10 @@ impl Reconciler {
                 "ConfigMap {}/{}",
                 settings.root_namespace, settings.mesh_config
             ),
+            kept: kept::State::default(),
+            kept_name: format!("ConfigMap {}/{}", settings.root_namespace, settings.kept),
+            leading: settings.leading.clone(),
+            adopted: None,
             secrets: BTreeMap::new(),
             started: false,
             reported: BTreeMap::new(),
@@ -82,13 +95,28 @@ impl Reconciler {
                 self.look.secrets |= concerns_secrets;
                 self.look.troubles |= self.objects.take(kind, step, now);
             }
-            Observed::MeshConfig(step) => self.take_settings(step),
+            Observed::MeshConfig(step) => {
+                let news = self.mesh.take(step);
+                self.settings_news(news);
+            }
+            Observed::Kept(step) => self.take_kept(step),
             Observed::Secret(name, step) => self.take_secret(&name, step),
         }
     }
 
-    fn take_settings(&mut self, step: Single<Content>) {
-        let news = self.mesh.take(step);
+    fn take_kept(&mut self, step: Single<kept::Content>) {
+        let news = self.kept.take(step);
+        self.look.troubles |= news.reports;
+        // Whoever stores it knows what is newer than what was stored.
+        let knows_better = self.started && *self.leading.borrow();
+        if let Some(kept) = news.kept.filter(|_| !knows_better) {
+            let news = self.mesh.adopt(kept.settings.as_ref());
+            self.settings_news(news);
+            self.adopted = Some(kept);
+        }
+    }
+
+    fn settings_news(&mut self, news: mesh_config::News) {
         self.look.settings |= news.settings;
         self.look.troubles |= news.reports;
         if news.settings
@@ -132,19 +160,25 @@ impl Reconciler {
 
     /// Whether the initial state is complete.
     pub(super) fn is_complete(&self) -> bool {
-        self.mesh.known && self.objects.is_complete()
+        self.mesh.in_force().is_some() && self.kept.known && self.objects.is_complete()
     }
 
     /// What the start still waits for.
     pub(super) fn waits_for(&self) -> Vec<String> {
-        let settings = (!self.mesh.known).then(|| self.mesh_name.clone());
+        let settings = self.mesh.waits_for(&self.mesh_name);
+        let kept = (!self.kept.known).then(|| self.kept_name.clone());
         let kinds = self.objects.waits_for().map(resource);
-        settings.into_iter().chain(kinds).collect()
+        settings.into_iter().chain(kept).chain(kinds).collect()
     }
 
-    /// The settings in force and the ConfigMap they come from.
-    pub(super) fn settings(&self) -> Option<(&MeshReading, &str)> {
-        Some((self.mesh.in_force()?, self.mesh.uid()?))
+    /// The settings in force; none while it is not known what they are.
+    pub(super) fn settings(&self) -> Option<&MeshReading> {
+        self.mesh.in_force()
+    }
+
+    /// The ConfigMap the settings come from.
+    pub(super) fn settings_uid(&self) -> Option<&str> {
+        self.mesh.uid()
     }
 
     /// What could not be read of the settings, and what is not acted on.
@@ -168,6 +202,7 @@ impl Reconciler {
         if std::mem::take(&mut self.look.settings) {
             batch.mesh = self.mesh.in_force().cloned().map(Arc::new);
         }
+        batch.kept = self.adopted.take();
         let (changes, said) = self.objects.changes();
         batch.changes = changes;
         for (key, problems) in said {
@@ -188,7 +223,8 @@ impl Reconciler {
         let watches = self.objects.troubles();
         let watches = watches.map(|(kind, trouble)| (resource(kind), trouble));
         let settings = self.mesh.trouble().map(|one| (self.mesh_name.clone(), one));
-        for (name, trouble) in watches.chain(settings) {
+        let kept = self.kept.trouble().map(|one| (self.kept_name.clone(), one));
+        for (name, trouble) in watches.chain(settings).chain(kept) {
             if trouble.is_general() {
                 general.get_or_insert(trouble);
                 continue;
@@ -200,14 +236,20 @@ impl Reconciler {
             let place = Arc::from("kubernetes/api-server");
             said.insert(place, vec![report(None, trouble.problem("resources"))]);
         }
-        let settings = self.mesh.problems().iter().cloned().map(|mut problem| {
-            problem.message = format!("{} {}", self.mesh_name, problem.message);
-            if let Some(field) = &problem.field {
-                problem.message = format!("{}: {field}", problem.message);
-            }
-            report(None, problem)
-        });
-        said.insert(Arc::from("kubernetes/mesh-config"), settings.collect());
+        let of = |name: &str, problems: &[Problem]| {
+            let named = problems.iter().cloned().map(|mut problem| {
+                problem.message = format!("{name} {}", problem.message);
+                if let Some(field) = &problem.field {
+                    problem.message = format!("{}: {field}", problem.message);
+                }
+                report(None, problem)
+            });
+            named.collect()
+        };
+        let settings = of(&self.mesh_name, self.mesh.problems());
+        said.insert(Arc::from("kubernetes/mesh-config"), settings);
+        let kept = of(&self.kept_name, self.kept.problems());
+        said.insert(Arc::from("kubernetes/kept"), kept);
         for (name, secret) in &self.secrets {
             let what = match &secret.state {
                 SecretState::Unknown | SecretState::Examined(Ok(())) => continue,
@@ -275,13 +317,19 @@ impl Reconciler {
 
 /// Whether a place holds what [`Reconciler::troubles`] says.
 fn is_trouble(place: &str) -> bool {
-    ["watch/", "api-server", "mesh-config", "credentials/"]
-        .iter()
-        .any(|part| {
-            place
-                .strip_prefix("kubernetes/")
-                .is_some_and(|rest| rest.starts_with(part))
-        })
+    [
+        "watch/",
+        "api-server",
+        "mesh-config",
+        "kept",
+        "credentials/",
+    ]
+    .iter()
+    .any(|part| {
+        place
+            .strip_prefix("kubernetes/")
+            .is_some_and(|rest| rest.starts_with(part))
+    })
 }
 
 fn report(object: Option<&ObjectKey>, problem: Problem) -> Report {

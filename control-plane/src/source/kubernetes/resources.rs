@@ -115,6 +115,7 @@ fn read<S>(kind: Kind, object: Cut<S>) -> Decoded {
         return Decoded {
             key: None,
             outcome: Outcome::Rejected,
+            stand_in: None,
             problems: Vec::new(),
         };
     };

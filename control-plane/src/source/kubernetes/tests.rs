@@ -1,6 +1,7 @@
 //! The source against an API server in memory: what is passed on, and what faults do.
 
 mod faults;
+mod history;
 mod settings;
 
 use std::time::Duration;
@@ -44,12 +45,21 @@ fn timing() -> Timing {
     }
 }
 
+/// A replica that does not lead.
+fn follower() -> watch::Receiver<bool> {
+    watch::channel(false).1
+}
+
 impl Running {
     fn start(client: Client, timing: Timing) -> Self {
+        Self::start_as(client, timing, follower())
+    }
+
+    fn start_as(client: Client, timing: Timing, leading: watch::Receiver<bool>) -> Self {
         let settings = Settings {
             deployment: None,
             timing,
-            ..Settings::new("istio-system")
+            ..Settings::new("istio-system", leading)
         };
         let (watch, batches) = watch(client, settings);
         Self {

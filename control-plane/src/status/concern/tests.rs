@@ -179,7 +179,11 @@ fn the_meshs_defaults_count() {
     assert_eq!(concerns(&world), [true, true]);
     let settings = serde_json::json!({"defaultVirtualServiceExportTo": ["."]});
     let config = mesh_api::mesh_config::MeshConfig::read(settings).unwrap().0;
-    world.configure(&config, &[]);
+    let reading = crate::source::MeshReading {
+        config,
+        ..crate::source::MeshReading::default()
+    };
+    world.configure(&reading);
     assert_eq!(concerns(&world), [true, false]);
 }
 

@@ -49,6 +49,7 @@ fn keeping(api: FakeApi, wanted: Wanted) -> Kept {
         kind: Kind::Mutating,
         name: "sidecar-injector".to_owned(),
         manager: "test".to_owned(),
+        lenient: Some("lenient".to_owned()),
     };
     let gate = readiness.gate("trusted");
     tokio::spawn(keep(api.client(), settings, receiver, gate, drain.watch()));
@@ -187,4 +188,18 @@ async fn what_is_missing_is_waited_for_and_what_is_refused_is_tried_again() {
         .await
         .unwrap();
     assert!(trusts(&kept.api.object(PATH).unwrap(), &ours));
+}
+
+#[test]
+fn a_lenient_webhook_keeps_its_failure_policy_and_gets_the_roots() {
+    let object: DynamicObject = serde_json::from_value(configuration(&[None, None])).unwrap();
+    let wanted = wanting(&pem("A"), Some(FailurePolicy::Fail));
+    let (webhooks, _) = repaired(&object, &wanted, Some("w1"));
+    let policies: Vec<_> = webhooks.iter().map(|one| &one["failurePolicy"]).collect();
+    assert_eq!(policies, ["Fail", "Ignore"]);
+    assert!(
+        webhooks
+            .iter()
+            .all(|one| one["clientConfig"]["caBundle"].is_string())
+    );
 }

@@ -1,5 +1,6 @@
 //! What is kept is what is found again, and nothing else is.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use mesh_api::name::PolicyName;

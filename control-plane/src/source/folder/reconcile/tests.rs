@@ -14,7 +14,7 @@ impl Folder {
     /// A folder whose initial state holds these files.
     fn new(files: &[(&str, &str)]) -> Self {
         let mut folder = Self {
-            state: Reconciler::new(SETTLE),
+            state: Reconciler::new(SETTLE, Start::new("istio-system", Kept::default())),
             now: Instant::now(),
         };
         for (place, text) in files {
@@ -95,17 +95,19 @@ fn said(batch: &Batch) -> Vec<String> {
 
 #[test]
 fn the_first_batch_is_complete_even_of_an_empty_folder() {
-    let mut state = Reconciler::new(SETTLE);
+    let mut state = Reconciler::new(SETTLE, Start::new("istio-system", Kept::default()));
     assert_eq!(
         state.flush(),
         Batch {
+            mesh: Some(Arc::default()),
+            kept: Some(Arc::default()),
             initial_complete: true,
             ..Batch::default()
         }
     );
     assert!(state.flush().is_empty());
     let mut folder = Folder {
-        state: Reconciler::new(SETTLE),
+        state: Reconciler::new(SETTLE, Start::new("istio-system", Kept::default())),
         now: Instant::now(),
     };
     let text = both("1", "2");
@@ -162,7 +164,7 @@ fn a_bad_document_holds_back_only_itself() {
         "{:?}",
         said(&batch)
     );
-    assert!(said(&batch)[1].contains("the last good version stays in force"));
+    assert!(said(&batch)[1].contains("last good version stays in force"));
     assert_eq!(changes(&folder.write("a.yaml", &both("5", "3"))), ["a=5"]);
 }
 
@@ -271,21 +273,18 @@ fn a_renamed_file_goes_on_without_a_gap() {
 }
 
 #[test]
-fn of_two_files_the_one_that_had_it_first_wins() {
+fn of_two_files_the_first_by_name_wins_whichever_was_there_first() {
     let mut folder = Folder::new(&[("m.yaml", &service("a", "1"))]);
     let batch = folder.write("b.yaml", &service("a", "2"));
-    assert!(changes(&batch).is_empty());
+    assert_eq!(changes(&batch), ["a=2"], "as after a restart");
     assert_eq!(
         said(&batch),
         [
-            "error: b.yaml, document 1 (line 1): Service default/a: is also defined in m.yaml, document 1 (line 1), which stays in force; remove or rename one of the two"
+            "error: m.yaml, document 1 (line 1): Service default/a: is also defined in b.yaml, document 1 (line 1), which stays in force; remove or rename one of the two"
         ]
     );
-    folder.delete("m.yaml");
-    let batch = folder.state.flush();
-    assert!(batch.is_empty());
-    let batch = folder.wait(300);
-    assert!(changes(&batch).is_empty() && batch.reports.is_empty());
+    assert_eq!(changes(&folder.delete("b.yaml")), ["a=1"]);
+    assert!(changes(&folder.wait(300)).is_empty());
     assert_eq!(folder.live(), ["a"]);
     let mut folder = Folder::new(&[
         ("b.yaml", &service("a", "2")),
@@ -293,8 +292,7 @@ fn of_two_files_the_one_that_had_it_first_wins() {
     ]);
     assert_eq!(
         changes(&folder.write("b.yaml", &service("a", "3"))),
-        ["a=3"],
-        "first by name at the start"
+        ["a=3"]
     );
     assert!(changes(&folder.write("m.yaml", &service("a", "4"))).is_empty());
 }
@@ -352,4 +350,94 @@ fn reports_carry_the_object_and_the_field() {
     );
     assert_eq!(report.field.as_deref(), Some("spec.ports[0].port"));
     assert_eq!(report.severity, Severity::Error);
+}
+
+const CLOSED: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data: {mesh: 'outboundTrafficPolicy: {mode: REGISTRY_ONLY}'}
+";
+
+fn is_closed(reading: &MeshReading) -> bool {
+    use mesh_api::mesh_config::OutboundMode;
+    reading.config.outbound_traffic_policy.mode == OutboundMode::RegistryOnly
+}
+
+#[test]
+fn settings_stand_in_the_config_map_of_the_root_namespace() {
+    let mut folder = Folder::new(&[("a.yaml", &both("1", "2"))]);
+    let batch = folder.write("mesh.yaml", CLOSED);
+    assert!(is_closed(batch.mesh.as_ref().expect("settings")));
+    assert_eq!(said(&batch), Vec::<String>::new());
+    // A mistake changes nothing, in whatever way it is made, and is said.
+    let typo = CLOSED.replace("REGISTRY_ONLY", "REGISTRY_ONLLY");
+    let batch = folder.write("mesh.yaml", &typo);
+    assert_eq!(batch.mesh, None);
+    assert!(said(&batch)[0].contains("did you mean REGISTRY_ONLY?"));
+    folder.write("mesh.yaml", &CLOSED.replace("kind:", "kind"));
+    let batch = folder.wait(400);
+    assert_eq!(batch.mesh, None);
+    let reports = said(&batch).join(" ");
+    assert!(reports.contains("may stand in mesh.yaml"), "{reports}");
+    folder.delete("mesh.yaml");
+    let batch = folder.wait(400);
+    assert_eq!(batch.mesh, None);
+    assert!(said(&batch).join(" ").contains("is gone"));
+    let batch = folder.write("mesh.yaml", &CLOSED.replace("REGISTRY_ONLY", "ALLOW_ANY"));
+    assert!(!is_closed(&batch.mesh.expect("settings")));
+}
+
+#[test]
+fn settings_elsewhere_or_twice_are_named() {
+    let elsewhere = CLOSED.replace(", namespace: istio-system", "");
+    let mut folder = Folder::new(&[("b.yaml", CLOSED)]);
+    let batch = folder.write("c.yaml", &elsewhere);
+    assert!(
+        said(&batch)[0].contains("stand in istio-system"),
+        "{batch:?}"
+    );
+    // The first file by name counts, whichever was there first.
+    let batch = folder.write("a.yaml", &CLOSED.replace("REGISTRY_ONLY", "ALLOW_ANY"));
+    assert!(!is_closed(&batch.mesh.clone().expect("settings")));
+    assert!(said(&batch).join(" ").contains("also defined in a.yaml"));
+}
+
+#[test]
+fn a_restart_finds_the_last_good_settings_and_a_first_start_waits_for_good_ones() {
+    let typo = CLOSED.replace("REGISTRY_ONLY", "REGISTRY_ONLLY");
+    let broken = CLOSED.replace("kind:", "kind");
+    for text in [&typo, &broken] {
+        let observe = |kept: Kept| {
+            let mut state = Reconciler::new(SETTLE, Start::new("istio-system", kept));
+            let bytes = Content::Bytes(text.as_bytes().to_vec());
+            state.observe(&Arc::from("mesh.yaml"), bytes, Instant::now());
+            state
+        };
+        let mode = "outboundTrafficPolicy.mode".to_owned();
+        let mut kept = Kept::default();
+        kept.settings = Some(KeptSettings::from([(mode, "REGISTRY_ONLY".into())]));
+        let batch = observe(kept).flush();
+        assert!(batch.initial_complete);
+        assert!(is_closed(&batch.mesh.expect("settings")), "{text}");
+
+        let mut state = observe(Kept::default());
+        let batch = state.flush();
+        assert!(
+            !batch.initial_complete && batch.changes.is_empty(),
+            "{text}"
+        );
+        assert!(
+            said(&batch)
+                .join(" ")
+                .contains("nothing is pushed until it"),
+            "{text}"
+        );
+        assert!(state.flush().is_empty());
+        let bytes = Content::Bytes(CLOSED.as_bytes().to_vec());
+        state.observe(&Arc::from("mesh.yaml"), bytes, Instant::now());
+        let batch = state.flush();
+        assert!(batch.initial_complete);
+        assert!(is_closed(&batch.mesh.expect("settings")));
+    }
 }

@@ -127,3 +127,24 @@ async fn an_api_server_that_is_silent_is_noticed() {
     api.put(ROUTE, route(30));
     assert_eq!(running.changes().await, ["+ VirtualService shop/backend"]);
 }
+
+#[tokio::test]
+async fn a_kind_is_only_absent_once_the_api_server_knows_what_it_serves() {
+    let api = cluster();
+    api.intercept(|seen| {
+        let starting = failure(500, "InternalError", "[-]crd-informer-synced failed");
+        let unknown = failure(404, "NotFound", "the server could not find the resource");
+        match seen.path.as_str() {
+            "/readyz" => Some((500, starting)),
+            path if path.ends_with("/peerauthentications") => Some((404, unknown)),
+            _ => None,
+        }
+    });
+    let mut running = Running::start(api.client(), timing());
+    running
+        .says(&["peerauthentications", "does not say that it is ready"])
+        .await;
+    running.pushes_nothing().await;
+    api.heal();
+    assert!(running.complete().await.initial_complete);
+}

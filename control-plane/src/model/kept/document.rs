@@ -1,0 +1,201 @@
+//! What is kept, as a document, and back. Whatever cannot be read is named and left out by
+//! itself: the rest counts.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Kept;
+use super::hold::bare;
+use crate::crd::object::Resource;
+use crate::crd::{Kind, Object, decode};
+use crate::meta::ObjectKey;
+
+/// The form of the document.
+const FORMAT: u64 = 1;
+/// The largest document, in bytes: an object of Kubernetes holds a little more.
+pub const MAX_BYTES: usize = 900 * 1024;
+
+/// What of a document is not kept, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotKept {
+    /// The piece: an object, or a part of the document.
+    pub what: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl std::fmt::Display for NotKept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.why)
+    }
+}
+
+impl Kept {
+    /// The document, in at most [`MAX_BYTES`]. What does not fit is left out and named: settings
+    /// come first, then definitions of subsets, then routes, each by name.
+    pub fn to_text(&self) -> (String, Vec<NotKept>) {
+        let (document, left_out) = self.to_document();
+        (document.to_string(), left_out)
+    }
+
+    /// As [`Kept::to_text`], not yet written out.
+    pub fn to_document(&self) -> (Value, Vec<NotKept>) {
+        let mut room = MAX_BYTES.saturating_sub(256);
+        let mut left_out = Vec::new();
+        let mut settings = Map::new();
+        for (key, value) in self.settings.iter().flatten() {
+            let fits = take(&mut room, key.len() + value.to_string().len() + 8);
+            if fits {
+                settings.insert(key.clone(), value.clone());
+            } else {
+                left_out.push(NotKept {
+                    what: format!("setting {key}"),
+                    why: too_much(),
+                });
+            }
+        }
+        // The rules come first: a route without the subsets it uses is not worth keeping.
+        let rules = documents(self.rules.values(), &mut room, &mut left_out);
+        let routes = documents(self.routes.values(), &mut room, &mut left_out);
+        let settings = self.settings.as_ref().map(|_| settings);
+        let document = json!({
+            "format": FORMAT, "settings": settings, "rules": rules, "routes": routes,
+        });
+        (document, left_out)
+    }
+
+    /// Reads a document. What cannot be read is named and not kept.
+    pub fn read(text: &str) -> (Self, Vec<NotKept>) {
+        let mut kept = Self::default();
+        let mut wrong = Vec::new();
+        let whole = |why: String| NotKept {
+            what: "the document".to_owned(),
+            why,
+        };
+        let document: Value = match serde_json::from_str(text) {
+            Ok(document) => document,
+            Err(error) => {
+                return (kept, vec![whole(format!("is not JSON: {error}"))]);
+            }
+        };
+        if document.get("format").and_then(Value::as_u64) != Some(FORMAT) {
+            let why = format!("is not of format {FORMAT}; another version wrote it");
+            return (kept, vec![whole(why)]);
+        }
+        match document.get("settings") {
+            Some(Value::Object(settings)) => {
+                kept.settings = Some(settings.clone().into_iter().collect());
+            }
+            None | Some(Value::Null) => {}
+            Some(_) => wrong.push(NotKept {
+                what: "settings".to_owned(),
+                why: "are no map".to_owned(),
+            }),
+        }
+        for part in ["routes", "rules"] {
+            let items = match document.get(part) {
+                Some(Value::Array(items)) => items.as_slice(),
+                None => &[],
+                Some(_) => {
+                    wrong.push(NotKept {
+                        what: part.to_owned(),
+                        why: "are no list".to_owned(),
+                    });
+                    &[]
+                }
+            };
+            for (index, item) in items.iter().enumerate() {
+                if let Err(why) = kept.take(part, item) {
+                    let what = format!("{part}[{index}]");
+                    wrong.push(NotKept { what, why });
+                }
+            }
+        }
+        (kept, wrong)
+    }
+
+    fn take(&mut self, part: &str, item: &Value) -> Result<(), String> {
+        let decoded = decode(item.clone());
+        match (part, decoded.object()) {
+            ("routes", Some(Object::VirtualService(route))) => {
+                self.routes.insert(route.key.clone(), Arc::clone(route));
+            }
+            ("rules", Some(Object::DestinationRule(rule))) => {
+                self.rules.insert(rule.key.clone(), Arc::clone(rule));
+            }
+            (_, Some(other)) => return Err(format!("{} does not belong here", other.key())),
+            (_, None) => {
+                let why = decoded.problems.iter().map(ToString::to_string);
+                let name = decoded.key.map(|key| key.to_string()).unwrap_or_default();
+                return Err(format!("{name} {}", why.collect::<Vec<_>>().join("; ")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take(room: &mut usize, size: usize) -> bool {
+    match room.checked_sub(size) {
+        Some(rest) => {
+            *room = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+fn too_much() -> String {
+    format!(
+        "is not stored, because more than {} KiB would have to be; a restart of the control plane \
+         would lose it",
+        MAX_BYTES / 1024
+    )
+}
+
+fn documents<'a, S: Serialize + 'a>(
+    objects: impl Iterator<Item = &'a Arc<Resource<S>>>,
+    room: &mut usize,
+    left_out: &mut Vec<NotKept>,
+) -> Vec<Value> {
+    let mut written = Vec::new();
+    for object in objects {
+        let document = document(object);
+        if take(room, document.to_string().len() + 1) {
+            written.push(document);
+        } else {
+            left_out.push(NotKept {
+                what: object.key.to_string(),
+                why: too_much(),
+            });
+        }
+    }
+    written
+}
+
+fn document<S: Serialize>(object: &Resource<S>) -> Value {
+    let ObjectKey {
+        kind,
+        namespace,
+        name,
+    } = &object.key;
+    let meta = bare(&object.meta);
+    let mut metadata = json!({"name": name, "namespace": namespace});
+    if let Some(map) = metadata.as_object_mut() {
+        let created = meta.creation_timestamp.map(|time| json!(time.to_string()));
+        map.extend(created.map(|time| ("creationTimestamp".to_owned(), time)));
+        let generation = meta.generation.map(|count| json!(count));
+        map.extend(generation.map(|count| ("generation".to_owned(), count)));
+    }
+    json!({
+        "apiVersion": api_version(*kind),
+        "kind": kind.as_str(),
+        "metadata": metadata,
+        "spec": serde_json::to_value(&object.spec).unwrap_or_default(),
+    })
+}
+
+fn api_version(kind: Kind) -> String {
+    format!("{}/{}", kind.group(), kind.storage_version())
+}
