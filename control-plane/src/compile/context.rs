@@ -246,7 +246,8 @@ impl<'w> Context<'w> {
                 loser,
                 "",
                 format!(
-                    "{what} is already used by {winner}, which is older or comes first by name"
+                    "{what} is already used by {winner}, which comes first: Services before \
+                     service entries, then the older, then by name"
                 ),
             )
             .hint(
