@@ -105,6 +105,7 @@ fn every_setting_that_restricts_keeps_its_value() {
         "defaultVirtualServiceExportTo": ["."],
         "discoverySelectors": [{"matchLabels": {"mesh": "yes"}}],
         "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+        "pathNormalization": {"normalization": "DECODE_AND_MERGE_SLASHES"},
         "rootNamespace": "mesh",
     });
     let good = kept(&values.to_string());
