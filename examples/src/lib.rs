@@ -5,6 +5,7 @@
 //! | [`shop`] | a three-tier application that says what it received and misbehaves on request |
 //! | [`load`] | bounded HTTP load without retries, with shares and latencies |
 //! | [`mesh`] | control plane, proxies and shop as child processes over a folder of YAML |
+//! | [`own`] | the same over a folder of your own, with a table of addresses |
 //! | [`demo`] | the guided tour that `cargo xtask demo` runs |
 //! | [`cluster`] | a real Kubernetes with the mesh on it, for the tests that need one |
 //! | [`stream_probe`] | knocks at a configuration stream, for the tests of who is let in |
@@ -14,6 +15,7 @@ pub mod cluster;
 pub mod demo;
 pub mod load;
 pub mod mesh;
+pub mod own;
 pub mod shop;
 pub mod soak;
 pub mod stream_probe;

@@ -11,14 +11,14 @@ mod edit;
 mod fetch;
 mod instance;
 mod options;
-mod ports;
+pub(crate) mod ports;
+pub(crate) mod processes;
 mod scrape;
 mod sync;
 #[cfg(test)]
 mod tests;
-mod topology;
+pub(crate) mod topology;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,8 +28,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tempfile::TempDir;
 
-use child::Child;
 use instance::Instance;
+use processes::Processes;
 use topology::Part;
 
 pub use edit::with_split;
@@ -38,9 +38,6 @@ pub use options::MeshOptions;
 pub use ports::BusyPort;
 pub use scrape::Metrics;
 pub use sync::ProxySync;
-
-/// How long the mesh may take to become ready.
-const READY_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a child may take to stop once asked.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
@@ -54,7 +51,7 @@ pub struct Mesh {
     instance: Instance,
     folder: TempDir,
     parts: Vec<Part>,
-    children: BTreeMap<String, Child>,
+    processes: Processes,
 }
 
 impl Mesh {
@@ -83,9 +80,9 @@ impl Mesh {
         let folder = tempfile::Builder::new().prefix("mesh-").tempdir()?;
         let mut mesh = Self {
             instance,
+            processes: Processes::new(folder.path())?,
             folder,
             parts,
-            children: BTreeMap::new(),
         };
         mesh.write_folders(&options)?;
         // Everything else wants to hear from the control plane at once.
@@ -109,7 +106,7 @@ impl Mesh {
     }
 
     fn write_folders(&self, options: &MeshOptions) -> anyhow::Result<()> {
-        for sub in ["config", "staging", "logs", "data"] {
+        for sub in ["config", "staging"] {
             std::fs::create_dir_all(self.folder.path().join(sub))?;
         }
         for story in std::iter::once("shop").chain(options.stories.iter().map(String::as_str)) {
@@ -232,48 +229,25 @@ impl Mesh {
 
     /// The process id of a running part.
     pub fn pid(&self, name: &str) -> Option<u32> {
-        self.children.get(name).map(Child::pid)
+        self.processes.pid(name)
     }
 
     /// Starts a part that is not running, without waiting for it.
     pub fn start_part(&mut self, name: &str) -> anyhow::Result<()> {
-        if self.children.contains_key(name) {
-            bail!("{name} is running already");
-        }
-        let part = self.part(name)?;
-        let arguments: Vec<String> = part
-            .arguments
-            .iter()
-            .map(|text| text.replace(topology::FOLDER, &self.folder.path().to_string_lossy()))
-            .collect();
-        let log = self.log_dir().join(format!("{name}.log"));
-        let child = Child::spawn(&part.binary, &arguments, &log)
-            .with_context(|| format!("cannot start {name}"))?;
-        self.children.insert(name.to_owned(), child);
-        Ok(())
+        let part = self.part(name)?.clone();
+        self.processes.start(&part)
     }
 
     /// Ends a part with SIGKILL.
     pub fn kill(&mut self, name: &str) -> anyhow::Result<()> {
         self.part(name)?;
-        match self.children.remove(name) {
-            Some(child) => child.kill(),
-            None => bail!("{name} is not running"),
-        }
-        Ok(())
+        self.processes.kill(name)
     }
 
     /// Asks a part to stop with SIGTERM and waits until it has.
     pub async fn stop(&mut self, name: &str) -> anyhow::Result<()> {
         self.part(name)?;
-        let Some(mut child) = self.children.remove(name) else {
-            bail!("{name} is not running")
-        };
-        child.terminate()?;
-        wait_until(&format!("{name} to stop"), STOP_DEADLINE, async || {
-            Ok(child.exited()?.is_some().then_some(()))
-        })
-        .await
+        self.processes.stop(&[name.to_owned()], STOP_DEADLINE).await
     }
 
     /// Kills a part, starts it again and waits until it is ready.
@@ -285,40 +259,15 @@ impl Mesh {
 
     /// Waits until a part is ready; on failure says what it answered and what it logged.
     pub async fn wait_ready(&mut self, name: &str) -> anyhow::Result<()> {
-        let part = self.part(name)?;
-        let (address, path) = part.probe;
-        let log = self.log_dir().join(format!("{name}.log"));
-        let begun = Instant::now();
-        let mut last;
-        loop {
-            last = match fetch(address, path).await {
-                Ok(page) if page.status == 200 => return Ok(()),
-                Ok(page) => format!("{} {}", page.status, page.body.trim()),
-                Err(error) => format!("{error:#}"),
-            };
-            let exited = match self.children.get_mut(name) {
-                Some(child) => child.exited()?,
-                None => bail!("{name} is not running"),
-            };
-            if let Some(status) = exited {
-                self.children.remove(name);
-                last = format!("the process ended with {status}");
-                break;
-            }
-            if begun.elapsed() > READY_DEADLINE {
-                last = format!("not ready after {READY_DEADLINE:?}: {last}");
-                break;
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        bail!("{name} (http://{address}{path}): {last}\n{}", tail(&log))
+        let part = self.part(name)?.clone();
+        self.processes.ready(&part).await
     }
 
     /// The last lines of every part's output, for the report of a failed test.
     pub fn logs(&self) -> String {
         let mut all = String::new();
         for name in self.names() {
-            let log = self.log_dir().join(format!("{name}.log"));
+            let log = self.processes.log(name);
             // Writing to a String cannot fail.
             let _written = writeln!(all, "== {name}\n{}", tail(&log));
         }
@@ -355,7 +304,7 @@ impl Drop for Mesh {
 }
 
 /// The end of a log file.
-fn tail(path: &Path) -> String {
+pub(crate) fn tail(path: &Path) -> String {
     const LINES: usize = 15;
     let text = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

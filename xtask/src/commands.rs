@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, cluster, codegen, demo, deploy, image, soak, test, tidy, undeploy};
+use crate::{bench, cluster, codegen, demo, deploy, image, mesh, soak, test, tidy, undeploy};
 
 /// Everything a person does in this repository, one command each.
 ///
@@ -26,6 +26,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::Args),
+    Mesh(mesh::Args),
     Soak(soak::Args),
     Test(test::Args),
     Tidy(tidy::Args),
@@ -42,6 +43,7 @@ impl Cli {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         match &self.command {
             Command::Demo(args) => demo::run(args),
+            Command::Mesh(args) => mesh::run(args),
             Command::Soak(args) => soak::run(args),
             Command::Test(args) => test::run(args),
             Command::Tidy(args) => tidy::run(args),

@@ -13,6 +13,7 @@ mod commands;
 mod demo;
 mod deploy;
 mod image;
+mod mesh;
 mod soak;
 mod test;
 mod tidy;

@@ -58,7 +58,7 @@ impl fmt::Display for BusyPort {
 impl Error for BusyPort {}
 
 /// Binds every address for a moment; the first that cannot be is the error.
-pub(super) fn check_free<'a>(
+pub(crate) fn check_free<'a>(
     addresses: impl IntoIterator<Item = &'a SocketAddr>,
 ) -> Result<(), BusyPort> {
     for &address in addresses {

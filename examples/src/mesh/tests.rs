@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use super::child::Child;
 use super::*;
 
 fn stand_in(folder: &Path, name: &str, script: &str) {

@@ -10,26 +10,26 @@ use super::MeshOptions;
 use super::instance::Instance;
 
 /// The control plane's name.
-pub(super) const CONTROL_PLANE: &str = "control-plane";
+pub(crate) const CONTROL_PLANE: &str = "control-plane";
 
 /// Stands for the mesh's own folder in arguments, which is made only after the ports are
 /// known to be free.
-pub(super) const FOLDER: &str = "{folder}";
+pub(crate) const FOLDER: &str = "{folder}";
 
 /// One process.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
-    pub(super) name: String,
-    pub(super) address: Ipv4Addr,
-    pub(super) binary: PathBuf,
-    pub(super) arguments: Vec<String>,
-    pub(super) ports: Vec<SocketAddr>,
-    pub(super) probe: (SocketAddr, &'static str),
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    pub(crate) binary: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) ports: Vec<SocketAddr>,
+    pub(crate) probe: (SocketAddr, &'static str),
 }
 
 /// Where the three binaries are.
 #[derive(Debug, Clone)]
-pub(super) struct Binaries {
+pub(crate) struct Binaries {
     control_plane: PathBuf,
     proxy: PathBuf,
     shop: PathBuf,
@@ -86,7 +86,7 @@ const WORKLOADS: [Workload; 4] = [
 const PROXY_PORTS: [u16; 4] = [15000, 15020, 15021, 15090];
 
 /// Finds the binaries in `folder`, or beside the running executable.
-pub(super) fn find_binaries(folder: Option<&Path>) -> anyhow::Result<Binaries> {
+pub(crate) fn find_binaries(folder: Option<&Path>) -> anyhow::Result<Binaries> {
     let folder = folder.map_or_else(beside_this_executable, |folder| Ok(folder.to_path_buf()))?;
     let find = |name: &str| {
         let path = folder.join(name);
@@ -121,7 +121,7 @@ fn beside_this_executable() -> std::io::Result<PathBuf> {
 /// All processes of one mesh.
 pub(super) fn parts(instance: &Instance, binaries: &Binaries, options: &MeshOptions) -> Vec<Part> {
     let mut parts = vec![
-        control_plane(instance, binaries),
+        control_plane(instance.ip(0, 2), binaries),
         gateway(instance, binaries, options),
     ];
     for workload in &WORKLOADS {
@@ -131,8 +131,8 @@ pub(super) fn parts(instance: &Instance, binaries: &Binaries, options: &MeshOpti
     parts
 }
 
-fn control_plane(instance: &Instance, binaries: &Binaries) -> Part {
-    let address = instance.ip(0, 2);
+/// The control plane as a process at an address of its own.
+pub(crate) fn control_plane(address: Ipv4Addr, binaries: &Binaries) -> Part {
     let (stream, admin) = (
         SocketAddr::from((address, 15012)),
         SocketAddr::from((address, 15014)),
@@ -156,14 +156,15 @@ fn control_plane(instance: &Instance, binaries: &Binaries) -> Part {
 }
 
 fn gateway(instance: &Instance, binaries: &Binaries, options: &MeshOptions) -> Part {
-    let workload = ("istio-system", "istio-ingressgateway-1");
-    proxy(
-        instance,
-        binaries,
-        options,
-        ("gateway", workload, instance.ip(0, 1)),
-        &[8080],
-    )
+    Proxy {
+        name: "istio-ingressgateway-1",
+        role: "gateway",
+        workload: "istio-system/istio-ingressgateway-1",
+        address: instance.ip(0, 1),
+        control_plane: (instance.ip(0, 2), 15012).into(),
+        serving: &[8080],
+    }
+    .part(binaries, options)
 }
 
 fn sidecar(
@@ -172,58 +173,71 @@ fn sidecar(
     options: &MeshOptions,
     workload: &Workload,
 ) -> Part {
-    let address = instance.ip(workload.place.0, workload.place.1);
     let mut ports = vec![8080, 15001];
     if workload.grpc {
         ports.push(9090);
     }
     // The store takes TCP in on this port; everybody else has the way out to it there.
     ports.push(7000);
-    let role = ("sidecar", ("shop", workload.name), address);
-    proxy(instance, binaries, options, role, &ports)
+    Proxy {
+        name: workload.name,
+        role: "sidecar",
+        workload: &format!("shop/{}", workload.name),
+        address: instance.ip(workload.place.0, workload.place.1),
+        control_plane: (instance.ip(0, 2), 15012).into(),
+        serving: &ports,
+    }
+    .part(binaries, options)
 }
 
-fn proxy(
-    instance: &Instance,
-    binaries: &Binaries,
-    options: &MeshOptions,
-    (role, (namespace, name), address): (&str, (&str, &str), Ipv4Addr),
-    serving: &[u16],
-) -> Part {
-    let control_plane = format!("http://{}:15012", instance.ip(0, 2));
-    let arguments = words(&[
-        role,
-        "--workload",
-        &format!("{namespace}/{name}"),
-        "--address",
-        &address.to_string(),
-        "--control-plane",
-        &control_plane,
-        "--data-dir",
-        &format!("{FOLDER}/data/{name}"),
-        "--mode",
-        "explicit",
-        "--concurrency",
-        &options.concurrency.to_string(),
-        "--access-log",
-        &options.access_log,
-        "--min-drain",
-        &options.min_drain,
-        "--drain-timeout",
-        &options.drain_timeout,
-    ]);
-    let ports = PROXY_PORTS
-        .iter()
-        .chain(serving)
-        .map(|&port| (address, port).into())
-        .collect();
-    Part {
-        name: name.to_owned(),
-        address,
-        binary: binaries.proxy.clone(),
-        arguments,
-        ports,
-        probe: ((address, 15021).into(), "/healthz/ready"),
+/// A proxy as a process.
+#[derive(Debug)]
+pub(crate) struct Proxy<'a> {
+    /// What it is called here, in logs for example.
+    pub(crate) name: &'a str,
+    /// `sidecar` or `gateway`.
+    pub(crate) role: &'a str,
+    /// `NAMESPACE/NAME`.
+    pub(crate) workload: &'a str,
+    pub(crate) address: Ipv4Addr,
+    /// Where the control plane's stream is.
+    pub(crate) control_plane: SocketAddr,
+    /// The ports its configuration makes it listen at.
+    pub(crate) serving: &'a [u16],
+}
+
+impl Proxy<'_> {
+    pub(crate) fn part(&self, binaries: &Binaries, options: &MeshOptions) -> Part {
+        let arguments = words(&[
+            self.role,
+            "--workload",
+            self.workload,
+            "--address",
+            &self.address.to_string(),
+            "--control-plane",
+            &format!("http://{}", self.control_plane),
+            "--data-dir",
+            &format!("{FOLDER}/data/{}", self.name),
+            "--mode",
+            "explicit",
+            "--concurrency",
+            &options.concurrency.to_string(),
+            "--access-log",
+            &options.access_log,
+            "--min-drain",
+            &options.min_drain,
+            "--drain-timeout",
+            &options.drain_timeout,
+        ]);
+        let ports = PROXY_PORTS.iter().chain(self.serving);
+        Part {
+            name: self.name.to_owned(),
+            address: self.address,
+            binary: binaries.proxy.clone(),
+            arguments,
+            ports: ports.map(|&port| (self.address, port).into()).collect(),
+            probe: ((self.address, 15021).into(), "/healthz/ready"),
+        }
     }
 }
 

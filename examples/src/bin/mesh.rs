@@ -1,0 +1,11 @@
+//! The binary behind `cargo xtask mesh`, which builds what it needs and runs it.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use examples::own::{OwnArgs, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    run(OwnArgs::parse()).await
+}
