@@ -7,11 +7,15 @@ use crate::model::MeshSettings;
 use crate::model::settings::not_acted_on;
 
 /// Settings that act elsewhere than in what is compiled, and where.
-const ELSEWHERE: [(&str, &str); 5] = [
+const ELSEWHERE: [(&str, &str); 6] = [
     ("accessLogEncoding", "the injector's arguments of the proxy"),
     ("accessLogFile", "the injector's arguments of the proxy"),
     ("defaultConfig", "the injector's arguments of the proxy"),
     ("enablePrometheusMerge", "the injector's annotations"),
+    (
+        "protocolDetectionTimeout",
+        "the injector's arguments of the proxy",
+    ),
     ("discoverySelectors", "which namespaces the source follows"),
 ];
 
@@ -31,6 +35,10 @@ fn documents() -> Vec<(&'static str, Value)> {
         ("trustDomain", json!("example.org")),
         ("trustDomainAliases", json!(["old.example.org"])),
         ("rootNamespace", json!("mesh")),
+        (
+            "protocolDetectionTimeout",
+            "the injector's arguments of the proxy",
+        ),
         ("discoverySelectors", json!([{"matchLabels": {"a": "b"}}])),
         ("defaultHttpRetryPolicy", json!({"attempts": 5})),
         ("defaultInboundHttpRetryPolicy", json!({"attempts": 5})),
