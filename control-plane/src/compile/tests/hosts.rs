@@ -272,7 +272,7 @@ spec: {clusterIP: 10.96.0.42, ports: [{name: tcp-x, port: 9100}]}
     assert!(text.contains("zz-old.shop"), "{text}");
     assert!(has(
         &diagnostics,
-        &["MESH0302", "aa-new", "TCP port 9100", "zz-old"]
+        &["MESH0302", "aa-new", "port 9100", "zz-old"]
     ));
 }
 
