@@ -34,7 +34,7 @@ pub mod wasm_plugin;
 pub mod workload_entry;
 pub mod workload_group;
 
-pub use decode::{Decoded, Outcome, decode};
+pub use decode::{Decoded, Outcome, Selects, decode};
 pub use duration::{Duration, DurationOrZero};
 pub use kind::Kind;
 pub use object::{Object, Resource};

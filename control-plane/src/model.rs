@@ -12,8 +12,10 @@ use std::sync::Arc;
 use mesh_api::name::EndpointsName;
 use mesh_api::workload::{Locality, WorkloadId};
 
+use crate::crd::Selects;
 use crate::crd::authorization_policy::AuthorizationPolicySpec;
 use crate::crd::destination_rule::DestinationRuleSpec;
+use crate::crd::envoy_filter::EnvoyFilterSpec;
 use crate::crd::gateway::GatewaySpec;
 use crate::crd::kubernetes::KubeEndpointSlice;
 use crate::crd::object::Resource;
@@ -21,7 +23,9 @@ use crate::crd::peer_authentication::PeerAuthenticationSpec;
 use crate::crd::request_authentication::RequestAuthenticationSpec;
 use crate::crd::sidecar::SidecarSpec;
 use crate::crd::telemetry::TelemetrySpec;
+use crate::crd::traffic_extension::TrafficExtensionSpec;
 use crate::crd::virtual_service::VirtualServiceSpec;
+use crate::crd::wasm_plugin::WasmPluginSpec;
 use crate::meta::ObjectKey;
 
 pub mod apply;
@@ -69,10 +73,13 @@ pub struct World {
     pub(crate) request_authentications: Arc<Catalog<RequestAuthenticationSpec>>,
     pub(crate) authorization_policies: Arc<Catalog<AuthorizationPolicySpec>>,
     pub(crate) telemetries: Arc<Catalog<TelemetrySpec>>,
+    pub(crate) wasm_plugins: Arc<Catalog<WasmPluginSpec>>,
+    pub(crate) traffic_extensions: Arc<Catalog<TrafficExtensionSpec>>,
+    pub(crate) envoy_filters: Arc<Catalog<EnvoyFilterSpec>>,
     /// Objects of kinds that nothing acts on.
     pub(crate) not_acted_on: BTreeSet<ObjectKey>,
-    /// Policies no version of which could ever be read.
-    pub(crate) unreadable_policies: BTreeSet<ObjectKey>,
+    /// Policies no version of which could ever be read, and which workloads they say they are for.
+    pub(crate) unreadable_policies: BTreeMap<ObjectKey, Selects>,
     /// What the newest form of a virtual service refers to that is not there.
     missing: Arc<BTreeMap<ObjectKey, Vec<String>>>,
     /// Virtual services for which something former is in effect.

@@ -345,7 +345,7 @@ fn count(changes: &[Change]) {
         let event = match change {
             Change::Applied(_) => "update",
             Change::Removed(_) => "delete",
-            Change::Refused(_) => "refuse",
+            Change::Refused(..) => "refuse",
         };
         let kind = change.kind();
         let labels = [("type", kind.as_str()), ("event", event)];

@@ -282,8 +282,13 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
         Just(PolicyRule::Allow),
         text().prop_map(|reason| PolicyRule::Refuse { reason }),
     ];
-    (policy_name(), rule)
-        .prop_map(|(name, rule)| Policy { name, rule })
+    let ports = btree_map(port(), rule.clone(), 0..4);
+    (policy_name(), rule, ports)
+        .prop_map(|(name, elsewhere, ports)| Policy {
+            name,
+            elsewhere,
+            ports,
+        })
         .boxed()
 }
 

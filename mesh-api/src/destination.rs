@@ -138,18 +138,16 @@ impl AtPort {
         let mut at = Self::default();
         match &listener.kind {
             ListenerKind::Outbound(outbound) => at.add_outbound(None, outbound, listener),
-            ListenerKind::Gateway(GatewayProtocol::Tcp(routes)) => {
-                at.add_tcp(None, routes, Silence::Bytes);
-            }
-            ListenerKind::Gateway(GatewayProtocol::TlsPassthrough(routes)) => {
-                at.add_tls(None, routes, Silence::Wait);
-            }
-            ListenerKind::Gateway(
-                GatewayProtocol::Http { .. } | GatewayProtocol::Refuse { .. },
-            )
-            | ListenerKind::OutboundCapture { .. }
+            ListenerKind::Gateway(gateway) => match &gateway.protocol {
+                GatewayProtocol::Tcp(routes) => at.add_tcp(None, routes, Silence::Bytes),
+                GatewayProtocol::TlsPassthrough(routes) => {
+                    at.add_tls(None, routes, Silence::Wait);
+                }
+                GatewayProtocol::Http { .. } | GatewayProtocol::Refuse { .. } => return None,
+            },
+            ListenerKind::OutboundCapture { .. }
             | ListenerKind::Inbound(_)
-            | ListenerKind::InboundCapture => return None,
+            | ListenerKind::InboundCapture { .. } => return None,
         }
         at.put_in_order();
         Some(at)

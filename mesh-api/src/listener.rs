@@ -52,11 +52,14 @@ pub enum ListenerKind {
     },
     /// From the mesh to the local application.
     Inbound(Box<InboundListener>),
-    /// Redirected inbound connections: looked up by original destination port; a port no service
-    /// declares is passed through to the application.
-    InboundCapture,
+    /// Redirected inbound connections: looked up by original destination port; what goes to a
+    /// port no listener is for is passed through to the application if the policy lets it.
+    InboundCapture {
+        /// What may come in at ports no listener is for.
+        policy: PolicyName,
+    },
     /// From outside the mesh (or, for egress, from the mesh) into a gateway.
-    Gateway(GatewayProtocol),
+    Gateway(GatewayListener),
 }
 
 /// What happens to outbound traffic whose destination the mesh does not know.
@@ -187,7 +190,7 @@ pub struct InboundListener {
     /// The service it belongs to; the first by creation if several share the port.
     pub service: Option<ServiceIdentity>,
     /// What may come in.
-    pub policy: Option<PolicyName>,
+    pub policy: PolicyName,
     /// Limits towards the application.
     pub limits: ConnectionLimits,
 }
@@ -214,6 +217,16 @@ pub enum InboundTarget {
     Address(SocketAddr),
     /// Where the connection was going before it was redirected.
     OriginalDestination,
+}
+
+/// A port of a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayListener {
+    /// What may come in; its port is the one the gateway listens on.
+    pub policy: PolicyName,
+    /// What is spoken there.
+    pub protocol: GatewayProtocol,
 }
 
 /// The protocol of a gateway port.

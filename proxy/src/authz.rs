@@ -1,33 +1,50 @@
-//! Who may come in. The only place a [`Permit`] is made.
+//! Who may come in: the one place where that is decided, and the only one where a [`Permit`] is
+//! made. Everything that carries bytes takes a permit, and lets go of them when it is revoked.
 
+mod watch;
+
+use std::future::{pending, poll_fn};
+use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use mesh_api::name::PolicyName;
 use mesh_api::policy::PolicyRule;
+use mesh_api::units::Port;
 
 use crate::config::ActiveConfig;
-use crate::config::live::LiveConfig;
 use crate::error::PolicyFault;
 
-/// The right to bring one request, or one connection's bytes, to the application. It cannot be
-/// made outside this file, nor used twice.
+pub use watch::{Sentry, Watch};
+
+/// Where somebody comes in: which policy is asked, and about which port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The policy of the listener.
+    pub policy: PolicyName,
+    /// The port, declared or not.
+    pub port: Port,
+}
+
+/// The right to carry one request, or the bytes of one connection. It cannot be made outside this
+/// file, nor used twice.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
-    policy: Option<PolicyName>,
+    /// `None` for what the local application sends.
+    place: Option<Rc<Place>>,
 }
 
-/// Asks the policy of a port. A port without a policy lets everything in; a policy that is named
-/// but missing lets nothing in.
-pub fn admit(config: &ActiveConfig, policy: Option<&PolicyName>) -> Result<Permit, PolicyFault> {
-    let permit = Permit {
-        policy: policy.cloned(),
-    };
-    let Some(name) = policy else {
-        return Ok(permit);
-    };
-    match config.policy(name).map(|policy| &policy.rule) {
-        Some(PolicyRule::Allow) => Ok(permit),
+/// Asks the policy of a place. One that is missing lets nothing in.
+pub fn admit(config: &ActiveConfig, place: &Rc<Place>) -> Result<Permit, PolicyFault> {
+    ask(config, place)?;
+    let place = Some(Rc::clone(place));
+    Ok(Permit { place })
+}
+
+fn ask(config: &ActiveConfig, place: &Place) -> Result<(), PolicyFault> {
+    match config.policy(&place.policy).map(|all| all.at(place.port)) {
+        Some(PolicyRule::Allow) => Ok(()),
         Some(PolicyRule::Refuse { reason }) => Err(PolicyFault::NotEnforceable {
             reason: Arc::clone(reason),
         }),
@@ -36,29 +53,18 @@ pub fn admit(config: &ActiveConfig, policy: Option<&PolicyName>) -> Result<Permi
 }
 
 impl Permit {
-    /// Uses the permit up: what it allows is done once.
-    pub fn spend(self) {
-        let Self { policy: _ } = self;
+    /// For what the local application sends: policies are about what comes in.
+    pub const fn outbound() -> Self {
+        Self { place: None }
     }
 
-    /// Resolves when the policy that gave this permit does so no longer. A policy that is gone
-    /// with its port lets what it once let in finish.
-    pub async fn revoked(self, live: &LiveConfig) -> PolicyFault {
-        let Some(name) = self.policy else {
-            return std::future::pending().await;
+    /// Resolves when the policy that gave this permit does so no longer; at once, if that is so
+    /// already.
+    pub async fn revoked(self, sentry: &Sentry) -> PolicyFault {
+        let Some(place) = self.place else {
+            return pending().await;
         };
-        let mut changes = live.changed();
-        loop {
-            // Looked at after subscribing, or a change while the application was being connected
-            // to would go unseen.
-            if let Err(fault @ PolicyFault::NotEnforceable { .. }) =
-                admit(&live.load(), Some(&name))
-            {
-                return fault;
-            }
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        let mut watch = sentry.watch_from_the_start(place);
+        poll_fn(|context| watch.lost(context).map_or(Poll::Pending, Poll::Ready)).await
     }
 }

@@ -171,6 +171,11 @@ impl ActiveConfig {
         self.policies.get(name)
     }
 
+    /// Whether the policies are those of another configuration.
+    pub fn has_policies_of(&self, other: &Self) -> bool {
+        self.policies == other.policies
+    }
+
     /// The workload behind an address.
     pub fn workload(&self, address: IpAddr) -> Option<&Arc<Workload>> {
         self.workloads

@@ -2,13 +2,16 @@
 
 pub mod http;
 pub mod tcp;
+mod undeclared;
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mesh_api::listener::{InboundProtocol, Listener, ListenerKind};
+use mesh_api::units::Port;
 
+use crate::authz::{Place, admit};
 use crate::carry::lookup::{self, Match};
 use crate::carry::pass_through::pass_through;
 use crate::carry::patience::{declared, detection};
@@ -23,6 +26,10 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
     let ListenerKind::Inbound(inbound) = &listener.kind else {
         return;
     };
+    let place = Rc::new(Place {
+        policy: inbound.policy.clone(),
+        port: inbound.port,
+    });
     match inbound.protocol {
         InboundProtocol::Http1 | InboundProtocol::Http2 => {
             let start =
@@ -37,11 +44,18 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
             };
             if !bytes.is_empty() {
                 let accepted = connection.after(bytes, version);
-                Box::pin(http::serve(worker, accepted, listener)).await;
+                Box::pin(http::serve(worker, accepted, place, listener)).await;
             }
         }
         InboundProtocol::Tcp => {
-            Box::pin(tcp::serve(worker, connection, Bytes::new(), listener)).await;
+            Box::pin(tcp::serve(
+                worker,
+                connection,
+                Bytes::new(),
+                place,
+                listener,
+            ))
+            .await;
         }
         InboundProtocol::Detect => {
             let Ok(start) =
@@ -59,10 +73,10 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
                 None => {}
                 Some(Spoken::Http(version)) => {
                     let accepted = connection.after(start.bytes, version);
-                    Box::pin(http::serve(worker, accepted, listener)).await;
+                    Box::pin(http::serve(worker, accepted, place, listener)).await;
                 }
                 Some(Spoken::Tls(_) | Spoken::Other) => {
-                    Box::pin(tcp::serve(worker, connection, start.bytes, listener)).await;
+                    Box::pin(tcp::serve(worker, connection, start.bytes, place, listener)).await;
                 }
             }
         }
@@ -75,6 +89,9 @@ pub async fn serve_captured(
     mut connection: Connection,
     listener: Arc<Listener>,
 ) {
+    let ListenerKind::InboundCapture { policy } = &listener.kind else {
+        return;
+    };
     let destination = match original_dst::original_destination(&connection.stream) {
         Ok(Some(destination)) => destination,
         Ok(None) => return refuse(&connection, &listener, "it was not redirected"),
@@ -85,7 +102,23 @@ pub async fn serve_captured(
         Match::Listener(found) => Box::pin(serve(worker, connection, found)).await,
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
-            Box::pin(pass_through(worker, connection, Bytes::new(), destination)).await;
+            let Some(port) = Port::new(destination.port()) else {
+                return refuse(&connection, &listener, "it was going to no port");
+            };
+            let place = Rc::new(Place {
+                policy: policy.clone(),
+                port,
+            });
+            match admit(&worker.config().active, &place) {
+                Ok(permit) => {
+                    let nothing = Bytes::new();
+                    let passing = pass_through(worker, connection, nothing, destination, permit);
+                    Box::pin(passing).await;
+                }
+                Err(fault) => {
+                    Box::pin(undeclared::refuse(worker, connection, place, fault)).await;
+                }
+            }
         }
     }
 }

@@ -95,7 +95,8 @@ impl Applier {
     fn announce_refusals(&self, snapshot: &Snapshot) {
         let before = self.snapshot();
         for listener in snapshot.listeners() {
-            if let ListenerKind::Gateway(GatewayProtocol::Refuse { reason }) = &listener.kind
+            if let ListenerKind::Gateway(gateway) = &listener.kind
+                && let GatewayProtocol::Refuse { reason } = &gateway.protocol
                 && before.listener(&listener.name) != Some(listener)
             {
                 tracing::warn!(listener = %listener.name.0, "every connection is refused: {reason}");

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use mesh_api::listener::{Listener, ListenerKind, UnmatchedTraffic};
 
+use crate::authz::Permit;
 use crate::carry::pass_through::pass_through;
 use crate::carry::refuse;
 use crate::net::{Connection, Way, original_dst};
@@ -26,9 +27,9 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
         // Nothing else can come here, so whatever comes is answered as HTTP.
         Some(selection) if outbound.tls.rules.is_empty() && outbound.tcp.rules.is_empty() => {
             let selection = selection.clone();
-            serve_http(worker, connection, listener, selection).await;
+            serve_http(worker, connection, listener, selection, None).await;
         }
-        Some(_) | None => serve_rules(worker, connection, listener).await,
+        Some(_) | None => serve_rules(worker, connection, listener, Permit::outbound()).await,
     }
 }
 
@@ -53,14 +54,17 @@ pub async fn serve_captured(
     let Ok(Some(Meeting { met, start })) = meet(&worker, &connection, &place).await else {
         return;
     };
+    let permit = Permit::outbound();
     match (met, unmatched) {
         (Met::Unknown, UnmatchedTraffic::Passthrough) => {
-            let through = pass_through(worker, connection, start.bytes, destination);
+            let through = pass_through(worker, connection, start.bytes, destination, permit);
             Box::pin(through).await;
         }
         (Met::Unknown, UnmatchedTraffic::Refuse) => {
             Box::pin(unknown::refuse(worker, connection, start)).await;
         }
-        (met @ (Met::Http(_) | Met::Bytes(_)), _) => carry(worker, connection, met, start).await,
+        (met @ (Met::Http(_) | Met::Bytes(_)), _) => {
+            carry(worker, connection, met, start, permit).await;
+        }
     }
 }

@@ -10,18 +10,21 @@ use std::sync::Arc;
 
 use mesh_api::listener::{Listener, ListenerKind, RouteSelection};
 
+use crate::authz::{self, Permit};
 use crate::carry::patience::declared;
 use crate::net::Connection;
 use crate::net::detect::{Spoken, Start, read_http_start};
 use crate::worker::Worker;
 use meet::{Meeting, Met, Place, meet};
 
-/// Carries a connection whose port is declared to be HTTP.
+/// Carries a connection whose port is declared to be HTTP; `place` is where it came in, `None`
+/// if the local application sent it.
 pub(crate) async fn serve_http(
     worker: Rc<Worker>,
     connection: Connection,
     listener: Arc<Listener>,
     selection: RouteSelection,
+    place: Option<Rc<authz::Place>>,
 ) {
     let start = read_http_start(&connection.stream, declared(&worker, connection.way)).await;
     // A client that closed or stayed silent is owed nothing.
@@ -37,7 +40,7 @@ pub(crate) async fn serve_http(
         return;
     }
     let accepted = connection.after(bytes, version);
-    Box::pin(http::serve(worker, accepted, listener, selection)).await;
+    Box::pin(http::serve(worker, accepted, listener, selection, place)).await;
 }
 
 /// Carries a connection by the rules of a listener with a socket of its own.
@@ -45,13 +48,14 @@ pub(crate) async fn serve_rules(
     worker: Rc<Worker>,
     connection: Connection,
     listener: Arc<Listener>,
+    permit: Permit,
 ) {
     let place = Place::of(&worker.config().active, &connection, listener);
     let Ok(Some(Meeting { met, start })) = meet(&worker, &connection, &place).await else {
         return;
     };
     drop(place);
-    carry(worker, connection, met, start).await;
+    carry(worker, connection, met, start, permit).await;
 }
 
 /// Carries a connection to what it meets; one that meets nothing is closed.
@@ -60,20 +64,22 @@ pub(crate) async fn carry(
     connection: Connection,
     met: Met,
     start: Start<Spoken>,
+    permit: Permit,
 ) {
     let Start { bytes, spoken, .. } = start;
     match (met, spoken) {
         (Met::Http(listener), Some(Spoken::Http(version))) => {
             if let Some(selection) = tables(&listener) {
                 let accepted = connection.after(bytes, version);
-                Box::pin(http::serve(worker, accepted, listener, selection)).await;
+                Box::pin(http::serve(worker, accepted, listener, selection, None)).await;
             }
         }
         // Only HTTP meets tables.
         (Met::Http(_), _) => {}
         (Met::Bytes(destinations), spoken) => {
             let name = server_name(spoken);
-            Box::pin(tcp::serve(worker, connection, bytes, destinations, name)).await;
+            let hello = (bytes, name);
+            Box::pin(tcp::serve(worker, connection, hello, destinations, permit)).await;
         }
         (Met::Unknown, spoken) => tcp::refuse_unrouted(&worker, &connection, server_name(spoken)),
     }
@@ -85,7 +91,7 @@ fn tables(listener: &Listener) -> Option<RouteSelection> {
         ListenerKind::Outbound(outbound) => outbound.http.clone(),
         ListenerKind::OutboundCapture { .. }
         | ListenerKind::Inbound(_)
-        | ListenerKind::InboundCapture
+        | ListenerKind::InboundCapture { .. }
         | ListenerKind::Gateway(_) => None,
     }
 }

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::authz::Sentry;
 use crate::bootstrap::Settings;
 use crate::config::WorkerConfig;
 use crate::config::live::{ConfigCache, LiveConfig};
@@ -52,6 +53,8 @@ pub struct Worker {
     pub live: Arc<LiveConfig>,
     /// The cap on downstream connections.
     pub slots: ConnectionSlots,
+    /// Looks after everything that goes on by a permit.
+    pub sentry: Sentry,
     /// Looks after downstream HTTP connections that take too long.
     pub idle: IdleWatch,
     /// The addresses this proxy listens on, admin ports aside.
@@ -90,6 +93,7 @@ impl Worker {
             upstreams,
             telemetry,
             drains,
+            sentry: Sentry::new(Arc::clone(&live)),
             live,
             slots,
             idle: IdleWatch::default(),

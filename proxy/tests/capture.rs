@@ -62,7 +62,7 @@ fn configuration(unmatched: UnmatchedTraffic) -> Vec<Resource> {
         protocol: InboundProtocol::Tcp,
         target: InboundTarget::OriginalDestination,
         service: None,
-        policy: None,
+        policy: mesh::open(),
         limits: ConnectionLimits::default(),
     }));
     let mut all = cluster(
@@ -83,7 +83,9 @@ fn configuration(unmatched: UnmatchedTraffic) -> Vec<Resource> {
     // The proxy serves the same ports over IPv6.
     let capture = ListenerKind::OutboundCapture { unmatched };
     all.push(listener("outbound", at("0.0.0.0:15001"), capture));
-    let capture = ListenerKind::InboundCapture;
+    let capture = ListenerKind::InboundCapture {
+        policy: mesh::open(),
+    };
     all.push(listener("inbound", at("0.0.0.0:15006"), capture));
     all.push(captured(
         "own",

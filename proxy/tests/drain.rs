@@ -44,7 +44,7 @@ fn inbound(bind: SocketAddr, to: SocketAddr, protocol: InboundProtocol) -> Resou
             protocol,
             target: InboundTarget::Address(to),
             service: None,
-            policy: None,
+            policy: mesh::open(),
             limits: ConnectionLimits::default(),
         })),
     }))

@@ -24,9 +24,9 @@ use http_body_util::{BodyExt, StreamBody};
 use http_support::{Client, Upstream, fetch, get, plain, raw, request};
 use mesh::{TestProxy, free_address, listener};
 use mesh_api::cluster::UpstreamProtocol;
-use mesh_api::listener::{GatewayProtocol, ListenerKind};
-use mesh_api::name::{PolicyName, RouteScope};
-use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::listener::GatewayProtocol;
+use mesh_api::name::RouteScope;
+use mesh_api::policy::PolicyRule;
 use mesh_api::resource::Resource;
 use mesh_api::route::Domain;
 use mesh_api::units::Port;
@@ -206,13 +206,8 @@ async fn an_upgrade_tunnels_after_the_upstream_agreed_and_not_before() {
 async fn the_application_sees_what_its_policy_lets_in() {
     let application = Upstream::named("app").await;
     let (mut proxy, address) = (TestProxy::start(), free_address());
-    let policy = |rule| {
-        Resource::Policy(Arc::new(Policy {
-            name: PolicyName("inbound/8080".into()),
-            rule,
-        }))
-    };
-    let port = inbound(address, application.address, Some("inbound/8080"));
+    let policy = |rule| mesh::policy("inbound", rule);
+    let port = inbound(address, application.address, "inbound");
     proxy
         .apply(vec![policy(PolicyRule::Allow), port.clone()])
         .await;
@@ -229,16 +224,8 @@ async fn the_application_sees_what_its_policy_lets_in() {
     assert!(!answer.headers.contains_key("saw-x-envoy-attempt-count"));
 
     let reason = "PeerAuthentication test/strict asks for mutual TLS";
-    proxy
-        .apply(vec![
-            policy(PolicyRule::Refuse {
-                reason: reason.into(),
-            }),
-            port,
-        ])
-        .await;
-    // The connection is the same; the decision is the new one.
-    let answer = client.get(SHOP, "/").await;
+    proxy.apply(vec![policy(mesh::refusal(reason)), port]).await;
+    let answer = fetch(address, SHOP, "/").await;
     assert_eq!((answer.status, answer.text()), (503, reason));
     assert_eq!(application.requests(), 1);
     let labels = ["reporter=\"destination\"", "response_flags=\"NE\""];
@@ -260,7 +247,7 @@ async fn a_gateway_believes_nobody_and_sends_some_hosts_to_https() {
             Resource::Cluster(Arc::new(cluster(SHOP))),
             endpoints(SHOP, &[upstream.address]),
             routes(SHOP, vec![always(forward(SHOP))]),
-            listener("gateway", address, ListenerKind::Gateway(gateway)),
+            listener("gateway", address, mesh::gateway(gateway)),
         ])
         .await;
     let mut client = Client::http1(address).await;
@@ -346,7 +333,7 @@ async fn http_1_0_is_served_only_where_that_is_wanted() {
                 endpoints(SHOP, &[upstream.address]),
                 routes(SHOP, vec![always(forward(SHOP))]),
                 shop::http_listener(addresses.0),
-                inbound(addresses.1, upstream.address, None),
+                inbound(addresses.1, upstream.address, mesh::OPEN),
             ])
             .await;
         for address in [addresses.0, addresses.1] {

@@ -38,10 +38,13 @@ fn start(namespaces: &Namespaces, address: &str, options: &[&str]) -> Process {
     let capture = ListenerKind::OutboundCapture {
         unmatched: UnmatchedTraffic::Passthrough,
     };
+    let redirected = ListenerKind::InboundCapture {
+        policy: mesh::open(),
+    };
     let at = |address: &str| address.parse().unwrap();
     let resources = vec![
         mesh::listener("outbound", at("0.0.0.0:15001"), capture),
-        mesh::listener("inbound", at("0.0.0.0:15006"), ListenerKind::InboundCapture),
+        mesh::listener("inbound", at("0.0.0.0:15006"), redirected),
     ];
     let data = Process::data(CaptureMode::OriginalDestination, resources);
     let mut words = vec!["--mode", "capture"];

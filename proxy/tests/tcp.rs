@@ -17,7 +17,7 @@ use mesh_api::listener::{
     Outbound, Silence, TlsRoutes, TlsRule,
 };
 use mesh_api::name::{ListenerName, PolicyName};
-use mesh_api::policy::{Policy, PolicyRule};
+use mesh_api::policy::PolicyRule;
 use mesh_api::resource::Resource;
 use mesh_api::route::Domain;
 use mesh_api::units::Port;
@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 
 use client_hello::client_hello;
 use mesh::{TestProxy, cluster, destinations, free_address, listener, routes, tcp_listener};
-use servers::{ask, count, echo};
+use servers::{ask, client_hello, count, echo};
 
 fn plain() -> ConnectionLimits {
     ConnectionLimits::default()
@@ -206,11 +206,7 @@ async fn tls_passes_by_server_name() {
     let outbound = Outbound::tls(tls.clone());
     all.push(listener("tls", sidecar, ListenerKind::Outbound(outbound)));
     let passthrough = GatewayProtocol::TlsPassthrough(tls);
-    all.push(listener(
-        "gateway",
-        gateway,
-        ListenerKind::Gateway(passthrough),
-    ));
+    all.push(listener("gateway", gateway, mesh::gateway(passthrough)));
     proxy.apply(all).await;
 
     for address in [sidecar, gateway] {
@@ -263,17 +259,14 @@ fn inbound(name: &str, bind: std::net::SocketAddr, to: std::net::SocketAddr) -> 
                 name: "store".into(),
                 namespace: "test".into(),
             }),
-            policy: Some(PolicyName("store".into())),
+            policy: PolicyName("store".into()),
             limits: plain(),
         })),
     }))
 }
 
 fn policy(rule: PolicyRule) -> Resource {
-    Resource::Policy(std::sync::Arc::new(Policy {
-        name: PolicyName("store".into()),
-        rule,
-    }))
+    mesh::policy("store", rule)
 }
 
 #[tokio::test]

@@ -105,13 +105,16 @@ impl Set {
             Object::PeerAuthentication(one) => set.select(one.spec.selector.as_ref()),
             Object::RequestAuthentication(one) => set.select(one.spec.selector.as_ref()),
             Object::AuthorizationPolicy(one) => set.select(one.spec.selector.as_ref()),
+            Object::WasmPlugin(one) => set.select(one.spec.selector.as_ref()),
+            Object::TrafficExtension(one) => set.select(one.spec.selector.as_ref()),
+            Object::EnvoyFilter(one) => {
+                let selector = one.spec.workload_selector.as_ref();
+                set.labels = selector.map_or_else(BTreeMap::new, |one| one.labels.clone());
+            }
             Object::WorkloadEntry(_)
             | Object::WorkloadGroup(_)
             | Object::ProxyConfig(_)
-            | Object::EnvoyFilter(_)
             | Object::Telemetry(_)
-            | Object::WasmPlugin(_)
-            | Object::TrafficExtension(_)
             | Object::Service(_)
             | Object::EndpointSlice(_)
             | Object::Pod(_)

@@ -10,6 +10,7 @@ use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
 use crate::compile::routes::names_gateway;
+use crate::compile::security::extension::reason;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::ObjectKey;
@@ -26,10 +27,29 @@ pub(super) fn check(world: &World, report: &mut Report) {
     for telemetry in world.telemetries.iter() {
         not_acted_on::report(report, Feature::Telemetry, &telemetry.key, "spec");
     }
+    extensions(world, report);
     for key in &world.not_acted_on {
         if let Some(feature) = Feature::of_kind(key.kind) {
             not_acted_on::report(report, feature, key, "spec");
         }
+    }
+}
+
+/// Programs and filters that are not run. Those that ask for protection are refused, and told so.
+fn extensions(world: &World, report: &mut Report) {
+    for plugin in world.wasm_plugins.iter() {
+        if reason(plugin.spec.phase, Some(plugin.spec.fail_strategy)).is_none() {
+            not_acted_on::report(report, Feature::Extension, &plugin.key, "spec");
+        }
+    }
+    for extension in world.traffic_extensions.iter() {
+        let strategy = extension.spec.wasm.as_ref().map(|one| one.fail_strategy);
+        if reason(extension.spec.phase, strategy).is_none() {
+            not_acted_on::report(report, Feature::Extension, &extension.key, "spec");
+        }
+    }
+    for filter in world.envoy_filters.iter() {
+        not_acted_on::report(report, Feature::EnvoyFilter, &filter.key, "spec");
     }
 }
 

@@ -7,6 +7,7 @@ use mesh_api::cluster::Cluster;
 use mesh_api::encoded::Encoded;
 use mesh_api::listener::Listener;
 use mesh_api::name::{ClusterName, ResourceName};
+use mesh_api::policy::Policy;
 use mesh_api::resource::Resource;
 use mesh_api::route::{Domain, VirtualHost};
 use mesh_api::units::Port;
@@ -40,6 +41,7 @@ pub(crate) struct Context<'w> {
     /// Clusters something refers to.
     wanted: BTreeSet<(Arc<str>, Port, Option<Arc<str>>)>,
     passthrough: bool,
+    policies: Vec<Policy>,
     listeners: Vec<Listener>,
     unplaced: Vec<Unplaced>,
     virtual_hosts: Vec<VirtualHost>,
@@ -68,6 +70,7 @@ impl<'w> Context<'w> {
             rules: BTreeMap::new(),
             wanted: BTreeSet::new(),
             passthrough: false,
+            policies: Vec::new(),
             listeners: Vec::new(),
             unplaced: Vec::new(),
             virtual_hosts: Vec::new(),
@@ -165,6 +168,11 @@ impl<'w> Context<'w> {
         ClusterName::Passthrough
     }
 
+    /// What may come in at listeners of the shared part.
+    pub(crate) fn add_policy(&mut self, policy: Policy) {
+        self.policies.push(policy);
+    }
+
     pub(crate) fn add_listener(&mut self, listener: Listener) {
         self.listeners.push(listener);
     }
@@ -216,6 +224,7 @@ impl<'w> Context<'w> {
         if self.passthrough {
             made.push(clusters::passthrough().into());
         }
+        made.extend(self.policies.drain(..).map(Resource::from));
         made.extend(self.virtual_hosts.drain(..).map(Resource::from));
         made.extend(self.listeners.drain(..).map(Resource::from));
         let mut resources = ResourceMap::new();

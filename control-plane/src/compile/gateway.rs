@@ -9,19 +9,24 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use mesh_api::listener::{Bind, GatewayProtocol, Listener, ListenerKind};
-use mesh_api::policy::PolicyRule;
+use mesh_api::listener::{Bind, GatewayListener, GatewayProtocol, Listener, ListenerKind};
+use mesh_api::name::PolicyName;
 use mesh_api::units::Port;
 
 use super::context::Context;
 use super::diagnostics::{Diagnostic, codes};
 use super::outbound::{ANY, any_address, name};
-use super::scope::CaptureMode;
-use super::security::protection;
+use super::scope::{CaptureMode, ProxyRole};
+use super::security::Protection;
 use servers::{Class, ServerAt};
 
 /// An address (`None`: that of the workload, or any) and a port.
 type Place = (Option<IpAddr>, Port);
+
+/// The policy of every port of a gateway.
+fn policy_name() -> PolicyName {
+    PolicyName(Arc::from("gateway"))
+}
 
 /// Ports below need a privilege that gateways do not have in a cluster.
 const FIRST_UNPRIVILEGED: u16 = 1024;
@@ -29,17 +34,14 @@ const FIRST_UNPRIVILEGED: u16 = 1024;
 /// Compiles a gateway.
 pub(crate) fn compile(cx: &mut Context<'_>) {
     let client = cx.client;
-    let rule = protection(
+    let protection = Protection::of(
         cx.world,
-        &client.namespace,
-        &client.labels,
-        false,
+        (&client.namespace, &client.labels),
+        ProxyRole::Gateway,
         &mut cx.report,
     );
-    let refused = match rule.elsewhere() {
-        PolicyRule::Allow => None,
-        PolicyRule::Refuse { reason } => Some(Arc::clone(reason)),
-    };
+    let policy = protection.into_policy(policy_name(), &mut cx.report);
+    cx.add_policy(policy);
     let mut places: BTreeMap<Place, Vec<ServerAt<'_>>> = BTreeMap::new();
     for server in servers::all(cx) {
         if !server.has_service && server.bound.value() < FIRST_UNPRIVILEGED {
@@ -52,12 +54,7 @@ pub(crate) fn compile(cx: &mut Context<'_>) {
     }
     for ((address, port), servers) in places {
         let servers = without_conflicts(cx, servers);
-        let protocol = match &refused {
-            Some(reason) => GatewayProtocol::Refuse {
-                reason: Arc::clone(reason),
-            },
-            None => protocol(cx, address, port, &servers),
-        };
+        let protocol = protocol(cx, address, port, &servers);
         add(cx, (address, port), protocol, &servers);
     }
 }
@@ -166,7 +163,10 @@ fn add<'w>(
     let listener = Listener {
         name: name(text),
         bind: Bind::Socket(SocketAddr::new(address.unwrap_or(ANY), port.value())),
-        kind: ListenerKind::Gateway(protocol),
+        kind: ListenerKind::Gateway(GatewayListener {
+            policy: policy_name(),
+            protocol,
+        }),
     };
     let own_address = address.is_none() && cx.client.capture == CaptureMode::Explicit;
     if own_address {

@@ -12,7 +12,6 @@ use mesh_api::listener::{
     Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
 };
 use mesh_api::name::{ListenerName, PolicyName};
-use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::reserved::{INBOUND_PORT, is_proxy_port};
 use mesh_api::resource::Resource as Compiled;
 use mesh_api::units::Port;
@@ -22,8 +21,8 @@ use super::clusters::limits;
 use super::destination_rules::{Block, RuleIndex, join};
 use super::diagnostics::{Diagnostic, Report, codes};
 use super::outbound::{any_address, name};
-use super::scope::{CaptureMode, Client, ProxyScope};
-use super::security::{Protection, protection};
+use super::scope::{CaptureMode, Client, ProxyRole, ProxyScope};
+use super::security::Protection;
 use super::sidecar;
 use crate::crd::object::Resource;
 use crate::crd::sidecar::SidecarSpec;
@@ -50,8 +49,6 @@ struct Served<'a> {
     protocol: Protocol,
     service: Option<(&'a Arc<Service>, &'a ServicePort)>,
     limits: ConnectionLimits,
-    /// What must not come in whatever the workload's protection says.
-    refused: Option<PolicyRule>,
 }
 
 /// What has been made for one proxy so far.
@@ -63,11 +60,23 @@ pub(crate) struct Parts {
     pub(crate) sockets: BTreeMap<SocketAddr, ListenerName>,
 }
 
+impl Parts {
+    fn insert(&mut self, resource: impl Into<Compiled>) {
+        let encoded = Encoded::new(&resource.into());
+        self.resources.insert(encoded.name.clone(), encoded);
+    }
+}
+
 /// Compiles the inbound side of a sidecar.
 pub(crate) fn compile(world: &World, scope: &ProxyScope, parts: &mut Parts) {
     let workload = &scope.workload;
     let namespace = &*workload.id.namespace;
-    let protection = protection(world, namespace, &workload.labels, true, &mut parts.report);
+    let protection = Protection::of(
+        world,
+        (namespace, &workload.labels),
+        ProxyRole::Sidecar,
+        &mut parts.report,
+    );
     let mut inbound = Inbound {
         world,
         scope,
@@ -90,6 +99,11 @@ pub(crate) fn compile(world: &World, scope: &ProxyScope, parts: &mut Parts) {
             inbound.capture();
         }
     }
+    let Inbound {
+        protection, parts, ..
+    } = inbound;
+    let policy = protection.into_policy(policy_name(), &mut parts.report);
+    parts.insert(policy);
 }
 
 /// The services a workload stands behind, oldest first.
@@ -188,7 +202,6 @@ impl<'a> Inbound<'a> {
                     protocol: service_port.protocol,
                     service: served,
                     limits,
-                    refused: None,
                 });
             }
         }
@@ -210,7 +223,6 @@ impl<'a> Inbound<'a> {
 
     fn add(&mut self, served: Served<'_>) {
         let port = served.port;
-        let policy = policy_name(&port.to_string());
         let name = name(format!("inbound/{port}"));
         let listener = InboundListener {
             port,
@@ -222,58 +234,29 @@ impl<'a> Inbound<'a> {
             },
             target: served.target,
             service: served.service.map(|(service, _)| service.identity.clone()),
-            policy: Some(policy.clone()),
+            policy: policy_name(),
             limits: served.limits,
         };
-        let rule = served
-            .refused
-            .unwrap_or_else(|| self.protection.at(port.value()).clone());
-        self.insert(Policy { name: policy, rule });
         if let Bind::Socket(socket) = served.bind {
             self.parts.sockets.insert(socket, name.clone());
         }
-        self.insert(Listener {
+        self.parts.insert(Listener {
             name,
             bind: served.bind,
             kind: ListenerKind::Inbound(Box::new(listener)),
         });
     }
 
-    /// The listener redirected connections arrive at. Ports no service declares are passed
-    /// through, unless the workload asks for protection: then they are refused like the others.
+    /// The listener redirected connections arrive at. Ports no listener is for are looked up in
+    /// the same policy as the others.
     fn capture(&mut self) {
-        let kind = match self.protection.elsewhere() {
-            PolicyRule::Allow => ListenerKind::InboundCapture,
-            PolicyRule::Refuse { .. } => {
-                let rule = self.protection.elsewhere().clone();
-                let policy = policy_name("other");
-                self.insert(Policy {
-                    name: policy.clone(),
-                    rule,
-                });
-                let Some(port) = Port::new(INBOUND_PORT) else {
-                    return;
-                };
-                ListenerKind::Inbound(Box::new(InboundListener {
-                    port,
-                    protocol: InboundProtocol::Detect,
-                    target: InboundTarget::OriginalDestination,
-                    service: None,
-                    policy: Some(policy),
-                    limits: ConnectionLimits::default(),
-                }))
-            }
-        };
-        self.insert(Listener {
+        self.parts.insert(Listener {
             name: name("inbound-capture"),
             bind: Bind::Socket(any_address(INBOUND_PORT)),
-            kind,
+            kind: ListenerKind::InboundCapture {
+                policy: policy_name(),
+            },
         });
-    }
-
-    fn insert(&mut self, resource: impl Into<Compiled>) {
-        let encoded = Encoded::new(&resource.into());
-        self.parts.resources.insert(encoded.name.clone(), encoded);
     }
 
     /// Limits towards the application: those of the port, of the `Sidecar`, of the service's
@@ -354,6 +337,7 @@ impl<'a> Inbound<'a> {
     }
 }
 
-fn policy_name(what: &str) -> PolicyName {
-    PolicyName(Arc::from(format!("inbound/{what}")))
+/// The policy of every port of a sidecar's workload.
+fn policy_name() -> PolicyName {
+    PolicyName(Arc::from("inbound"))
 }

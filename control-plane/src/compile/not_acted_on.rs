@@ -118,7 +118,7 @@ impl Feature {
             Self::SourceSubnet => "connections from every address match",
             Self::MeshInternal => "its workloads are called like those outside of the mesh",
             Self::SubjectAltNames => "proxies do not check certificates yet",
-            Self::UnixSocket => "give an address and a port",
+            Self::UnixSocket => "the port refuses everything; give an address and a port",
             Self::Telemetry => "proxies report the standard metrics and logs",
             Self::TargetRefs => "sidecars and gateways of this kind are not concerned by it",
             Self::Audit => "nothing is recorded; no request is refused because of it",
@@ -129,7 +129,7 @@ impl Feature {
             Self::WorkloadGroup => "write a WorkloadEntry for each workload",
             Self::ProxyConfig => "proxies have the settings of the injector and of annotations",
             Self::EnvoyFilter => "the proxies of this mesh are not Envoy; nothing is patched",
-            Self::Extension => "traffic passes without it, whatever its failStrategy says",
+            Self::Extension => "traffic passes without it",
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What proxies get for small meshes.
 
+mod asked_for;
 mod clusters;
 mod destinations;
 mod gateway_owners;

@@ -21,12 +21,14 @@ pub(super) mod alias;
 mod envelope;
 mod kinds;
 mod near;
+mod selects;
 mod stand_in;
 mod typed;
 mod walk;
 
 use envelope::Envelope;
 use kinds::Known;
+pub use selects::Selects;
 
 /// What became of one document.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub struct Decoded {
     pub outcome: Outcome,
     /// If it was refused and asks for something that restricts: an object that asks for no less.
     pub stand_in: Option<Object>,
+    /// If it was refused: which workloads it says it is for.
+    pub selects: Selects,
     /// Everything worth saying about it.
     pub problems: Vec<Problem>,
 }
@@ -71,6 +75,7 @@ impl Decoded {
             key,
             outcome: Outcome::Rejected,
             stand_in: None,
+            selects: Selects::All,
             problems,
         }
     }
@@ -94,6 +99,7 @@ pub fn decode(document: Value) -> Decoded {
                 key: None,
                 outcome: Outcome::Skipped,
                 stand_in: None,
+                selects: Selects::All,
                 problems: vec![problem],
             };
         }
@@ -108,15 +114,18 @@ pub fn decode(document: Value) -> Decoded {
     };
     let key = envelope.key.clone();
     let stand_in = stand_in::of(kind, &envelope);
+    let selects = Selects::of(kind, &envelope.spec);
     match read(kind, envelope, &mut problems) {
         Some(object) if !has_errors(&problems) => Decoded {
             key: Some(key),
             outcome: Outcome::Object(object),
             stand_in: None,
+            selects,
             problems,
         },
         Some(_) | None => Decoded {
             stand_in,
+            selects,
             ..Decoded::rejected(Some(key), problems)
         },
     }

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::crd::absent::{unset_if_empty, unset_if_zero};
 use crate::crd::status::ResourceStatus;
 
+mod serving;
+
+pub use serving::{Misfit, Serving, protocols};
+
 /// Ports a gateway listens on, for which hosts and with which TLS.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(

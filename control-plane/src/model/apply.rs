@@ -11,7 +11,7 @@ use super::workload::identity::topology;
 use super::workload::{WorkloadInfo, entry as workload_entry, pod};
 use super::{Catalog, World};
 use crate::crd::object::Resource;
-use crate::crd::{Kind, Object};
+use crate::crd::{Kind, Object, Selects};
 use crate::meta::ObjectKey;
 
 impl World {
@@ -34,11 +34,11 @@ impl World {
         }
         let mut affected = Affected::default();
         for change in changes {
-            affected.config |= self.unreadable_policies.remove(change.key());
+            affected.config |= self.unreadable_policies.remove(change.key()).is_some();
             match change {
                 Change::Applied(object) => self.set(object, &mut affected),
                 Change::Removed(key) => self.remove(&key, &mut affected),
-                Change::Refused(key) => self.unreadable(key, &mut affected),
+                Change::Refused(key, selects) => self.unreadable(key, selects, &mut affected),
             }
         }
         if affected.config || kept.is_some() {
@@ -98,11 +98,12 @@ impl World {
                 let place = topology(|key| labels.get(key).map(String::as_str));
                 self.place_node(object.name(), Some(&place), affected);
             }
-            Object::WorkloadGroup(_)
-            | Object::ProxyConfig(_)
-            | Object::EnvoyFilter(_)
-            | Object::WasmPlugin(_)
-            | Object::TrafficExtension(_) => {
+            Object::EnvoyFilter(object) => put(&mut self.envoy_filters, &object, affected),
+            Object::WasmPlugin(object) => put(&mut self.wasm_plugins, &object, affected),
+            Object::TrafficExtension(object) => {
+                put(&mut self.traffic_extensions, &object, affected);
+            }
+            Object::WorkloadGroup(_) | Object::ProxyConfig(_) => {
                 affected.config |= self.not_acted_on.insert(object.key().clone());
             }
             // Nothing that is compiled depends on a namespace's own object yet.
@@ -126,11 +127,10 @@ impl World {
             Kind::EndpointSlice => self.replace_slice(key, None, affected),
             Kind::Pod | Kind::WorkloadEntry => self.replace_workload(key, None, affected),
             Kind::Node => self.place_node(&key.name, None, affected),
-            Kind::WorkloadGroup
-            | Kind::ProxyConfig
-            | Kind::EnvoyFilter
-            | Kind::WasmPlugin
-            | Kind::TrafficExtension => {
+            Kind::EnvoyFilter => take(&mut self.envoy_filters, key, affected),
+            Kind::WasmPlugin => take(&mut self.wasm_plugins, key, affected),
+            Kind::TrafficExtension => take(&mut self.traffic_extensions, key, affected),
+            Kind::WorkloadGroup | Kind::ProxyConfig => {
                 affected.config |= self.not_acted_on.remove(key);
             }
             Kind::Namespace => {}
@@ -138,11 +138,13 @@ impl World {
     }
 
     /// Only policies need to be remembered: a route that was never read routes nothing.
-    fn unreadable(&mut self, key: ObjectKey, affected: &mut Affected) {
+    fn unreadable(&mut self, key: ObjectKey, selects: Selects, affected: &mut Affected) {
         let policy = match key.kind {
-            Kind::PeerAuthentication | Kind::RequestAuthentication | Kind::AuthorizationPolicy => {
-                true
-            }
+            Kind::PeerAuthentication
+            | Kind::RequestAuthentication
+            | Kind::AuthorizationPolicy
+            | Kind::WasmPlugin
+            | Kind::TrafficExtension => true,
             Kind::VirtualService
             | Kind::DestinationRule
             | Kind::Gateway
@@ -156,13 +158,11 @@ impl World {
             | Kind::WorkloadGroup
             | Kind::ProxyConfig
             | Kind::EnvoyFilter
-            | Kind::WasmPlugin
-            | Kind::TrafficExtension
             | Kind::Namespace
             | Kind::Node => false,
         };
         if policy {
-            self.unreadable_policies.insert(key);
+            self.unreadable_policies.insert(key, selects);
             affected.config = true;
         }
     }

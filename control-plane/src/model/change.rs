@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use mesh_api::name::EndpointsName;
 use mesh_api::workload::WorkloadId;
 
-use crate::crd::{Kind, Object};
+use crate::crd::{Kind, Object, Selects};
 use crate::meta::ObjectKey;
 
 /// What happened to one object.
@@ -17,8 +17,8 @@ pub enum Change {
     /// It is gone.
     Removed(ObjectKey),
     /// It is there, but no version of it could ever be read, so there is nothing to fall back to.
-    /// A security policy in this state denies: nobody knows what it protects.
-    Refused(ObjectKey),
+    /// A security policy in this state denies at the workloads it says it is for.
+    Refused(ObjectKey, Selects),
 }
 
 impl Change {
@@ -26,7 +26,7 @@ impl Change {
     pub fn key(&self) -> &ObjectKey {
         match self {
             Self::Applied(object) => object.key(),
-            Self::Removed(key) | Self::Refused(key) => key,
+            Self::Removed(key) | Self::Refused(key, _) => key,
         }
     }
 

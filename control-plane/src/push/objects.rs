@@ -38,7 +38,7 @@ impl Objects {
         for change in changes {
             let (key, object) = match change {
                 Change::Applied(object) => (object.key().clone(), Some(object)),
-                Change::Refused(key) => (key, None),
+                Change::Refused(key, _) => (key, None),
                 Change::Removed(key) => {
                     if self.by_key.contains_key(&key) {
                         changed = true;
@@ -91,6 +91,7 @@ fn same(known: Option<&Object>, object: Option<&Object>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::Selects;
     use crate::testing::objects;
 
     fn gateway(generation: i64, port: u16) -> Object {
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!((newest.revision, newest.generation()), (5, Some(2)));
         assert!(all.note(vec![Change::Removed(key.clone())], 6));
         assert!(all.find(&key).is_none());
-        assert!(all.note(vec![Change::Refused(key.clone())], 7));
+        assert!(all.note(vec![Change::Refused(key.clone(), Selects::All)], 7));
         assert_eq!(all.find(&key).unwrap().generation(), None);
     }
 }

@@ -75,7 +75,10 @@ impl Reach {
             },
             Object::PeerAuthentication(_)
             | Object::RequestAuthentication(_)
-            | Object::AuthorizationPolicy(_) => Self {
+            | Object::AuthorizationPolicy(_)
+            | Object::EnvoyFilter(_)
+            | Object::WasmPlugin(_)
+            | Object::TrafficExtension(_) => Self {
                 listeners: true,
                 policies: true,
                 ..nothing
@@ -86,9 +89,6 @@ impl Reach {
             },
             Object::WorkloadGroup(_)
             | Object::ProxyConfig(_)
-            | Object::EnvoyFilter(_)
-            | Object::WasmPlugin(_)
-            | Object::TrafficExtension(_)
             | Object::Service(_)
             | Object::EndpointSlice(_)
             | Object::Pod(_)
@@ -166,7 +166,7 @@ mod tests {
             ),
             ("endpoints/backend.shop.svc.cluster.local:80", true, true),
             ("listener/0.0.0.0_80", false, false),
-            ("policy/inbound/80", false, false),
+            ("policy/inbound", false, false),
             ("workload/10.0.0.1", false, false),
             ("something of a later version", true, true),
         ];

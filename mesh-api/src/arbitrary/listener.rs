@@ -8,8 +8,9 @@ use super::{domain, listener_name, policy_name, port, scope, service, socket, su
 use crate::arbitrary::cluster::limits;
 use crate::arbitrary::route::destinations;
 use crate::listener::{
-    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
-    Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
+    Bind, GatewayListener, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget,
+    Listener, ListenerKind, Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes,
+    TlsRule, UnmatchedTraffic,
 };
 
 pub(crate) fn listener() -> impl Strategy<Value = Listener> {
@@ -48,8 +49,10 @@ fn kind() -> impl Strategy<Value = ListenerKind> {
         outbound().prop_map(ListenerKind::Outbound),
         unmatched.prop_map(|unmatched| ListenerKind::OutboundCapture { unmatched }),
         inbound().prop_map(|inbound| ListenerKind::Inbound(Box::new(inbound))),
-        Just(ListenerKind::InboundCapture),
-        gateway().prop_map(ListenerKind::Gateway),
+        policy_name().prop_map(|policy| ListenerKind::InboundCapture { policy }),
+        (policy_name(), gateway())
+            .prop_map(|(policy, protocol)| GatewayListener { policy, protocol })
+            .prop_map(ListenerKind::Gateway),
     ]
     .boxed()
 }
@@ -116,7 +119,7 @@ fn inbound() -> impl Strategy<Value = InboundListener> {
         protocol,
         target,
         option::of(service()),
-        option::of(policy_name()),
+        policy_name(),
         limits(),
     )
         .prop_map(

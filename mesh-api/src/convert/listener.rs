@@ -2,18 +2,19 @@
 
 use ipnet::IpNet;
 
+mod gateway;
+
 use super::field::{
     Invalid, Result, Wire, field, list, list_to_proto, member, non_empty, optional, required,
     wire_enum,
 };
 use super::route::{destinations_from_proto, destinations_to_proto};
 use crate::listener::{
-    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
+    Bind, GatewayListener, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
     Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule, UnmatchedTraffic,
 };
 use crate::name::{ListenerName, PolicyName};
 use crate::proto;
-use crate::proto::gateway::Protocol as GatewayProto;
 use crate::proto::inbound::Target;
 use crate::proto::listener as wire;
 use crate::proto::route_selection::Selection;
@@ -36,7 +37,7 @@ pub(super) fn decode(name: ListenerName, proto: proto::Listener) -> Result<Liste
     let kind = required("kind", kind)?;
     let captures = match kind {
         ListenerKind::OutboundCapture { .. }
-        | ListenerKind::InboundCapture
+        | ListenerKind::InboundCapture { .. }
         | ListenerKind::Gateway(_) => true,
         ListenerKind::Outbound(_) | ListenerKind::Inbound(_) => false,
     };
@@ -110,10 +111,15 @@ impl Wire for ListenerKind {
                 })
             }
             Self::Inbound(inbound) => wire::Kind::Inbound(inbound.to_proto()),
-            Self::InboundCapture => wire::Kind::InboundCapture(proto::Unit {}),
-            Self::Gateway(protocol) => wire::Kind::Gateway(proto::Gateway {
-                protocol: Some(protocol.to_proto()),
+            Self::InboundCapture { policy } => wire::Kind::InboundCapture(proto::InboundCapture {
+                policy: policy.0.to_proto(),
             }),
+            Self::Gateway(GatewayListener { policy, protocol }) => {
+                wire::Kind::Gateway(proto::Gateway {
+                    policy: policy.0.to_proto(),
+                    protocol: Some(protocol.to_proto()),
+                })
+            }
         }
     }
 
@@ -129,12 +135,22 @@ impl Wire for ListenerKind {
             wire::Kind::Inbound(inbound) => {
                 field("inbound", inbound).map(|inbound| Self::Inbound(Box::new(inbound)))
             }
-            wire::Kind::InboundCapture(proto::Unit {}) => Ok(Self::InboundCapture),
-            wire::Kind::Gateway(proto::Gateway { protocol }) => required("protocol", protocol)
+            wire::Kind::InboundCapture(proto::InboundCapture { policy }) => {
+                match policy_name(policy) {
+                    Ok(policy) => Ok(Self::InboundCapture { policy }),
+                    Err(invalid) => Err(invalid.within("inbound_capture")),
+                }
+            }
+            wire::Kind::Gateway(gateway) => gateway::from_proto(gateway)
                 .map(Self::Gateway)
                 .map_err(|invalid| invalid.within("gateway")),
         }
     }
+}
+
+/// The policy of a listener: one that names none would let everything in.
+fn policy_name(proto: String) -> Result<PolicyName> {
+    non_empty("policy", proto).map(PolicyName)
 }
 
 wire_enum!(UnmatchedTraffic, proto::UnmatchedTraffic, { Passthrough, Refuse });
@@ -306,7 +322,7 @@ impl Wire for InboundListener {
             protocol: protocol.to_proto(),
             target: Some(target),
             service: service.as_ref().map(Wire::to_proto),
-            policy: policy.as_ref().map(|policy| policy.0.to_proto()),
+            policy: policy.0.to_proto(),
             limits: Some(limits.to_proto()),
         }
     }
@@ -324,61 +340,13 @@ impl Wire for InboundListener {
             Target::Address(address) => field("address", address).map(InboundTarget::Address),
             Target::OriginalDestination(proto::Unit {}) => Ok(InboundTarget::OriginalDestination),
         })?;
-        let policy = policy.map(|policy| non_empty("policy", policy).map(PolicyName));
         Ok(Self {
             port: field("port", port)?,
             protocol: field("protocol", protocol)?,
             target,
             service: optional("service", service)?,
-            policy: policy.transpose()?,
+            policy: policy_name(policy)?,
             limits: required("limits", limits)?,
         })
     }
-}
-
-impl Wire for GatewayProtocol {
-    type Proto = GatewayProto;
-
-    fn to_proto(&self) -> GatewayProto {
-        match self {
-            Self::Http {
-                scope,
-                https_redirect,
-            } => GatewayProto::Http(proto::GatewayHttp {
-                scope: scope.to_proto(),
-                https_redirect: list_to_proto(https_redirect),
-            }),
-            Self::Tcp(routes) => GatewayProto::Tcp(routes.to_proto()),
-            Self::TlsPassthrough(routes) => GatewayProto::TlsPassthrough(routes.to_proto()),
-            Self::Refuse { reason } => GatewayProto::Refuse(proto::Refusal {
-                reason: reason.to_proto(),
-            }),
-        }
-    }
-
-    fn from_proto(proto: GatewayProto) -> Result<Self> {
-        match proto {
-            GatewayProto::Http(http) => {
-                from_gateway_http(http).map_err(|invalid| invalid.within("http"))
-            }
-            GatewayProto::Tcp(routes) => field("tcp", routes).map(Self::Tcp),
-            GatewayProto::TlsPassthrough(routes) => {
-                field("tls_passthrough", routes).map(Self::TlsPassthrough)
-            }
-            GatewayProto::Refuse(proto::Refusal { reason }) => Ok(Self::Refuse {
-                reason: reason.into(),
-            }),
-        }
-    }
-}
-
-fn from_gateway_http(proto: proto::GatewayHttp) -> Result<GatewayProtocol> {
-    let proto::GatewayHttp {
-        scope,
-        https_redirect,
-    } = proto;
-    Ok(GatewayProtocol::Http {
-        scope: field("scope", scope)?,
-        https_redirect: list("https_redirect", https_redirect)?,
-    })
 }

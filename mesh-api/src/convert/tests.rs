@@ -54,8 +54,8 @@ fn neighbours() -> impl Strategy<Value = (Resource, Resource)> {
             let spliced = splice!(a, b, 0, paths);
             (a.into(), spliced.into())
         }),
-        (any_of::policy(), any_of::policy()).prop_map(|(a, b)| {
-            let spliced = splice!(a, b, 0, rule);
+        (any_of::policy(), any_of::policy(), any::<usize>()).prop_map(|(a, b, pick)| {
+            let spliced = splice!(a, b, pick, elsewhere, ports);
             (a.into(), spliced.into())
         }),
         (any_of::endpoint_set(), any_of::endpoint_set()).prop_map(|(a, b)| {

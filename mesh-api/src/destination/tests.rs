@@ -2,10 +2,15 @@
 //! is compiled, too.
 
 use super::*;
-use crate::listener::{RouteSelection, TcpRule, TlsRule};
-use crate::name::{ClusterName, ListenerName, RouteScope};
+use crate::listener::{GatewayListener, RouteSelection, TcpRule, TlsRule};
+use crate::name::{ClusterName, ListenerName, PolicyName, RouteScope};
 use crate::route::{Domain, Target};
 use crate::units::Port;
+
+fn gateway(protocol: GatewayProtocol) -> ListenerKind {
+    let policy = PolicyName("p".into());
+    ListenerKind::Gateway(GatewayListener { policy, protocol })
+}
 
 fn port(number: u16) -> Port {
     Port::new(number).unwrap()
@@ -246,10 +251,7 @@ fn gateways_and_sockets_ask_the_same_structure() {
     let passthrough = GatewayProtocol::TlsPassthrough(TlsRoutes {
         rules: rules.clone(),
     });
-    for kind in [
-        ListenerKind::Gateway(passthrough),
-        ListenerKind::Outbound(names(rules)),
-    ] {
+    for kind in [gateway(passthrough), ListenerKind::Outbound(names(rules))] {
         let at = AtPort::of(&listener(kind)).unwrap();
         let here = "127.0.0.1".parse().unwrap();
         assert_eq!(say(at.find(here, sni("a.test"))), "2");
@@ -259,8 +261,10 @@ fn gateways_and_sockets_ask_the_same_structure() {
     let streams = GatewayProtocol::Tcp(TcpRoutes {
         rules: vec![tcp(&["10.0.0.0/8"], 1), tcp(&["10.1.0.0/16"], 2)],
     });
-    let at = AtPort::of(&listener(ListenerKind::Gateway(streams))).unwrap();
+    let at = AtPort::of(&listener(gateway(streams))).unwrap();
     assert_eq!(say(at.find("10.1.0.1".parse().unwrap(), None)), "2");
     assert_eq!(say(at.find("10.2.0.1".parse().unwrap(), None)), "1");
-    assert!(AtPort::of(&listener(ListenerKind::InboundCapture)).is_none());
+    let policy = PolicyName("p".into());
+    let capture = ListenerKind::InboundCapture { policy };
+    assert!(AtPort::of(&listener(capture)).is_none());
 }

@@ -4,7 +4,9 @@ use std::fmt::Arguments;
 
 use super::Resource;
 use crate::cluster::{Cluster, ClusterEndpoints};
-use crate::listener::{GatewayProtocol, Listener, ListenerKind, TcpRoutes, TlsRoutes};
+use crate::listener::{
+    GatewayListener, GatewayProtocol, Listener, ListenerKind, TcpRoutes, TlsRoutes,
+};
 use crate::name::ResourceName;
 use crate::route::{Destinations, RouteAction, Target, VirtualHost};
 
@@ -58,25 +60,37 @@ fn of_listener(listener: &Listener, visit: &mut Visitor<'_>) {
             of_tls(format_args!("kind.outbound.tls"), &outbound.tls, visit);
             of_tcp(format_args!("kind.outbound.tcp"), &outbound.tcp, visit);
         }
-        ListenerKind::Gateway(protocol) => match protocol {
-            GatewayProtocol::Tcp(tcp) => {
-                of_tcp(format_args!("kind.gateway.protocol.tcp.rules"), tcp, visit);
-            }
-            GatewayProtocol::TlsPassthrough(tls) => {
-                of_tls(
-                    format_args!("kind.gateway.protocol.tls_passthrough.rules"),
-                    tls,
-                    visit,
-                );
-            }
-            GatewayProtocol::Http { .. } | GatewayProtocol::Refuse { .. } => {}
-        },
-        ListenerKind::Inbound(inbound) => {
-            if let Some(policy) = &inbound.policy {
-                visit(format_args!("kind.inbound.policy"), policy.clone().into());
-            }
+        ListenerKind::Gateway(GatewayListener { policy, protocol }) => {
+            visit(format_args!("kind.gateway.policy"), policy.clone().into());
+            of_gateway(protocol, visit);
         }
-        ListenerKind::OutboundCapture { .. } | ListenerKind::InboundCapture => {}
+        ListenerKind::Inbound(inbound) => {
+            let policy = &inbound.policy;
+            visit(format_args!("kind.inbound.policy"), policy.clone().into());
+        }
+        ListenerKind::InboundCapture { policy } => {
+            visit(
+                format_args!("kind.inbound_capture.policy"),
+                policy.clone().into(),
+            );
+        }
+        ListenerKind::OutboundCapture { .. } => {}
+    }
+}
+
+fn of_gateway(protocol: &GatewayProtocol, visit: &mut Visitor<'_>) {
+    match protocol {
+        GatewayProtocol::Tcp(tcp) => {
+            of_tcp(format_args!("kind.gateway.protocol.tcp.rules"), tcp, visit);
+        }
+        GatewayProtocol::TlsPassthrough(tls) => {
+            of_tls(
+                format_args!("kind.gateway.protocol.tls_passthrough.rules"),
+                tls,
+                visit,
+            );
+        }
+        GatewayProtocol::Http { .. } | GatewayProtocol::Refuse { .. } => {}
     }
 }
 

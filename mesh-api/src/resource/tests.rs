@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::*;
 use crate::cluster::ConnectionLimits;
 use crate::listener::{
-    Bind, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget, ListenerKind, Outbound,
-    RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule,
+    Bind, GatewayListener, GatewayProtocol, InboundListener, InboundProtocol, InboundTarget,
+    ListenerKind, Outbound, RouteSelection, Silence, TcpRoutes, TcpRule, TlsRoutes, TlsRule,
 };
 use crate::name::{ClusterName, ListenerName, PolicyName};
 use crate::route::{
@@ -126,19 +126,27 @@ fn listeners_refer_to_clusters_and_policies() {
             format!("kind.outbound.tcp{rest}/inbound|1||"),
         ]
     );
-    let gateway = listener(ListenerKind::Gateway(GatewayProtocol::TlsPassthrough(tls)));
+    let gateway = listener(ListenerKind::Gateway(GatewayListener {
+        policy: PolicyName("p".into()),
+        protocol: GatewayProtocol::TlsPassthrough(tls),
+    }));
     assert_eq!(
         paths(&gateway),
-        [format!(
-            "kind.gateway.protocol.tls_passthrough.rules{rest}/inbound|2||"
-        )]
+        [
+            "kind.gateway.policy policy/p".to_owned(),
+            format!("kind.gateway.protocol.tls_passthrough.rules{rest}/inbound|2||"),
+        ]
     );
+    let capture = listener(ListenerKind::InboundCapture {
+        policy: PolicyName("p".into()),
+    });
+    assert_eq!(paths(&capture), ["kind.inbound_capture.policy policy/p"]);
     let inbound = listener(ListenerKind::Inbound(Box::new(InboundListener {
         port: port(80),
         protocol: InboundProtocol::Detect,
         target: InboundTarget::OriginalDestination,
         service: None,
-        policy: Some(PolicyName("p".into())),
+        policy: PolicyName("p".into()),
         limits: ConnectionLimits::default(),
     })));
     assert_eq!(paths(&inbound), ["kind.inbound.policy policy/p"]);

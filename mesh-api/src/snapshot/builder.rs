@@ -222,7 +222,9 @@ impl SnapshotBuilder {
 fn place(listener: &Listener) -> (bool, &Bind) {
     let from_outside = match listener.kind {
         ListenerKind::Outbound(_) | ListenerKind::OutboundCapture { .. } => false,
-        ListenerKind::Inbound(_) | ListenerKind::InboundCapture | ListenerKind::Gateway(_) => true,
+        ListenerKind::Inbound(_)
+        | ListenerKind::InboundCapture { .. }
+        | ListenerKind::Gateway(_) => true,
     };
     match &listener.bind {
         Bind::Socket(_) => (false, &listener.bind),

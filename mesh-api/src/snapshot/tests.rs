@@ -171,10 +171,7 @@ fn references_of_listeners_must_be_there() {
 
 #[test]
 fn a_name_may_come_once() {
-    let policy = Policy {
-        name: PolicyName("p".into()),
-        rule: PolicyRule::Allow,
-    };
+    let policy = Policy::uniform(PolicyName("p".into()), PolicyRule::Allow);
     let twice = [policy.clone().into(), policy.clone().into()];
     assert_eq!(only(Snapshot::of(twice)), "policy/p ");
     let mut both = set(policy);
@@ -224,9 +221,14 @@ fn listeners_do_not_share_connections() {
         );
     }
     let mut inbound = outbound("d", destination);
-    inbound.kind = ListenerKind::InboundCapture;
+    let policy = Policy::uniform(PolicyName("p".into()), PolicyRule::Allow);
+    inbound.kind = ListenerKind::InboundCapture {
+        policy: policy.name.clone(),
+    };
+    let mut change = set(policy);
+    change.set.push(Entry::new(inbound.into()));
     assert!(
-        whole.apply(set(inbound)).is_ok(),
+        whole.apply(change).is_ok(),
         "the two directions do not meet"
     );
     let specific = Bind::OriginalDestination {

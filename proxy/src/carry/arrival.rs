@@ -16,6 +16,7 @@ use mesh_api::cluster::ConnectionLimits;
 use super::exchange::deadline::Clock;
 use super::exchange::{Client, Exchange, Onward, for_wire};
 use super::response::ResponseBody;
+use crate::authz::Permit;
 use crate::error::{ProxyError, RequestFault};
 use crate::http::body::replay::Replay;
 use crate::http::body::{RequestBody, Source};
@@ -149,7 +150,7 @@ impl Arrival {
         sent: Sent,
         (clock, took): (&Clock, Duration),
         limits: &ConnectionLimits,
-        worker: &Worker,
+        by: (&Worker, Permit),
         edit: impl FnOnce(&mut HeaderMap, std::net::SocketAddr),
     ) -> Response<ResponseBody> {
         let Self {
@@ -163,6 +164,6 @@ impl Arrival {
             websocket,
             limits,
         };
-        exchange.forward(sent, onward, worker, edit)
+        exchange.forward(sent, onward, by, edit)
     }
 }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mesh_api::cluster::{Affinity, ConnectionLimits, ConsistentHash, LoadBalancer};
 use tokio::net::TcpStream;
 
+use crate::authz::Permit;
 use crate::error::{ProxyError, UpstreamFault};
 use crate::net::splice::{Counted, Ended, Limits, splice};
 use crate::net::{Connection, accept};
@@ -61,8 +62,10 @@ pub(crate) fn limits(limits: &ConnectionLimits) -> Limits {
     }
 }
 
-/// Copies until both sides are done or one of them breaks, and records how it ended.
+/// Copies until both sides are done, one of them breaks or the permit is revoked, and records how
+/// it ended.
 pub(crate) async fn copy(
+    (worker, permit): (&Worker, Permit),
     connection: &mut Connection,
     prefix: Bytes,
     upstream: &mut TcpStream,
@@ -70,7 +73,22 @@ pub(crate) async fn copy(
     record: &ConnectionRecord,
 ) {
     let client = &mut connection.stream;
-    match splice(client, prefix, upstream, limits, record).await {
+    let ended = tokio::select! {
+        // Asked first: what changed while the upstream was being connected to counts.
+        biased;
+        fault = permit.revoked(&worker.sentry) => {
+            let fault = ProxyError::from(fault);
+            if let Some(flag) = fault.flag() {
+                record.flag(flag);
+            }
+            record.set_details(fault.details().to_owned());
+            record.finish();
+            accept::reset(client);
+            return accept::reset(upstream);
+        }
+        ended = splice(client, prefix, upstream, limits, record) => ended,
+    };
+    match ended {
         Ended::Done => {}
         Ended::Idle => record.set_details("idle_timeout"),
         Ended::Duration => {

@@ -16,6 +16,7 @@ use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
 
 use super::response::{ResponseBody, Tail};
 use super::upgrade::Tunnel;
+use crate::authz::Permit;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
 use crate::http::body::Source;
 use crate::http::framing::{self, Reuse};
@@ -153,12 +154,13 @@ impl Exchange {
         Response::from_parts(parts, body)
     }
 
-    /// Passes the upstream's answer on; `edit` has the last word about the headers.
+    /// Passes the upstream's answer on; `edit` has the last word about the headers. The permit of
+    /// the connection covers the answer; what outlives that as a tunnel takes its own along.
     pub fn forward(
         mut self,
         sent: Sent,
         onward: Onward<'_>,
-        worker: &Worker,
+        (worker, permit): (&Worker, Permit),
         edit: impl FnOnce(&mut HeaderMap, SocketAddr),
     ) -> Response<ResponseBody> {
         let Sent {
@@ -214,8 +216,9 @@ impl Exchange {
                 upstream,
                 tail,
                 limits: super::bytes::limits(onward.limits),
+                permit,
             };
-            tunnel.carry(worker.drains.of(way).clone());
+            tunnel.carry(worker.drains.of(way).clone(), worker.sentry.clone());
             return Response::from_parts(parts, ResponseBody::none());
         }
         tail.deadline = onward.clock.sleep();

@@ -8,6 +8,7 @@ use mesh_api::cluster::ConnectionLimits;
 use mesh_api::name::ClusterName;
 
 use super::bytes::{copy, limits, refuse, start_of};
+use crate::authz::Permit;
 use crate::error::{ConnectFault, UpstreamFault};
 use crate::net::territory::{Purpose, Territory};
 use crate::net::{Connection, Way, dial};
@@ -21,6 +22,7 @@ pub async fn pass_through(
     mut connection: Connection,
     prefix: Bytes,
     destination: SocketAddr,
+    permit: Permit,
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, None);
@@ -70,5 +72,6 @@ pub async fn pass_through(
     let record = ConnectionRecord::start(&worker.telemetry, series, &start);
     record.set_upstream(destination, stream.local_addr().ok());
     drop(start);
-    copy(&mut connection, prefix, &mut stream, copying, &record).await;
+    let by = (&*worker, permit);
+    copy(by, &mut connection, prefix, &mut stream, copying, &record).await;
 }

@@ -12,6 +12,18 @@ use crate::worker::Worker;
 /// open connections ahead of need.
 const SILENT_BETWEEN_WORKLOADS: Duration = Duration::from_hours(1);
 
+/// How long a connection that is refused anyway may take to say whether it is HTTP.
+const REFUSAL: Duration = Duration::from_secs(5);
+
+/// Patience with a connection that is refused once it is known how.
+pub(crate) fn refusal(worker: &Worker, way: Way) -> Patience<'_> {
+    Patience {
+        first_byte: Some(REFUSAL),
+        verdict: REFUSAL,
+        drain: worker.drains.of(way),
+    }
+}
+
 /// Patience with a port whose protocol is declared.
 pub(crate) fn declared(worker: &Worker, way: Way) -> Patience<'_> {
     let settings = &worker.settings;

@@ -237,7 +237,11 @@ impl Drop for ResponseBody {
         // The server does not ask again after the last chunk, nor at all if there is no body. A
         // record that is not finished here finishes itself as left by the client.
         if self.is_over() {
-            self.complete();
+            return self.complete();
+        }
+        let in_flight = self.tail.as_ref().and_then(|tail| tail.connection.as_ref());
+        if in_flight.is_some_and(InFlight::is_revoked) {
+            self.break_off(ResponseFlag::NotEnforceable, "policy_revoked");
         }
     }
 }

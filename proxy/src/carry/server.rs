@@ -14,8 +14,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_runtime::drain::{DrainWatch, Stage};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Sleep;
 
 use super::response::ResponseBody;
+use crate::authz::Watch;
 use crate::http::executor::LocalExecutor;
 use crate::http::idle::{ConnectionWatch, IdleLimits, InFlight, Registration, Verdict, Watched};
 use crate::net::{HttpVersion, Way};
@@ -43,6 +45,18 @@ const PING_ANSWER: Duration = Duration::from_secs(20);
 /// after an hour; the side that sends requests is to be the first, or one of them meets the close.
 const IDLE: Duration = Duration::from_mins(65);
 
+/// How long a request that is under way when its permit is revoked may take to come to its end.
+const REVOKED: Duration = Duration::from_secs(2);
+
+/// By what right a connection is there, beside the clock and the drain.
+#[derive(Debug, Default)]
+pub struct Stay {
+    /// Watches the policy of the place where it came in; `None` for the local application's.
+    pub watch: Option<Watch>,
+    /// It is refused: it is told so once, then closed.
+    pub refused: bool,
+}
+
 /// How a server connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
@@ -52,6 +66,8 @@ pub enum Ended {
     Malformed(u16),
     /// The client took too long.
     Slow,
+    /// It was ended because policy no longer lets it be there.
+    Revoked,
     /// The connection broke.
     Broken,
 }
@@ -62,7 +78,7 @@ impl Ended {
         match self {
             Self::Malformed(code) => Some(code),
             Self::Slow => Some(408),
-            Self::Well | Self::Broken => None,
+            Self::Well | Self::Revoked | Self::Broken => None,
         }
     }
 }
@@ -72,6 +88,7 @@ pub async fn serve<IO, F, R>(
     worker: &Worker,
     io: IO,
     (version, way): (HttpVersion, Way),
+    stay: Stay,
     handle: F,
 ) -> Ended
 where
@@ -104,6 +121,7 @@ where
         registration,
         drain,
         version,
+        stay,
     };
     match version {
         HttpVersion::Http1 => {
@@ -170,14 +188,17 @@ struct Driver {
     registration: Registration,
     drain: DrainWatch,
     version: HttpVersion,
+    stay: Stay,
 }
 
 impl Driver {
-    async fn run<C>(self, connection: C, shut_down: fn(Pin<&mut C>)) -> Ended
+    async fn run<C>(mut self, connection: C, shut_down: fn(Pin<&mut C>)) -> Ended
     where
         C: Future<Output = Result<(), hyper::Error>>,
     {
         let mut connection = std::pin::pin!(connection);
+        let mut watched = self.stay.watch.take();
+        let mut cut: Option<Pin<Box<Sleep>>> = None;
         let mut seen = self.drain.stage();
         let mut next_stage = std::pin::pin!(self.drain.beyond(seen));
         let close_at = self.close_at(seen);
@@ -193,6 +214,22 @@ impl Driver {
                 }
                 Verdict::Idle | Verdict::Fine => {}
             }
+            if let Some(watched) = &mut watched
+                && watched.lost(context).is_some()
+            {
+                // HTTP/2 says so (GOAWAY, RFC 9113 section 6.8), HTTP/1 closes between requests;
+                // what is under way has a moment, then it is cut off with the connection.
+                watch.revoke();
+                cut.get_or_insert_with(|| Box::pin(tokio::time::sleep(REVOKED)));
+                if !std::mem::replace(&mut closing, true) {
+                    shut_down(connection.as_mut());
+                }
+            }
+            if let Some(cut) = &mut cut
+                && cut.as_mut().poll(context).is_ready()
+            {
+                return Poll::Ready(Ended::Revoked);
+            }
             let stage = self.drain.stage();
             if !registered || stage > seen {
                 // Once per stage is enough: this task keeps its waker.
@@ -204,7 +241,8 @@ impl Driver {
             }
             // Before anything is closed, what has already arrived is read: it may be a request.
             let mut polled = connection.as_mut().poll(context);
-            if polled.is_pending() && !closing && stage >= close_at && self.may_close() {
+            let leaves = stage >= close_at || self.is_being_refused();
+            if polled.is_pending() && !closing && leaves && self.may_close() {
                 closing = true;
                 shut_down(connection.as_mut());
                 polled = connection.as_mut().poll(context);
@@ -226,6 +264,13 @@ impl Driver {
             (HttpVersion::Http2, Stage::Running) => Stage::Announced,
             (HttpVersion::Http1 | HttpVersion::Http2, _) => Stage::Triggered,
         }
+    }
+
+    /// Whether the client is to go because it was refused. An HTTP/2 client would take GOAWAY for an
+    /// answer to the request it has not sent yet.
+    fn is_being_refused(&self) -> bool {
+        let asked = self.registration.watch().is_answering();
+        self.stay.refused && (self.version == HttpVersion::Http1 || asked)
     }
 
     /// Whether hyper can be told to end without losing a request of which it knows a part.

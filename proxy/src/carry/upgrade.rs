@@ -14,6 +14,8 @@ use mesh_runtime::drain::DrainWatch;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 
 use super::response::Tail;
+use crate::authz::{Permit, Sentry};
+use crate::error::ProxyError;
 use crate::net::splice::{Activity, Ended, Limits};
 use crate::telemetry::ResponseFlag;
 
@@ -27,6 +29,8 @@ pub struct Tunnel {
     pub tail: Tail,
     /// When the tunnel ends although neither side does.
     pub limits: Limits,
+    /// The right to carry it; revoked, the tunnel ends.
+    pub permit: Permit,
 }
 
 impl std::fmt::Debug for Tunnel {
@@ -37,19 +41,20 @@ impl std::fmt::Debug for Tunnel {
 
 impl Tunnel {
     /// Carries the bytes, in a task of its own.
-    pub fn carry(self, drain: DrainWatch) {
+    pub fn carry(self, drain: DrainWatch, sentry: Sentry) {
         tokio::task::spawn_local(async move {
             let _in_flight = drain.guard();
-            self.run().await;
+            self.run(&sentry).await;
         });
     }
 
-    async fn run(self) {
+    async fn run(self, sentry: &Sentry) {
         let Self {
             client,
             upstream,
             mut tail,
             limits,
+            permit,
         } = self;
         let (client, upstream) = match tokio::try_join!(client, upstream) {
             Ok(both) => both,
@@ -62,6 +67,14 @@ impl Tunnel {
         let mut client = Metered::new(client, &activity);
         let mut upstream = Metered::new(upstream, &activity);
         tokio::select! {
+            biased;
+            fault = permit.revoked(sentry) => {
+                let fault = ProxyError::from(fault);
+                if let Some(flag) = fault.flag() {
+                    tail.record.flag(flag);
+                }
+                tail.record.set_details(fault.details().to_owned());
+            }
             ended = copy_bidirectional(&mut client, &mut upstream) => {
                 if let Err(error) = ended {
                     tracing::trace!(%error, "a tunnel broke");

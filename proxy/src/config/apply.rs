@@ -63,7 +63,7 @@ impl ActiveConfig {
                     ListenerKind::OutboundCapture { unmatched } => Some(*unmatched),
                     ListenerKind::Outbound(_)
                     | ListenerKind::Inbound(_)
-                    | ListenerKind::InboundCapture
+                    | ListenerKind::InboundCapture { .. }
                     | ListenerKind::Gateway(_) => None,
                 }),
             listeners,

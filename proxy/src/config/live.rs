@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use super::ActiveConfig;
 pub struct LiveConfig {
     active: Arc<ArcSwap<ActiveConfig>>,
     sequence: watch::Sender<u64>,
+    /// How often policies changed.
+    policies: AtomicU64,
+    policies_changed: watch::Sender<u64>,
 }
 
 impl Default for LiveConfig {
@@ -20,6 +24,8 @@ impl Default for LiveConfig {
         Self {
             active: Arc::new(ArcSwap::from_pointee(ActiveConfig::default())),
             sequence: watch::Sender::new(0),
+            policies: AtomicU64::new(0),
+            policies_changed: watch::Sender::new(0),
         }
     }
 }
@@ -38,8 +44,24 @@ impl LiveConfig {
     /// Puts a configuration in use: every request that begins after this call sees it.
     pub fn publish(&self, next: Arc<ActiveConfig>) {
         let sequence = next.sequence();
+        let same_policies = next.has_policies_of(&self.active.load());
         self.active.store(next);
         self.sequence.send_replace(sequence);
+        if !same_policies {
+            // Whoever sees the new number sees the new policies.
+            let policies = self.policies.fetch_add(1, Ordering::Release) + 1;
+            self.policies_changed.send_replace(policies);
+        }
+    }
+
+    /// How often policies have changed so far.
+    pub fn policies(&self) -> u64 {
+        self.policies.load(Ordering::Acquire)
+    }
+
+    /// Told whenever policies change, and of no other change.
+    pub fn policies_changed(&self) -> watch::Receiver<u64> {
+        self.policies_changed.subscribe()
     }
 
     /// Told the sequence number of every configuration that is put in use.

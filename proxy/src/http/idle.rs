@@ -56,6 +56,8 @@ pub struct ConnectionWatch {
     moved: AtomicU32,
     in_flight: AtomicU32,
     closed: AtomicBool,
+    /// Policy no longer lets the connection be there.
+    revoked: AtomicBool,
     verdict: AtomicU8,
     waker: Mutex<Option<Waker>>,
     limits: (u32, u32),
@@ -97,6 +99,7 @@ impl IdleWatch {
             moved: AtomicU32::new(now),
             in_flight: AtomicU32::new(0),
             closed: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
             verdict: AtomicU8::new(0),
             waker: Mutex::new(None),
             limits: (ticks(limits.head), ticks(limits.idle)),
@@ -178,6 +181,11 @@ impl ConnectionWatch {
         InFlight(Arc::clone(self))
     }
 
+    /// The connection is ended by policy: so are the requests that end with it.
+    pub fn revoke(&self) {
+        self.revoked.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the client may be cut off without losing anything of a request.
     pub fn is_between_requests(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == 0
@@ -219,6 +227,13 @@ impl ConnectionWatch {
 /// A request in flight; its connection is not idle.
 #[derive(Debug)]
 pub struct InFlight(Arc<ConnectionWatch>);
+
+impl InFlight {
+    /// Whether policy ended the connection.
+    pub fn is_revoked(&self) -> bool {
+        self.0.revoked.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {

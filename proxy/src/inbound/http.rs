@@ -14,11 +14,11 @@ use mesh_api::route::{RetryCondition, RetryPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::authz::{Permit, admit};
+use crate::authz::{Permit, Place, admit};
 use crate::carry::arrival::{Arrival, Sends};
 use crate::carry::exchange::{Client, record_malformed, speaks_http2};
 use crate::carry::response::ResponseBody;
-use crate::carry::server;
+use crate::carry::server::{self, Stay};
 use crate::config::WorkerConfig;
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::headers::FORWARDED_PROTO;
@@ -36,17 +36,46 @@ use crate::worker::Worker;
 /// What all requests of one inbound connection share.
 struct Entry {
     client: Client,
-    listener: Arc<Listener>,
+    place: Rc<Place>,
+    /// `None` at a port no listener is for, where everything is refused.
+    listener: Option<Arc<Listener>>,
     /// Tries of what the application provably did not see.
     retry: RetryPolicy,
     memo: RefCell<Option<(u64, Rc<SeriesPair>)>>,
 }
 
 /// Carries the requests of a connection accepted at an inbound listener.
-pub async fn serve<IO>(worker: Rc<Worker>, connection: Accepted<IO>, listener: Arc<Listener>)
+pub async fn serve<IO>(
+    worker: Rc<Worker>,
+    connection: Accepted<IO>,
+    place: Rc<Place>,
+    listener: Arc<Listener>,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    requests(worker, connection, place, Some(listener)).await;
+}
+
+/// Tells a client why it may not come in at a port that no listener is for, and closes.
+pub(super) async fn refuse<IO>(worker: Rc<Worker>, connection: Accepted<IO>, place: Rc<Place>)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    requests(worker, connection, place, None).await;
+}
+
+async fn requests<IO>(
+    worker: Rc<Worker>,
+    connection: Accepted<IO>,
+    place: Rc<Place>,
+    listener: Option<Arc<Listener>>,
+) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let stay = Stay {
+        watch: Some(worker.sentry.watch(Rc::clone(&place))),
+        refused: listener.is_none(),
+    };
     let entry = Rc::new(Entry {
         client: Client {
             downstream: Downstream {
@@ -60,6 +89,7 @@ where
             server: HeaderValue::from_static("istio-envoy"),
             worker: Rc::clone(&worker),
         },
+        place,
         listener,
         retry: RetryPolicy {
             attempts: 2,
@@ -71,10 +101,16 @@ where
     });
     let spoken = (connection.version, connection.way);
     let requests = Rc::clone(&entry);
-    let ended = server::serve(&worker, connection.io, spoken, move |request, scope| {
-        // In a box of its own, so that an idle connection does not hold room for it.
-        Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
-    });
+    let ended = server::serve(
+        &worker,
+        connection.io,
+        spoken,
+        stay,
+        move |request, scope| {
+            // In a box of its own, so that an idle connection does not hold room for it.
+            Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
+        },
+    );
     if let Some(code) = ended.await.refusal() {
         let series = entry.series(&worker.config(), None, false);
         record_malformed(&entry.client, series, code);
@@ -90,7 +126,8 @@ async fn handle(
     let client = &entry.client;
     let config = client.worker.config();
     // The newest settings of this port; those it was accepted with say nothing about now.
-    let listener = config.active.listener(&entry.listener.name);
+    let listener = entry.listener.as_ref();
+    let listener = listener.and_then(|listener| config.active.listener(&listener.name));
     let inbound = listener.and_then(|listener| inbound_of(listener));
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
         entry.series(&config, inbound, grpc)
@@ -102,17 +139,17 @@ async fn handle(
     if let Err(fault) = arrival.admit(terms) {
         return arrival.fail(&fault.into());
     }
-    let Some(inbound) = inbound else {
-        return arrival.fail(&RoutingFault::ListenerGone.into());
-    };
-    let permit = match admit(&config.active, inbound.policy.as_ref()) {
+    let permit = match admit(&config.active, &entry.place) {
         Ok(permit) => permit,
         Err(fault) => return arrival.fail(&fault.into()),
+    };
+    let Some(listener) = listener.filter(|_| inbound.is_some()) else {
+        return arrival.fail(&RoutingFault::ListenerGone.into());
     };
     prepare(&mut arrival);
     let cluster = config
         .active
-        .inbound_cluster(&entry.listener.name)
+        .inbound_cluster(&listener.name)
         .and_then(|state| config.cluster_of(state, &client.worker.upstreams));
     let Some(cluster) = cluster else {
         return arrival.fail(&UpstreamFault::NoCluster.into());
@@ -137,7 +174,6 @@ async fn forward(
     cluster: &Rc<LocalCluster>,
     mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
-    permit.spend();
     let client = &entry.client;
     let settings = cluster.state().cluster();
     arrival.exchange.record.set_cluster(&settings.name);
@@ -170,8 +206,8 @@ async fn forward(
     match delivered {
         Ok(sent) => {
             let timing = (&clock, sent_at.elapsed());
-            let limits = &settings.limits;
-            arrival.forward(sent, timing, limits, &client.worker, |_headers, _remote| {})
+            let (limits, by) = (&settings.limits, (&*client.worker, permit));
+            arrival.forward(sent, timing, limits, by, |_headers, _remote| {})
         }
         Err(error) => arrival.fail(&error),
     }
@@ -182,7 +218,7 @@ fn inbound_of(listener: &Listener) -> Option<&InboundListener> {
         ListenerKind::Inbound(inbound) => Some(inbound),
         ListenerKind::Outbound(_)
         | ListenerKind::OutboundCapture { .. }
-        | ListenerKind::InboundCapture
+        | ListenerKind::InboundCapture { .. }
         | ListenerKind::Gateway(_) => None,
     }
 }

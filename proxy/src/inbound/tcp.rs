@@ -1,5 +1,4 @@
-//! The inbound spine for bytes: policy, application, copy; and the policy again whenever
-//! configuration changes, so that a new refusal ends what an old permission began.
+//! The inbound spine for bytes: permit, application, copy.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -7,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh_api::listener::{InboundListener, Listener, ListenerKind};
 
-use crate::authz::admit;
+use crate::authz::{Place, admit};
 use crate::carry::bytes::{choice, copy, limits, refuse, start_of};
-use crate::error::{ProxyError, UpstreamFault};
-use crate::net::{Connection, accept};
+use crate::error::UpstreamFault;
+use crate::net::Connection;
 use crate::telemetry::{ConnectionRecord, Protocol, Service};
 use crate::upstream::connect_tcp;
 use crate::worker::Worker;
@@ -20,6 +19,7 @@ pub async fn serve(
     worker: Rc<Worker>,
     mut connection: Connection,
     prefix: Bytes,
+    place: Rc<Place>,
     listener: Arc<Listener>,
 ) {
     let ListenerKind::Inbound(inbound) = &listener.kind else {
@@ -35,7 +35,7 @@ pub async fn serve(
     );
     let series = worker.telemetry.tcp_series(&key);
     let mut start = start_of(&connection, None);
-    let permit = match admit(&config.active, inbound.policy.as_ref()) {
+    let permit = match admit(&config.active, &place) {
         Ok(permit) => permit,
         Err(fault) => return refuse(&worker, series, &connection, &start, &fault.into()),
     };
@@ -58,19 +58,8 @@ pub async fn serve(
     let mut stream = upstream.stream;
     record.set_upstream(upstream.remote, stream.local_addr().ok());
     drop((config, cluster, start, listener));
-    tokio::select! {
-        () = copy(&mut connection, prefix, &mut stream, limits, &record) => return,
-        fault = permit.revoked(&worker.live) => {
-            let fault = ProxyError::from(fault);
-            if let Some(flag) = fault.flag() {
-                record.flag(flag);
-            }
-            record.set_details(fault.details().to_owned());
-            record.finish();
-        }
-    }
-    accept::reset(&connection.stream);
-    accept::reset(&stream);
+    let by = (&*worker, permit);
+    copy(by, &mut connection, prefix, &mut stream, limits, &record).await;
 }
 
 fn service(inbound: &InboundListener) -> Service {

@@ -7,16 +7,15 @@ use mesh_api::name::ClusterName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::carry::bytes::start_of;
+use crate::carry::patience::refusal;
 use crate::config::WorkerConfig;
-use crate::net::detect::{Patience, Spoken, Start, read_start};
+use crate::net::detect::{Spoken, Start, read_start};
 use crate::net::{Connection, HttpVersion, accept};
 use crate::telemetry::{
     ConnectionRecord, Protocol, RequestSample, ResponseFlags, SeriesKey, Service,
 };
 use crate::worker::Worker;
 
-/// How long a connection to nowhere may take to say whether it is HTTP.
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a refused client may take to read that it is.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -24,12 +23,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// so far.
 pub(super) async fn refuse(worker: Rc<Worker>, connection: Connection, start: Start<Spoken>) {
     let start = if start.bytes.is_empty() && !start.timed_out {
-        let patience = Patience {
-            first_byte: Some(REFUSAL_PATIENCE),
-            verdict: REFUSAL_PATIENCE,
-            drain: worker.drains.of(connection.way),
-        };
-        read_start(&connection.stream, patience).await
+        read_start(&connection.stream, refusal(&worker, connection.way)).await
     } else {
         Ok(start)
     };

@@ -18,11 +18,13 @@ use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection
 use mesh_api::route::{Domain, RouteAction};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::authz::{Permit, Place, admit};
 use crate::carry::arrival::Arrival;
 use crate::carry::exchange::{Client, record_malformed};
 use crate::carry::response::ResponseBody;
-use crate::carry::server;
-use crate::error::{ProxyError, RoutingFault};
+use crate::carry::server::{self, Stay};
+use crate::config::WorkerConfig;
+use crate::error::{PolicyFault, ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
 use crate::http::idle::InFlight;
 use crate::http::intake::Terms;
@@ -39,18 +41,32 @@ struct Entry {
     selection: RouteSelection,
     listener: Arc<Listener>,
     gateway: bool,
+    /// Where the connection came in; `None` if the local application sent it.
+    place: Option<Rc<Place>>,
 }
 
 impl Entry {
+    /// The right to carry a request.
+    fn admit(&self, config: &WorkerConfig) -> Result<Permit, PolicyFault> {
+        match &self.place {
+            Some(place) => admit(&config.active, place),
+            None => Ok(Permit::outbound()),
+        }
+    }
+
     /// Hosts that are sent to https whatever their routes say.
     fn https_redirect(&self) -> &[Domain] {
         match &self.listener.kind {
-            ListenerKind::Gateway(GatewayProtocol::Http { https_redirect, .. }) => https_redirect,
-            ListenerKind::Gateway(_)
-            | ListenerKind::Outbound(_)
+            ListenerKind::Gateway(gateway) => match &gateway.protocol {
+                GatewayProtocol::Http { https_redirect, .. } => https_redirect,
+                GatewayProtocol::Tcp(_)
+                | GatewayProtocol::TlsPassthrough(_)
+                | GatewayProtocol::Refuse { .. } => &[],
+            },
+            ListenerKind::Outbound(_)
             | ListenerKind::OutboundCapture { .. }
             | ListenerKind::Inbound(_)
-            | ListenerKind::InboundCapture => &[],
+            | ListenerKind::InboundCapture { .. } => &[],
         }
     }
 }
@@ -61,10 +77,16 @@ pub async fn serve<IO>(
     connection: Accepted<IO>,
     listener: Arc<Listener>,
     selection: RouteSelection,
+    place: Option<Rc<Place>>,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gateway = matches!(listener.kind, ListenerKind::Gateway(_));
+    let place_watched = place.as_ref().map(Rc::clone);
+    let stay = Stay {
+        watch: place_watched.map(|place| worker.sentry.watch(place)),
+        refused: false,
+    };
     let entry = Rc::new(Entry {
         client: Client {
             downstream: Downstream {
@@ -81,13 +103,20 @@ pub async fn serve<IO>(
         selection,
         listener,
         gateway,
+        place,
     });
     let spoken = (connection.version, connection.way);
     let requests = Rc::clone(&entry);
-    let ended = server::serve(&worker, connection.io, spoken, move |request, scope| {
-        // In a box of its own, so that an idle connection does not hold room for it.
-        Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
-    });
+    let ended = server::serve(
+        &worker,
+        connection.io,
+        spoken,
+        stay,
+        move |request, scope| {
+            // In a box of its own, so that an idle connection does not hold room for it.
+            Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
+        },
+    );
     if let Some(code) = ended.await.refusal() {
         let series = Rc::clone(worker.config().unrouted(false, &worker.telemetry));
         record_malformed(&entry.client, series, code);
@@ -114,6 +143,10 @@ async fn handle(
         Ok(intake) => intake,
         Err(fault) => return arrival.fail(&fault.into()),
     };
+    let permit = match entry.admit(&config) {
+        Ok(permit) => permit,
+        Err(fault) => return arrival.fail(&fault.into()),
+    };
     prepare::headers(&entry, &mut arrival);
     if route::goes_to_https(&entry, &intake) {
         let elsewhere = redirect::to_https(route::origin(&entry, &intake, &arrival.parts));
@@ -123,7 +156,7 @@ async fn handle(
     let (routes, rule) = match route::find(&entry, &config, &intake, &arrival.parts) {
         Lookup::Rule(routes, rule) => (routes, rule),
         Lookup::Passthrough => {
-            return Box::pin(forward::through(&entry, &config, arrival)).await;
+            return Box::pin(forward::through(&entry, &config, permit, arrival)).await;
         }
         Lookup::Nothing(fault, service) => {
             route::blame(&mut arrival, &entry, &config, service);
@@ -148,7 +181,8 @@ async fn handle(
 
     let reply = match &rule.rule().action {
         RouteAction::Forward(forward) => {
-            return forward::by_rule(&entry, &config, (rule, forward), allowed, arrival).await;
+            return forward::by_rule(&entry, &config, permit, (rule, forward), allowed, arrival)
+                .await;
         }
         RouteAction::Redirect(redirect) => {
             let origin = route::origin(&entry, &intake, &arrival.parts);

@@ -8,21 +8,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mesh_api::route::{Destinations, Target};
 
+use crate::authz::Permit;
 use crate::carry::bytes::{choice, copy, limits, refuse, start_of};
 use crate::config::WorkerConfig;
-use crate::error::{RoutingFault, UpstreamFault};
+use crate::error::{PolicyFault, RoutingFault, UpstreamFault};
 use crate::net::Connection;
 use crate::telemetry::{ConnectionRecord, Protocol, Service, TcpSeries};
 use crate::upstream::connect_tcp;
 use crate::worker::Worker;
 
-/// Carries bytes to one of some destinations; `prefix` was already read.
+/// Carries bytes to one of some destinations; of the hello, what was already read and the server
+/// name, if it is one of TLS.
 pub async fn serve(
     worker: Rc<Worker>,
     mut connection: Connection,
-    prefix: Bytes,
+    (prefix, server_name): (Bytes, Option<Arc<str>>),
     destinations: Arc<Destinations>,
-    server_name: Option<Arc<str>>,
+    permit: Permit,
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, server_name);
@@ -66,8 +68,16 @@ pub async fn serve(
     record.set_upstream(upstream.remote, stream.local_addr().ok());
     // A connection may outlive many configurations; it keeps none of them.
     drop((config, cluster, start, destinations));
-    copy(&mut connection, prefix, &mut stream, limits, &record).await;
+    let by = (&*worker, permit);
+    copy(by, &mut connection, prefix, &mut stream, limits, &record).await;
     drop(upstream.guard);
+}
+
+/// Closes a connection that its policy does not let in.
+pub(crate) fn keep_out(worker: &Worker, connection: &Connection, fault: PolicyFault) {
+    let series = unrouted(worker, &worker.config());
+    let start = start_of(connection, None);
+    refuse(worker, series, connection, &start, &fault.into());
 }
 
 /// Closes a connection that no rule of its port takes.

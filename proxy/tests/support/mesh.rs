@@ -15,8 +15,11 @@ use mesh_api::cluster::{
 };
 use mesh_api::endpoint::{Endpoint, EndpointAddress, EndpointSet, Health};
 use mesh_api::error::Rejection;
-use mesh_api::listener::{Bind, Listener, ListenerKind, Outbound, TcpRoutes, TcpRule};
-use mesh_api::name::{ClusterName, EndpointsName, ListenerName};
+use mesh_api::listener::{
+    Bind, GatewayListener, GatewayProtocol, Listener, ListenerKind, Outbound, TcpRoutes, TcpRule,
+};
+use mesh_api::name::{ClusterName, EndpointsName, ListenerName, PolicyName};
+use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_api::route::{Destination, Destinations, HeaderEdits, Target};
@@ -115,7 +118,9 @@ impl TestProxy {
         self.try_apply(resources).await.unwrap();
     }
 
-    pub async fn try_apply(&mut self, resources: Vec<Resource>) -> Result<(), Vec<Rejection>> {
+    /// Puts these resources into effect, and beside them a policy that lets everything in.
+    pub async fn try_apply(&mut self, mut resources: Vec<Resource>) -> Result<(), Vec<Rejection>> {
+        resources.push(policy(OPEN, PolicyRule::Allow));
         let snapshot = Snapshot::of(resources).unwrap();
         self.applier.put_into_effect(Arc::new(snapshot)).await
     }
@@ -155,6 +160,30 @@ impl TestProxy {
             self.metric(name, labels)
         );
     }
+}
+
+/// The policy of every proxy in a test that lets everything in.
+pub const OPEN: &str = "open";
+
+pub fn open() -> PolicyName {
+    PolicyName(OPEN.into())
+}
+
+/// A policy with one rule for every port.
+pub fn policy(name: &str, rule: PolicyRule) -> Resource {
+    Policy::uniform(PolicyName(name.into()), rule).into()
+}
+
+pub fn refusal(reason: &str) -> PolicyRule {
+    PolicyRule::Refuse {
+        reason: reason.into(),
+    }
+}
+
+/// A gateway's port where everything may come in.
+pub fn gateway(protocol: GatewayProtocol) -> ListenerKind {
+    let policy = open();
+    ListenerKind::Gateway(GatewayListener { policy, protocol })
 }
 
 /// An address of this machine nobody listens on just now.

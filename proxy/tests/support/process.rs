@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use mesh_api::name::PolicyName;
+use mesh_api::policy::{Policy, PolicyRule};
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::resource::Resource;
 use mesh_api::snapshot::Snapshot;
@@ -25,8 +27,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// A data directory whose last good configuration are these resources.
-    pub fn data(mode: CaptureMode, resources: Vec<Resource>) -> tempfile::TempDir {
+    /// A data directory whose last good configuration are these resources, and a policy `open`
+    /// that lets everything in.
+    pub fn data(mode: CaptureMode, mut resources: Vec<Resource>) -> tempfile::TempDir {
+        let open = Policy::uniform(PolicyName("open".into()), PolicyRule::Allow);
+        resources.push(open.into());
         let data = tempfile::tempdir().unwrap();
         let identity = Identity {
             workload: "test/proxy-1".parse().unwrap(),

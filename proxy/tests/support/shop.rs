@@ -202,7 +202,7 @@ pub fn http_listener(address: SocketAddr) -> Resource {
 }
 
 /// An inbound port that leads to an application.
-pub fn inbound(address: SocketAddr, application: SocketAddr, policy: Option<&str>) -> Resource {
+pub fn inbound(address: SocketAddr, application: SocketAddr, policy: &str) -> Resource {
     inbound_as(InboundProtocol::Http1, address, application, policy)
 }
 
@@ -210,14 +210,14 @@ pub fn inbound_as(
     protocol: InboundProtocol,
     address: SocketAddr,
     application: SocketAddr,
-    policy: Option<&str>,
+    policy: &str,
 ) -> Resource {
     let inbound = InboundListener {
         port: Port::new(8080).unwrap(),
         protocol,
         target: InboundTarget::Address(application),
         service: Some(service("shop.test")),
-        policy: policy.map(|name| PolicyName(name.into())),
+        policy: PolicyName(policy.into()),
         limits: ConnectionLimits::default(),
     };
     listener("inbound", address, ListenerKind::Inbound(Box::new(inbound)))

@@ -62,6 +62,18 @@ fn protection_that_cannot_be_given_is_refused() {
             "{workloadSelector: {labels: {a: b}}, ingress: [{port: {number: 8443, name: https, protocol: HTTPS}, defaultEndpoint: '127.0.0.1:80', tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}]}".to_owned(),
             "spec.ingress[0].tls",
         ),
+        (
+            "extensions.istio.io/v1alpha1",
+            "WasmPlugin",
+            "{selector: {matchLabels: {a: b}}, url: 'oci://a'}".to_owned(),
+            "spec",
+        ),
+        (
+            "networking.istio.io/v1alpha3",
+            "EnvoyFilter",
+            "{workloadSelector: {labels: {a: b}}, configPatches: [{applyTo: HTTP_FILTER, patch: {operation: ADD, value: {name: envoy.filters.http.ext_authz}}}]}".to_owned(),
+            "spec.configPatches[0]",
+        ),
     ] {
         let response = judged(api_version, kind, &spec);
         assert_eq!(response["allowed"], false, "{kind} {spec}: {response}");
@@ -136,7 +148,7 @@ fn whatever_is_not_acted_on_is_named() {
         (
             "extensions.istio.io/v1alpha1",
             "WasmPlugin",
-            "{url: 'oci://a'}",
+            "{url: 'oci://a', failStrategy: FAIL_OPEN}",
             "spec: accepted, not acted on yet: traffic passes without it",
         ),
         (

@@ -10,7 +10,7 @@ use mesh_api::units::Port;
 use crate::compile::context::Context;
 use crate::compile::routes::Via;
 use crate::compile::scope::Client;
-use crate::crd::gateway::{GatewaySpec, Server, ServerTlsMode};
+use crate::crd::gateway::{GatewaySpec, Server, Serving};
 use crate::crd::object::Resource;
 use crate::model::World;
 use crate::model::service::TargetPort;
@@ -187,25 +187,11 @@ fn target_ports(world: &World, client: &Client, port: Port) -> BTreeSet<Port> {
 }
 
 fn class(server: &Server) -> Class {
-    let protocol = server.port.protocol.to_ascii_uppercase();
-    let mode = server.tls.as_ref().map(|tls| tls.mode);
-    match protocol.as_str() {
-        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" => Class::Http,
-        "TCP" | "MONGO" if mode.is_none() => Class::Tcp,
-        "TCP" | "MONGO" | "HTTPS" | "TLS" => tls_class(mode),
-        _ => Class::Refused(format!("{protocol:?} is not a protocol of a gateway port")),
+    match server.serving() {
+        Ok(Serving::Http) => Class::Http,
+        Ok(Serving::Bytes) => Class::Tcp,
+        Ok(Serving::Passthrough) => Class::Passthrough,
+        Ok(Serving::Tls(mode)) => Class::Refused(format!("TLS mode {mode} cannot be done yet")),
+        Err(misfit) => Class::Refused(misfit.to_string()),
     }
-}
-
-fn tls_class(mode: Option<ServerTlsMode>) -> Class {
-    let mode = match mode {
-        Some(ServerTlsMode::Passthrough) => return Class::Passthrough,
-        None => return Class::Refused("the port speaks TLS and has no tls block".to_owned()),
-        Some(ServerTlsMode::Simple) => "SIMPLE",
-        Some(ServerTlsMode::Mutual) => "MUTUAL",
-        Some(ServerTlsMode::OptionalMutual) => "OPTIONAL_MUTUAL",
-        Some(ServerTlsMode::IstioMutual) => "ISTIO_MUTUAL",
-        Some(ServerTlsMode::AutoPassthrough) => "AUTO_PASSTHROUGH",
-    };
-    Class::Refused(format!("TLS mode {mode} cannot be done yet"))
 }

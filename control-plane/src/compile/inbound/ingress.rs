@@ -1,10 +1,8 @@
 //! `Sidecar.ingress`: ports a workload says it has, and where its application listens.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 
 use mesh_api::listener::{Bind, InboundTarget};
-use mesh_api::policy::PolicyRule;
 use mesh_api::reserved::is_proxy_port;
 use mesh_api::units::Port;
 
@@ -12,6 +10,7 @@ use super::{Inbound, Served};
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::scope::CaptureMode;
+use crate::compile::security::Ask;
 use crate::crd::sidecar::{IngressListener, ListenerCapture};
 use crate::meta::ObjectKey;
 use crate::model::protocol::Protocol;
@@ -39,11 +38,14 @@ impl Inbound<'_> {
         let Some(port) = Port::new(written.port.number) else {
             return;
         };
-        // Asked to be encrypted, it must not be served as if it had not been.
-        let refused = written
-            .tls
-            .is_some()
-            .then(|| self.refuse_tls(&sidecar.key, &format!("{field}.tls")));
+        if written.tls.is_some() {
+            // Asked to be encrypted, it must not be served as if it had not been.
+            let ask = Ask {
+                hint: "leave tls out",
+                ..Ask::new(&sidecar.key, format!("{field}.tls"), "TLS on inbound ports")
+            };
+            self.protection.close_for(port, ask);
+        }
         let done_anyway = match written.capture_mode {
             ListenerCapture::Default => true,
             ListenerCapture::Iptables => self.scope.capture == CaptureMode::OriginalDestination,
@@ -64,29 +66,7 @@ impl Inbound<'_> {
             own,
             port,
         };
-        let Some(bind) = self.bind(&at) else {
-            return;
-        };
-        let Some(target) = self.target(&at) else {
-            return;
-        };
-        if let (Bind::Socket(socket), InboundTarget::Address(address)) = (&bind, &target)
-            && socket == address
-        {
-            self.bad_address(
-                &at,
-                "defaultEndpoint",
-                &format!("{address} is where the proxy itself listens"),
-            );
-            return;
-        }
-        if let InboundTarget::Address(address) = &target
-            && is_proxy_port(address.port())
-        {
-            let message = format!("{} is a port the proxy keeps for itself", address.port());
-            self.bad_address(&at, "defaultEndpoint", &message);
-            return;
-        }
+        let (bind, target) = self.place(&at).unwrap_or_else(|| self.claim(&at));
         let service = self.service_at(port);
         let protocol = written
             .port
@@ -103,40 +83,58 @@ impl Inbound<'_> {
             protocol,
             service,
             limits,
-            refused,
         });
     }
 
-    fn refuse_tls(&mut self, object: &ObjectKey, field: &str) -> PolicyRule {
-        self.parts.report.push(
-            Diagnostic::new(
-                codes::NOT_ENFORCEABLE,
-                object,
-                field,
-                "TLS on inbound ports cannot be done yet; the port answers 503 to everything",
-            )
-            .hint("leave tls out"),
-        );
-        PolicyRule::Refuse {
-            reason: Arc::from(format!(
-                "{object} {field} asks for TLS, which cannot be done yet"
-            )),
+    /// Where connections come in and where they go, if both can be used.
+    fn place(&mut self, at: &EntryAt<'_>) -> Option<(Bind, InboundTarget)> {
+        let bind = self.bind(at)?;
+        let target = self.target(at)?;
+        if let (Bind::Socket(socket), InboundTarget::Address(address)) = (&bind, &target)
+            && socket == address
+        {
+            self.bad_address(
+                at,
+                "defaultEndpoint",
+                &format!("{address} is where the proxy itself listens"),
+            );
+            return None;
+        }
+        if let InboundTarget::Address(address) = &target
+            && is_proxy_port(address.port())
+        {
+            let message = format!("{} is a port the proxy keeps for itself", address.port());
+            self.bad_address(at, "defaultEndpoint", &message);
+            return None;
+        }
+        Some((bind, target))
+    }
+
+    /// An entry that cannot be used has its port all the same, closed: else what was to be served
+    /// in some way would be passed through to the application as if nothing had been said.
+    fn claim(&mut self, at: &EntryAt<'_>) -> (Bind, InboundTarget) {
+        let EntryAt { object, field, .. } = at;
+        let reason = format!("{object} {field} cannot be used as it is written");
+        self.protection.close(at.port, &reason);
+        (self.own_bind(at), InboundTarget::OriginalDestination)
+    }
+
+    fn own_bind(&self, at: &EntryAt<'_>) -> Bind {
+        match self.scope.capture {
+            CaptureMode::OriginalDestination => Bind::OriginalDestination {
+                address: None,
+                port: at.port,
+            },
+            CaptureMode::Explicit => Bind::Socket(SocketAddr::new(at.own, at.port.value())),
         }
     }
 
     fn bind(&mut self, at: &EntryAt<'_>) -> Option<Bind> {
-        let port = at.port;
         let Some(text) = &at.written.bind else {
-            return Some(match self.scope.capture {
-                CaptureMode::OriginalDestination => Bind::OriginalDestination {
-                    address: None,
-                    port,
-                },
-                CaptureMode::Explicit => Bind::Socket(SocketAddr::new(at.own, port.value())),
-            });
+            return Some(self.own_bind(at));
         };
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Some(Bind::Socket(SocketAddr::new(address, port.value())));
+            return Some(Bind::Socket(SocketAddr::new(address, at.port.value())));
         }
         self.bad_address(at, "bind", &format!("{text:?} is not an IP address"));
         None
@@ -182,7 +180,7 @@ impl Inbound<'_> {
             codes::BAD_ADDRESS,
             at.object,
             format!("{}.{field}", at.field),
-            format!("{message}; the port is left out"),
+            format!("{message}; port {} refuses everything", at.port),
         ));
     }
 }

@@ -80,7 +80,7 @@ fn protocol(world: &World, port: u16) -> GatewayProtocol {
     let ListenerKind::Gateway(protocol) = &listener.kind else {
         panic!("{listener:?}");
     };
-    protocol.clone()
+    protocol.protocol.clone()
 }
 
 fn found(world: &World) -> Vec<String> {

@@ -72,7 +72,7 @@ fn listener(snapshot: &Snapshot, name: &str) -> (Bind, GatewayProtocol) {
     let ListenerKind::Gateway(protocol) = &listener.kind else {
         panic!("{listener:?}");
     };
-    (listener.bind.clone(), protocol.clone())
+    (listener.bind.clone(), protocol.protocol.clone())
 }
 
 const HTTP: &str = "    - {port: {number: 80, protocol: HTTP, name: http}, hosts: ['shop/*.example.com', 'other/*']}";
@@ -216,7 +216,15 @@ spec: {{selector: {{matchLabels: {{istio: ingressgateway}}}}, rules: [{{}}]}}
     );
     let (snapshot, diagnostics) = edge(&yaml);
     let (_, protocol) = listener(&snapshot, "gateway/8080");
-    assert!(matches!(protocol, GatewayProtocol::Refuse { .. }));
+    assert!(matches!(protocol, GatewayProtocol::Http { .. }));
+    let name = mesh_api::name::PolicyName("gateway".into());
+    let policy = snapshot.policy(&name).unwrap();
+    let refuse = mesh_api::policy::PolicyRule::Refuse {
+        reason: "AuthorizationPolicy istio-system/edge asks for authorization, which cannot be \
+                 enforced yet"
+            .into(),
+    };
+    assert_eq!(policy.elsewhere, refuse);
     assert!(has(&diagnostics, &["MESH0601", "istio-system/edge"]));
 }
 

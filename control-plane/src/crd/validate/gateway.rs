@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use super::names::{HostForm, is_label};
 use super::{Checker, Validate};
-use crate::crd::gateway::{GatewaySpec, Server, ServerTlsMode, ServerTlsSettings, TlsProtocol};
-
-const PROTOCOLS: [&str; 8] = [
-    "HTTP", "HTTPS", "GRPC", "GRPC-WEB", "HTTP2", "MONGO", "TCP", "TLS",
-];
+use crate::crd::gateway::{
+    GatewaySpec, Misfit, Server, ServerTlsMode, ServerTlsSettings, Serving, TlsProtocol, protocols,
+};
 
 impl Validate for GatewaySpec {
     fn validate(&self, check: &mut Checker) {
@@ -40,12 +38,11 @@ impl Server {
                     check.error("is required");
                 }
             });
-            check.field("protocol", |check| {
-                if !PROTOCOLS.contains(&self.port.protocol.to_uppercase().as_str()) {
-                    let hint = format!("use one of {}", PROTOCOLS.join(", "));
-                    check.error_hint(format!("{:?} is not a protocol", self.port.protocol), hint);
-                }
-            });
+            if let Err(misfit @ Misfit::UnknownProtocol(_)) = self.serving() {
+                check.field("protocol", |check| {
+                    check.error_hint(misfit.to_string(), format!("use one of {}", protocols()));
+                });
+            }
             if self.port.target_port.is_some() {
                 check.field("targetPort", |check| {
                     check.warn("is deprecated and has no effect", "remove it");
@@ -81,38 +78,22 @@ impl Server {
     }
 
     fn check_tls(&self, check: &mut Checker) {
-        let protocol = self.port.protocol.to_uppercase();
-        let secure = matches!(protocol.as_str(), "HTTPS" | "TLS");
-        let Some(tls) = &self.tls else {
-            if secure {
-                check.field("tls", |check| {
-                    check.error_hint(
-                        format!("is required with protocol {protocol}"),
-                        "set mode and credentialName",
-                    );
-                });
+        check.field("tls", |check| match (self.serving(), &self.tls) {
+            (Err(misfit @ Misfit::NoTls(_)), _) => {
+                check.error_hint(misfit.to_string(), "set mode and credentialName");
             }
-            return;
-        };
-        check.field("tls", |check| {
-            if tls.https_redirect && secure {
-                let hint = "set it on the server with protocol HTTP";
-                check.warn("httpsRedirect has no effect: this server speaks TLS", hint);
-            }
-            let redirect_only = ServerTlsSettings {
-                https_redirect: false,
-                ..tls.clone()
-            };
-            if protocol.starts_with("HTTP")
-                && !secure
-                && redirect_only != ServerTlsSettings::default()
-            {
+            (Err(misfit @ Misfit::PlaintextWithTls(_)), _) => {
                 let hint = "use protocol HTTPS, or keep only httpsRedirect";
-                check.error_hint(format!("protocol {protocol} does not do TLS"), hint);
+                check.error_hint(misfit.to_string(), hint);
             }
-            if secure {
+            (Ok(Serving::Passthrough | Serving::Tls(_)), Some(tls)) => {
+                if tls.https_redirect {
+                    let hint = "set it on the server with protocol HTTP";
+                    check.warn("httpsRedirect has no effect: this server speaks TLS", hint);
+                }
                 tls.check(check);
             }
+            (Ok(_) | Err(Misfit::UnknownProtocol(_)), _) => {}
         });
     }
 }

@@ -39,10 +39,8 @@ fn policy(name: &str, reason: &str) -> Encoded {
             reason: reason.into(),
         }
     };
-    Encoded::new(&Resource::from(Policy {
-        name: mesh_api::name::PolicyName(name.into()),
-        rule,
-    }))
+    let name = mesh_api::name::PolicyName(name.into());
+    Encoded::new(&Resource::from(Policy::uniform(name, rule)))
 }
 
 fn desired(resources: impl IntoIterator<Item = Encoded>) -> Arc<DesiredState> {

@@ -11,12 +11,12 @@ use crate::discovery::desired::DesiredState;
 use crate::discovery::registry::Registry;
 
 fn policy(reason: &str) -> Encoded {
-    Encoded::new(&Resource::from(Policy {
-        name: PolicyName("inbound/80".into()),
-        rule: PolicyRule::Refuse {
+    Encoded::new(&Resource::from(Policy::uniform(
+        PolicyName("inbound".into()),
+        PolicyRule::Refuse {
             reason: reason.into(),
         },
-    }))
+    )))
 }
 
 /// A stream, its proxy, and the push loop that serves it.
@@ -146,7 +146,7 @@ async fn what_is_refused_is_said_beside_the_revision() {
     let nack = proto::Nack {
         nonce: 2,
         rejections: vec![proto::Rejection {
-            name: "policy/inbound/80".to_owned(),
+            name: "policy/inbound".to_owned(),
             version: policy("two").version.0,
             field: "rule".to_owned(),
             reason: "no".to_owned(),
@@ -155,7 +155,7 @@ async fn what_is_refused_is_said_beside_the_revision() {
     bench.answer(Message::Nack(nack)).await;
     let of = |bench: &Bench| bench.registry.applied(|_| true).remove(0);
     assert_eq!(of(&bench).revision, Some(4));
-    assert_eq!(of(&bench).refused[0].resource, "policy/inbound/80");
+    assert_eq!(of(&bench).refused[0].resource, "policy/inbound");
     // Offered again, nobody knows yet whether it is refused again.
     assert!(bench.stream.take_due(Due::Retry).await.is_ok());
     assert_eq!(of(&bench).refused.len(), 1);

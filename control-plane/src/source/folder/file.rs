@@ -8,7 +8,7 @@ use super::parse::{Broken, Document, looks_unfinished, parse};
 use super::settings::may_be_in;
 use crate::crd::decode::refused;
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Decoded, Object, Outcome};
+use crate::crd::{Decoded, Object, Outcome, Selects};
 use crate::meta::ObjectKey;
 use crate::source::{Origin, Position, Report};
 
@@ -19,8 +19,8 @@ pub(super) struct Entry {
     pub(super) key: ObjectKey,
     /// Where its document stands.
     pub(super) position: Position,
-    /// The last good version; none if there never was one.
-    pub(super) object: Option<Object>,
+    /// The last good version; if there never was one, which workloads it says it is for.
+    pub(super) object: Result<Object, Selects>,
     /// Set while the object is missing from the file, but that is not believed yet.
     pub(super) leaving: Option<Instant>,
 }
@@ -180,15 +180,15 @@ impl File {
                 .iter()
                 .position(|entry| entry.key == key)
                 .map(|at| before.remove(at));
-            let kept = old.and_then(|old| old.object);
+            let kept = old.and_then(|old| old.object.ok());
             let object = match decoded.outcome {
-                Outcome::Object(object) => Some(object),
+                Outcome::Object(object) => Ok(object),
                 Outcome::Skipped => continue,
                 Outcome::Rejected => {
                     let instead = Decoded::instead(kept, decoded.stand_in);
                     let problem = refused(instead.as_ref());
                     self.said.push((position, Some(key.clone()), problem));
-                    instead
+                    instead.ok_or(decoded.selects)
                 }
             };
             self.entries.push(Entry {

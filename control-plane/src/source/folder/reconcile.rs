@@ -13,8 +13,8 @@ use super::Start;
 use super::file::{Entry, File, Seen};
 use super::parse::Broken;
 use super::settings::settings;
-use crate::crd::Object;
 use crate::crd::problem::{Problem, Severity};
+use crate::crd::{Object, Selects};
 use crate::meta::ObjectKey;
 use crate::model::kept::KeptSettings;
 use crate::model::{Change, Kept};
@@ -43,7 +43,7 @@ pub(super) struct Reconciler {
     /// Troubles of folders and of the watch itself, by place.
     notices: BTreeMap<Arc<str>, Vec<Report>>,
     /// What was last sent.
-    live: BTreeMap<ObjectKey, Option<Object>>,
+    live: BTreeMap<ObjectKey, Result<Object, Selects>>,
     reported: BTreeMap<Arc<str>, Vec<Report>>,
     root_namespace: String,
     /// The last good values of the settings.
@@ -169,7 +169,7 @@ impl Reconciler {
             return Batch::default();
         }
         let (resolved, said) = self.resolve();
-        let mut wanted: BTreeMap<ObjectKey, Option<Object>> = BTreeMap::new();
+        let mut wanted: BTreeMap<ObjectKey, Result<Object, Selects>> = BTreeMap::new();
         let mut reports = self.notices.clone();
         let winners = self.winners();
         for (key, (_, entry)) in &winners {
@@ -234,16 +234,17 @@ impl Reconciler {
         Some(reading)
     }
 
-    fn changes(&self, wanted: &BTreeMap<ObjectKey, Option<Object>>) -> Vec<Change> {
+    fn changes(&self, wanted: &BTreeMap<ObjectKey, Result<Object, Selects>>) -> Vec<Change> {
         let gone = self.live.keys().filter(|key| !wanted.contains_key(*key));
         let mut changes: Vec<Change> = gone.cloned().map(Change::Removed).collect();
         for (key, object) in wanted {
-            match (object, self.live.get(key)) {
-                (Some(object), Some(Some(live))) if object == live => {}
-                (Some(object), _) => changes.push(Change::Applied(object.clone())),
-                (None, Some(None)) => {}
-                (None, _) => changes.push(Change::Refused(key.clone())),
+            if self.live.get(key) == Some(object) {
+                continue;
             }
+            changes.push(match object {
+                Ok(object) => Change::Applied(object.clone()),
+                Err(selects) => Change::Refused(key.clone(), selects.clone()),
+            });
         }
         changes
     }
@@ -282,7 +283,7 @@ impl Reconciler {
                 .files
                 .get(place)
                 .is_some_and(|file| file.is_weak(entry));
-            (entry.object.is_none(), weak)
+            (entry.object.is_err(), weak)
         };
         for (place, file) in &self.files {
             for entry in &file.entries {

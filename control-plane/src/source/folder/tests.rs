@@ -69,7 +69,7 @@ fn name(change: &Change) -> String {
         }
         Change::Applied(other) => panic!("{other:?}"),
         Change::Removed(key) => format!("-{}", key.name),
-        Change::Refused(key) => format!("!{}", key.name),
+        Change::Refused(key, _) => format!("!{}", key.name),
     }
 }
 

@@ -13,7 +13,7 @@ use mesh_api::mesh_config::LabelSelector;
 use super::trouble::Trouble;
 use crate::crd::decode::refused;
 use crate::crd::problem::Problem;
-use crate::crd::{Decoded, Kind, Object, Outcome};
+use crate::crd::{Decoded, Kind, Object, Outcome, Selects};
 use crate::meta::ObjectKey;
 use crate::model::Change;
 
@@ -50,8 +50,8 @@ struct Watch {
 
 #[derive(Debug)]
 struct Entry {
-    /// The last good version; none if there never was one.
-    object: Option<Object>,
+    /// The last good version; if there never was one, which workloads it says it is for.
+    object: Result<Object, Selects>,
     problems: Vec<Problem>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Objects {
     watches: BTreeMap<Kind, Watch>,
     entries: BTreeMap<ObjectKey, Entry>,
     /// What was passed on: the object, or that it cannot be read.
-    sent: BTreeMap<ObjectKey, Option<Object>>,
+    sent: BTreeMap<ObjectKey, Result<Object, Selects>>,
     /// Objects that may be different from what was passed on.
     dirty: BTreeSet<ObjectKey>,
     /// Namespaces in sight: those any of these choose; all if there are none.
@@ -124,15 +124,19 @@ impl Objects {
             outcome,
             stand_in,
             mut problems,
+            selects,
             ..
         } = decoded;
-        let former = self.entries.remove(&key).and_then(|entry| entry.object);
+        let former = self
+            .entries
+            .remove(&key)
+            .and_then(|entry| entry.object.ok());
         let object = match outcome {
-            Outcome::Object(object) => Some(object),
+            Outcome::Object(object) => Ok(object),
             Outcome::Skipped | Outcome::Rejected => {
                 let instead = Decoded::instead(former, stand_in);
                 problems.push(refused(instead.as_ref()));
-                instead
+                instead.ok_or(selects)
             }
         };
         let relabelled = key.kind == Kind::Namespace;
@@ -195,7 +199,7 @@ impl Objects {
         let object = self
             .entries
             .get(&namespace)
-            .and_then(|entry| entry.object.as_ref());
+            .and_then(|entry| entry.object.as_ref().ok());
         object.is_some_and(|object| {
             let labels = &object.meta().labels;
             self.selectors.iter().any(|one| one.matches(labels))
@@ -230,7 +234,7 @@ impl Objects {
         self.entries
             .range(from..)
             .take_while(move |(key, _)| key.kind == kind)
-            .filter_map(|(_, entry)| entry.object.as_ref())
+            .filter_map(|(_, entry)| entry.object.as_ref().ok())
     }
 
     /// What is different from what was passed on, and what there is to say about those objects.
@@ -250,27 +254,18 @@ impl Objects {
                     self.sent.remove(&key);
                     changes.push(Change::Removed(key));
                 }
-                (Some(before), Some(now)) if same(before.as_ref(), now.as_ref()) => {}
+                // Writing a status, or a heartbeat, changes an object for the API server only.
+                (Some(before), Some(now)) if *before == now => {}
                 (_, Some(now)) => {
                     self.sent.insert(key.clone(), now.clone());
                     changes.push(match now {
-                        Some(object) => Change::Applied(object),
-                        None => Change::Refused(key),
+                        Ok(object) => Change::Applied(object),
+                        Err(selects) => Change::Refused(key, selects),
                     });
                 }
             }
         }
         (changes, said)
-    }
-}
-
-/// Whether nothing about an object is different that anybody acts on. Writing a status, or a
-/// heartbeat, changes an object for the API server only.
-fn same(before: Option<&Object>, now: Option<&Object>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => before == now,
-        (None, None) => true,
-        (Some(_), None) | (None, Some(_)) => false,
     }
 }
 

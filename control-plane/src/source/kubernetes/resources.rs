@@ -9,7 +9,7 @@ use super::follow::{self, Closed, Sink, Target};
 use super::keep::{Cut, Mesh, Namespaces, Nodes, Pods, Services, Shape, Slices};
 use super::objects::Step;
 use super::{Observed, Timing};
-use crate::crd::{Decoded, Kind, Outcome, decode};
+use crate::crd::{Decoded, Kind, Outcome, Selects, decode};
 use crate::meta::ObjectKey;
 
 /// The name of the resource of a kind, with its group, as roles and people write it.
@@ -113,6 +113,7 @@ fn read<S>(kind: Kind, object: Cut<S>) -> Decoded {
     let mut value = object.value;
     let Some(fields) = value.as_object_mut() else {
         return Decoded {
+            selects: Selects::All,
             key: None,
             outcome: Outcome::Rejected,
             stand_in: None,

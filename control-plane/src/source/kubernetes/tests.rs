@@ -142,7 +142,7 @@ fn texts(changes: &[Change]) -> Vec<String> {
     let text = |change: &Change| match change {
         Change::Applied(object) => format!("+ {}", object.key()),
         Change::Removed(key) => format!("- {key}"),
-        Change::Refused(key) => format!("! {key}"),
+        Change::Refused(key, _) => format!("! {key}"),
     };
     changes.iter().map(text).collect()
 }

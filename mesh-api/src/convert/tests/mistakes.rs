@@ -264,19 +264,43 @@ fn endpoints_out_of_order_are_rejected() {
 
 #[test]
 fn an_unreadable_policy_refuses_everything() {
-    let message = with_body("policy/inbound/9080", Vec::new());
-    let entry = decode(&message).unwrap();
-    assert_eq!(
-        entry.version.0, message.version,
-        "the server need not send it again"
-    );
-    let Resource::Policy(policy) = entry.resource else {
-        panic!("not a policy");
+    let allow = proto::PolicyRule {
+        rule: Some(proto::policy_rule::Rule::Allow(proto::Unit {})),
     };
-    let crate::policy::PolicyRule::Refuse { reason } = &policy.rule else {
-        panic!("it must not allow");
-    };
-    assert!(reason.contains("rule"), "{reason}");
+    let ports = |port: u32, rule: &proto::PolicyRule| [(port, rule.clone())].into_iter().collect();
+    let unreadable = [
+        (proto::Policy::default(), "elsewhere"),
+        (
+            proto::Policy {
+                elsewhere: Some(allow.clone()),
+                ports: ports(0, &allow),
+            },
+            "ports[0].key",
+        ),
+        (
+            proto::Policy {
+                elsewhere: Some(allow.clone()),
+                ports: ports(9_080, &proto::PolicyRule { rule: None }),
+            },
+            "ports[0].value.rule",
+        ),
+    ];
+    for (policy, field) in unreadable {
+        let message = with_body("policy/inbound", policy.encode_to_vec());
+        let entry = decode(&message).unwrap();
+        assert_eq!(
+            entry.version.0, message.version,
+            "the server need not send it again"
+        );
+        let Resource::Policy(policy) = entry.resource else {
+            panic!("not a policy");
+        };
+        assert!(policy.ports.is_empty(), "no port may stay open");
+        let crate::policy::PolicyRule::Refuse { reason } = &policy.elsewhere else {
+            panic!("it must not allow");
+        };
+        assert!(reason.contains(field), "{reason}");
+    }
 }
 
 #[test]

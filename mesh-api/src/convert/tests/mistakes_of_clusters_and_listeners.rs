@@ -189,7 +189,9 @@ fn tcp(rule: proto::TcpRule) -> Option<Kind> {
 fn listener() -> proto::Listener {
     proto::Listener {
         bind: socket(&[127, 0, 0, 1], 80),
-        kind: Some(Kind::InboundCapture(proto::Unit {})),
+        kind: Some(Kind::InboundCapture(proto::InboundCapture {
+            policy: "inbound".to_owned(),
+        })),
     }
 }
 
@@ -264,7 +266,7 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
                 port: 80,
                 protocol: 1,
                 target: Some(proto::inbound::Target::OriginalDestination(proto::Unit {})),
-                policy: Some(String::new()),
+                policy: String::new(),
                 limits: Some(limits()),
                 service: None,
             }));
@@ -273,11 +275,27 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
     ),
     (
         |listener| {
+            listener.kind = Some(Kind::InboundCapture(proto::InboundCapture::default()));
+        },
+        "kind.inbound_capture.policy",
+    ),
+    (
+        |listener| {
+            listener.kind = Some(Kind::Gateway(proto::Gateway {
+                policy: String::new(),
+                protocol: Some(proto::gateway::Protocol::Tcp(proto::TcpRoutes::default())),
+            }));
+        },
+        "kind.gateway.policy",
+    ),
+    (
+        |listener| {
             let http = proto::GatewayHttp {
                 scope: "443".to_owned(),
                 https_redirect: vec!["a.b".to_owned(), "A.b".to_owned()],
             };
             listener.kind = Some(Kind::Gateway(proto::Gateway {
+                policy: "gateway".to_owned(),
                 protocol: Some(proto::gateway::Protocol::Http(http)),
             }));
         },
@@ -290,6 +308,7 @@ const LISTENERS: &[(SpoilListener, &str)] = &[
                 https_redirect: Vec::new(),
             };
             listener.kind = Some(Kind::Gateway(proto::Gateway {
+                policy: "gateway".to_owned(),
                 protocol: Some(proto::gateway::Protocol::Http(http)),
             }));
         },

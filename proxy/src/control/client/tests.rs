@@ -187,10 +187,10 @@ impl Proxy {
 }
 
 fn policy(name: &str) -> proto::Resource {
-    Encoded::new(&Resource::from(Policy {
-        name: PolicyName(name.into()),
-        rule: PolicyRule::Allow,
-    }))
+    Encoded::new(&Resource::from(Policy::uniform(
+        PolicyName(name.into()),
+        PolicyRule::Allow,
+    )))
     .to_wire()
 }
 

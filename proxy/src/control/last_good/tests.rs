@@ -23,12 +23,12 @@ fn identity(name: &str) -> Identity {
 }
 
 fn policy(name: &str, reason: &str) -> Resource {
-    Policy {
-        name: PolicyName(name.into()),
-        rule: PolicyRule::Refuse {
+    Policy::uniform(
+        PolicyName(name.into()),
+        PolicyRule::Refuse {
             reason: reason.into(),
         },
-    }
+    )
     .into()
 }
 

@@ -22,12 +22,12 @@ fn session() -> Session {
 }
 
 fn policy(name: &str, reason: &str) -> proto::Resource {
-    Encoded::new(&Resource::from(Policy {
-        name: PolicyName(name.into()),
-        rule: PolicyRule::Refuse {
+    Encoded::new(&Resource::from(Policy::uniform(
+        PolicyName(name.into()),
+        PolicyRule::Refuse {
             reason: reason.into(),
         },
-    }))
+    )))
     .to_wire()
 }
 
@@ -203,7 +203,10 @@ fn a_broken_resource_is_named_and_a_broken_policy_refuses() {
     assert_eq!(rejections[0].resource.to_string(), "listener/l");
     assert!(take(&mut session, push(2, vec![spoil("policy/p")], &[])));
     let held = session.in_force().policy(&PolicyName("p".into())).unwrap();
-    assert!(matches!(held.rule, PolicyRule::Refuse { .. }), "{held:?}");
+    assert!(
+        matches!(held.elsewhere, PolicyRule::Refuse { .. }),
+        "{held:?}"
+    );
 }
 
 #[test]

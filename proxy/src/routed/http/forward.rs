@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::homeward::Homeward;
 use super::{Entry, affinity, mirror};
+use crate::authz::Permit;
 use crate::carry::arrival::{Arrival, Sends};
 use crate::carry::exchange::deadline;
 use crate::carry::exchange::{for_wire, speaks_http2};
@@ -45,6 +46,7 @@ struct Terms<'a> {
 pub(super) async fn by_rule(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
+    permit: Permit,
     (rule, forward): (&RouteRule, &Forward),
     origin: Option<HeaderValue>,
     mut arrival: Box<Arrival>,
@@ -53,13 +55,14 @@ pub(super) async fn by_rule(
         Ok(planned) => planned,
         Err(error) => return arrival.fail(&error),
     };
-    carry(entry, config, terms, Some(homeward), arrival).await
+    carry(entry, config, permit, terms, Some(homeward), arrival).await
 }
 
 /// Lets a request go where it was going before it was redirected.
 pub(super) async fn through(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
+    permit: Permit,
     mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
     let name = ClusterName::Passthrough;
@@ -76,7 +79,7 @@ pub(super) async fn through(
         affinity: None,
         mirrors: None,
     };
-    carry(entry, config, terms, None, arrival).await
+    carry(entry, config, permit, terms, None, arrival).await
 }
 
 /// Chooses the destination and edits the request for it.
@@ -169,6 +172,7 @@ fn edit_request(
 async fn carry(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
+    permit: Permit,
     terms: Terms<'_>,
     homeward: Option<Homeward<'_>>,
     mut arrival: Box<Arrival>,
@@ -224,7 +228,7 @@ async fn carry(
         Some(Ok(sent)) => {
             let timing = (&clock, sent_at.elapsed());
             let limits = &cluster.state().cluster().limits;
-            arrival.forward(sent, timing, limits, worker, |headers, remote| {
+            arrival.forward(sent, timing, limits, (worker, permit), |headers, remote| {
                 if let Some(homeward) = homeward {
                     let cluster = Some(cluster.state().name());
                     homeward.edit(entry, cluster, Some(remote), headers);

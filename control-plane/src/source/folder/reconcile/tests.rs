@@ -70,7 +70,7 @@ fn changes(batch: &Batch) -> Vec<String> {
             }
             Change::Applied(other) => panic!("{other:?}"),
             Change::Removed(key) => format!("-{}", key.name),
-            Change::Refused(key) => format!("!{}", key.name),
+            Change::Refused(key, _) => format!("!{}", key.name),
         })
         .collect()
 }
