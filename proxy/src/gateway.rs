@@ -41,17 +41,6 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
                 Err(fault) => tcp::keep_out(&worker, &connection, fault),
             }
         }
-        GatewayProtocol::Tcp(routes) => match admit(&worker.config().active, &place) {
-            Ok(permit) => {
-                let nothing = Bytes::new();
-                Box::pin(tcp::serve(worker, connection, nothing, routes, permit)).await;
-            }
-            Err(fault) => tcp::keep_out(&worker, &connection, fault),
-        },
-        GatewayProtocol::TlsPassthrough(routes) => match admit(&worker.config().active, &place) {
-            Ok(permit) => serve_tls(worker, connection, routes, permit).await,
-            Err(fault) => tcp::keep_out(&worker, &connection, fault),
-        },
         GatewayProtocol::Refuse { reason } => refuse(&connection, &listener, reason),
     }
 }

@@ -7,7 +7,7 @@ use serde_saphyr::options::AliasLimits;
 
 use super::settings::SettingsMap;
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Decoded, Outcome, decode};
+use crate::crd::{Decoded, Outcome, Selects, decode};
 use crate::source::Position;
 
 /// Most documents in one file, counting the items of lists.
@@ -125,6 +125,7 @@ fn expand(value: Value, position: Position, documents: &mut Vec<Document>) -> Re
         documents.push(Document {
             position,
             decoded: Decoded {
+                selects: Selects::All,
                 key: None,
                 outcome: Outcome::Skipped,
                 stand_in: None,
