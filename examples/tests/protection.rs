@@ -6,6 +6,8 @@
 
 #![cfg(test)]
 
+#[path = "../../proxy/tests/support/client_hello.rs"]
+mod client_hello;
 #[path = "../../proxy/tests/support/mesh.rs"]
 mod mesh;
 #[path = "../../proxy/tests/support/redirected.rs"]

@@ -48,7 +48,7 @@ async fn the_settings_choose_the_form_of_paths_both_ways() {
         ];
         outbound.extend(form.map(settings));
         shop.apply(outbound).await;
-        let mut application = vec![inbound(inner, upstream.address, None)];
+        let mut application = vec![inbound(inner, upstream.address, mesh::OPEN)];
         application.extend(form.map(settings));
         sidecar.apply(application).await;
         for address in [shop.address, inner] {

@@ -3,6 +3,8 @@
 
 #![cfg(test)]
 
+#[path = "support/client_hello.rs"]
+mod client_hello;
 #[path = "support/http.rs"]
 mod http_support;
 #[path = "support/mesh.rs"]
@@ -303,7 +305,7 @@ async fn what_came_in_at_a_gateway_ends_when_it_is_denied() {
     proxy.apply([vec![open], rest.clone()].concat()).await;
     let connect = |address| async move { TcpStream::connect(address).await.unwrap() };
     let mut hello = connect(tls).await;
-    let said = servers::client_hello("bytes.test");
+    let said = client_hello::client_hello("bytes.test");
     hello.write_all(&said).await.unwrap();
     let mut back = vec![0; said.len()];
     hello.read_exact(&mut back).await.unwrap();
@@ -329,7 +331,7 @@ async fn what_came_in_at_a_gateway_ends_when_it_is_denied() {
         servers::ask(tcp, b"x").await.is_err(),
         "nothing new is let in"
     );
-    let hello = servers::client_hello("bytes.test");
+    let hello = client_hello::client_hello("bytes.test");
     assert!(servers::ask(tls, &hello).await.is_err());
     let answer = http_support::fetch(http, "shop.test", "/").await;
     assert_eq!(answer.status, 503);

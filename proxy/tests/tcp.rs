@@ -27,7 +27,7 @@ use tokio::net::TcpStream;
 
 use client_hello::client_hello;
 use mesh::{TestProxy, cluster, destinations, free_address, listener, routes, tcp_listener};
-use servers::{ask, client_hello, count, echo};
+use servers::{ask, count, echo};
 
 fn plain() -> ConnectionLimits {
     ConnectionLimits::default()

@@ -129,7 +129,7 @@ impl Folder {
                     let GatewaySpec { selector, .. } = &gateway.spec;
                     self.gateways.insert(gateway.key.clone(), selector.clone());
                 }
-                Change::Removed(key) | Change::Refused(key) => {
+                Change::Removed(key) | Change::Refused(key, _) => {
                     self.gateways.remove(key);
                 }
                 Change::Applied(_) => {}

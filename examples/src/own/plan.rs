@@ -178,8 +178,8 @@ fn way(listener: &Listener) -> Option<Way> {
                 InboundTarget::OriginalDestination => None,
             },
         )),
-        ListenerKind::Gateway(protocol) => {
-            let spoken = match protocol {
+        ListenerKind::Gateway(gateway) => {
+            let spoken = match &gateway.protocol {
                 GatewayProtocol::Http { .. } => "http".to_owned(),
                 GatewayProtocol::Tcp(_) => "tcp".to_owned(),
                 GatewayProtocol::TlsPassthrough(_) => "tls".to_owned(),
@@ -193,7 +193,7 @@ fn way(listener: &Listener) -> Option<Way> {
             let tcp = outbound.tcp.rules.iter().map(|rule| &*rule.destinations);
             Some(Way::OutTcp(socket, destinations(tls.chain(tcp))))
         }
-        ListenerKind::OutboundCapture { .. } | ListenerKind::InboundCapture => None,
+        ListenerKind::OutboundCapture { .. } | ListenerKind::InboundCapture { .. } => None,
     }
 }
 

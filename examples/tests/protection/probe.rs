@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::client_hello::client_hello;
 use crate::redirected::{ELSEWHERE, POD};
-use crate::servers::client_hello;
 
 /// What is called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

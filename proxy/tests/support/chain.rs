@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_api::cluster::UpstreamProtocol;
-use mesh_api::listener::{GatewayProtocol, ListenerKind};
+use mesh_api::listener::GatewayProtocol;
 use mesh_api::name::RouteScope;
 use mesh_api::resource::Resource;
 use mesh_api::units::Port;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::mesh::{TestProxy, free_address, listener};
+use crate::mesh::{OPEN, TestProxy, free_address, gateway as gateway_port, listener};
 use crate::responses::RESPONSES;
 use crate::shop::{SHOP, always, cluster, endpoints, forward, inbound, routes};
 use crate::streams::Stream;
@@ -42,7 +42,7 @@ impl Chain {
     ) -> Self {
         let (application, log) = strict::backend(answer).await;
         let (mut sidecar, inner) = (TestProxy::start(), free_address());
-        sidecar.apply(vec![inbound(inner, application, None)]).await;
+        sidecar.apply(vec![inbound(inner, application, OPEN)]).await;
         let (mut gateway, address) = (TestProxy::start(), free_address());
         let mut shop = cluster(SHOP);
         shop.protocol = between;
@@ -55,7 +55,7 @@ impl Chain {
                 Resource::Cluster(Arc::new(shop)),
                 endpoints(SHOP, &[inner]),
                 routes(SHOP, vec![always(forward(SHOP))]),
-                listener("gateway", address, ListenerKind::Gateway(protocol)),
+                listener("gateway", address, gateway_port(protocol)),
             ])
             .await;
         Self {

@@ -35,10 +35,6 @@ fn documents() -> Vec<(&'static str, Value)> {
         ("trustDomain", json!("example.org")),
         ("trustDomainAliases", json!(["old.example.org"])),
         ("rootNamespace", json!("mesh")),
-        (
-            "protocolDetectionTimeout",
-            "the injector's arguments of the proxy",
-        ),
         ("discoverySelectors", json!([{"matchLabels": {"a": "b"}}])),
         ("defaultHttpRetryPolicy", json!({"attempts": 5})),
         ("defaultInboundHttpRetryPolicy", json!({"attempts": 5})),
