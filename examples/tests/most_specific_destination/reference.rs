@@ -376,7 +376,7 @@ fn host_of(town: &Town, port: u16, header: &str) -> Option<String> {
         if !one.ports.iter().any(http) {
             continue;
         }
-        for (further, name) in names(one) {
+        for (further, name) in names(town, one) {
             let exact = match name.strip_prefix('*') {
                 None if name == header => usize::MAX,
                 Some(suffix) if header.len() > suffix.len() && header.ends_with(suffix) => {
@@ -393,7 +393,7 @@ fn host_of(town: &Town, port: u16, header: &str) -> Option<String> {
 }
 
 /// What a service is called, and whether that is another name than its full one.
-fn names(one: &Declared) -> Vec<(bool, String)> {
+fn names(town: &Town, one: &Declared) -> Vec<(bool, String)> {
     let mut names = vec![(false, one.host.clone())];
     if one.is_service() {
         let (name, namespace) = (&one.name, one.namespace);
@@ -412,7 +412,16 @@ fn names(one: &Declared) -> Vec<(bool, String)> {
         names.extend(short.into_iter().map(|name| (true, name)));
     }
     if one.kind != Kind::Headless {
-        let single = blocks(one).into_iter().filter(is_single);
+        // An entry is not called by the address of a Service.
+        let of_service = |address| {
+            let services = town.declared.iter().filter(|one| one.kind == Kind::Service);
+            services
+                .flat_map(blocks)
+                .any(|block| block.addr() == address)
+        };
+        let single = blocks(one)
+            .into_iter()
+            .filter(|block| is_single(block) && (one.is_service() || !of_service(block.addr())));
         names.extend(single.map(|block| match block.addr() {
             IpAddr::V4(address) => (true, address.to_string()),
             IpAddr::V6(address) => (true, format!("[{address}]")),

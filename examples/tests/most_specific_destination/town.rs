@@ -1,7 +1,7 @@
 //! A random mesh: what is declared, as the reference reads it and as the objects users write.
 
+use rand::RngExt;
 use rand::rngs::StdRng;
-use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
 /// The ports everything is at, so that services meet.
@@ -149,7 +149,9 @@ impl Town {
             let Some((port, speaks)) = tls.or(tcp) else {
                 continue;
             };
-            if random.random_bool(0.4) {
+            // Routes lead to hosts, not to wildcards.
+            let leads_somewhere = |one: &Declared| one.is_seen() && !one.host.starts_with('*');
+            if declared.iter().any(leads_somewhere) && random.random_bool(0.4) {
                 let routes = routes(random, &declared, one, *port, *speaks);
                 if !routes.tls.is_empty() || !routes.tcp.is_empty() {
                     routed.push(routes);
@@ -299,12 +301,11 @@ fn routes(
         let mut subnets: Vec<&str> = (0..count).map(|_| pick(random, SUBNETS)).collect();
         subnets.sort_unstable();
         subnets.dedup();
-        // Services of the client's namespace are seen by it, whatever they export.
-        let targets: Vec<&Declared> = declared.iter().filter(|one| one.is_seen()).collect();
-        let to = match targets.get(random.next_u32() as usize % targets.len().max(1)) {
-            Some(to) if !to.host.starts_with('*') => to,
-            _ => of,
-        };
+        let targets: Vec<&Declared> = declared
+            .iter()
+            .filter(|one| one.is_seen() && !one.host.starts_with('*'))
+            .collect();
+        let to = targets.get(random.random_range(0..targets.len())).unwrap();
         Route {
             names,
             subnets,
