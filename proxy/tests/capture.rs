@@ -413,8 +413,8 @@ fn shared_ports(unmatched: UnmatchedTraffic) -> Vec<Resource> {
     all
 }
 
-/// What a client hears that says `first`, or waits for the server's first word if that is empty,
-/// up to its first pause.
+/// The greeting or status line a client hears that says `first`, or waits for the server's first
+/// word if that is empty.
 fn hear(namespace: &str, address: &str, first: &[u8]) -> String {
     let (address, first) = (at(address), first.to_vec());
     inside(namespace, move || {
@@ -424,11 +424,20 @@ fn hear(namespace: &str, address: &str, first: &[u8]) -> String {
         };
         stream.set_read_timeout(Some(timeout)).unwrap();
         stream.write_all(&first).unwrap();
-        let mut heard = vec![0; 4096];
-        match stream.read(&mut heard) {
-            Ok(0) | Err(_) => "nothing".to_owned(),
-            Ok(read) => String::from_utf8_lossy(&heard[..read]).into_owned(),
+        // A greeting ends in a colon and a blank, and may come in pieces.
+        let mut heard = Vec::new();
+        let mut piece = [0; 1024];
+        let is_whole = |heard: &[u8]| heard.windows(2).any(|two| two == b": " || two == b"\r\n");
+        while !is_whole(&heard) {
+            match stream.read(&mut piece) {
+                Ok(0) | Err(_) => break,
+                Ok(read) => heard.extend_from_slice(&piece[..read]),
+            }
         }
+        if heard.is_empty() {
+            return "nothing".to_owned();
+        }
+        String::from_utf8_lossy(&heard).into_owned()
     })
 }
 
@@ -443,6 +452,21 @@ fn strangers(peer: &str) {
     ] {
         serve(peer, "stranger", address);
     }
+}
+
+/// Answers every connection's request with 204.
+fn serve_http(namespace: &str, address: &str) {
+    let address = at(address);
+    inside(namespace, move || {
+        let listener = TcpListener::bind(address).unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                if stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    drop(stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"));
+                }
+            }
+        });
+    });
 }
 
 #[test]
@@ -486,9 +510,10 @@ fn a_declared_port_leaves_strangers_on_it_alone() {
         let heard = hear(workload, to, first);
         assert!(heard.starts_with(expected), "{to} {first:?}: {heard}");
     }
-    // The request is carried to the stranger, who is no web server.
-    let heard = hear(workload, "10.77.0.2:443", request);
-    assert!(heard.starts_with("HTTP/1.1 502 "), "{heard}");
+    // A host nobody has: request by request, to where it was going.
+    serve_http(&namespaces.peer, "[fd77::2]:443");
+    let heard = hear(workload, "[fd77::2]:443", request);
+    assert!(heard.starts_with("HTTP/1.1 204 "), "{heard}");
     let page = metrics(&namespaces);
     assert!(
         page.contains("destination_service_name=\"PassthroughCluster\""),
