@@ -315,7 +315,7 @@ fn unchecked(http: &str) -> (Snapshot, Vec<String>) {
         panic!("{plain}");
     };
     let mut changed = Resource::clone(&plain);
-    changed.spec = serde_saphyr::from_str(&format!("hosts: [backend]\n{http}")).unwrap();
+    changed.spec = serde_saphyr::from_str(&format!("  hosts: [backend]\n{http}")).unwrap();
     let mut world = world(SHOP);
     world.apply([Change::Applied(Object::VirtualService(Arc::new(changed)))]);
     let explicit = CaptureMode::Explicit;
