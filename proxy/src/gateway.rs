@@ -37,7 +37,8 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
         }
         GatewayProtocol::Tcp(_) | GatewayProtocol::TlsPassthrough(_) => {
             match admit(&worker.config().active, &place) {
-                Ok(permit) => serve_rules(worker, connection, listener, permit).await,
+                // In a box of its own: what waits for an HTTP request has no use for its room.
+                Ok(permit) => Box::pin(serve_rules(worker, connection, listener, permit)).await,
                 Err(fault) => tcp::keep_out(&worker, &connection, fault),
             }
         }

@@ -250,7 +250,12 @@ fn look_at(dir: &Path, home: &Path) -> anyhow::Result<PathBuf> {
     }
     let config = home.join("config");
     std::fs::create_dir(&config)?;
-    let name = dir.file_name().unwrap_or("root".as_ref());
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    // What is hidden is not read, which is about what is in the folder and not about the folder.
+    let name = match name.trim_start_matches('.') {
+        "" => "root",
+        shown => shown,
+    };
     std::os::unix::fs::symlink(&dir, config.join(name))?;
     Ok(config)
 }

@@ -192,7 +192,11 @@ fn town(setup: Setup) -> Vec<Value> {
     let gateway_labels = json!({"istio": "ingressgateway"});
     let server = |number: u16, protocol: &str, tls: Value| {
         let port = json!({"number": number, "protocol": protocol, "name": format!("p{number}")});
-        json!({"port": port, "hosts": ["*"], "tls": tls})
+        let mut written = json!({"port": port, "hosts": ["*"]});
+        if !tls.is_null() {
+            written["tls"] = tls;
+        }
+        written
     };
     let to = |port: u16| {
         json!([{"destination": {

@@ -91,7 +91,7 @@ fn one_bad_key_costs_no_other() {
             "connectTimeout: \"soon\" is not a duration; write a number with a unit, such as 5s, \
              0.5s, 200ms or 1h30m",
             "defaultConfig.concurrency: invalid value: integer `-1`, expected u32",
-            "defaultConfig.drainDurration: unknown key; check the spelling",
+            "defaultConfig.drainDurration: unknown key; did you mean drainDuration?",
             "discoverySelectors[1].matchLabels: invalid type: integer `7`, expected a map",
             "enablePrometheusMerge: invalid type: string \"no\", expected a boolean",
             "outboundTrafficPolicy.mode: unknown variant `REGISTRY_ONLLY`, expected \

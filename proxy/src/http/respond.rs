@@ -61,8 +61,8 @@ impl LocalReply {
             headers,
         } = self;
         let Asked { grpc, head } = asked;
-        let bodyless = framing::is_bodyless(head, status);
-        let content = if grpc || (bodyless && !head) {
+        // A length, too, may only stand where a GET would get content (RFC 9110 section 8.6).
+        let content = if grpc || framing::is_bodyless(false, status) {
             Bytes::new()
         } else {
             body.clone()
