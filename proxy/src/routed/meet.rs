@@ -1,8 +1,8 @@
 //! What an outbound or gateway connection meets, and its first bytes where they decide.
 //!
 //! The rules are looked at twice: when the connection is there, and, if it depends on what the
-//! client says, when it has said it. Both times with the newest configuration, and none is held
-//! while the client is waited for.
+//! client says, when it has said it. Both times with the newest configuration; of the one before,
+//! only the rules of the connection's own listener are held while the client is waited for.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -29,8 +29,8 @@ pub(crate) enum Place {
         listener: Arc<Listener>,
         /// The address it was called at.
         address: IpAddr,
-        /// Its rules, if it left the configuration while connections were still queued.
-        last: Option<AtPort>,
+        /// Its rules as the connection came: it may leave the configuration at any time.
+        last: Option<Arc<AtPort>>,
     },
 }
 
@@ -58,8 +58,9 @@ impl Place {
         listener: Arc<Listener>,
     ) -> Self {
         let last = match config.rules_of(&listener.name) {
-            Some(_) => None,
-            None => AtPort::of(&listener),
+            Some(rules) => Some(Arc::clone(rules)),
+            // It has left already, and this connection was still queued.
+            None => AtPort::of(&listener).map(Arc::new),
         };
         Self::Socket {
             address: connection.destination().ip(),
@@ -76,10 +77,8 @@ impl Place {
                 address,
                 last,
             } => {
-                let rules = config.rules_of(&listener.name).map(Arc::as_ref);
-                rules
-                    .or(last.as_ref())
-                    .map_or(Found::Unknown, |rules| rules.find(*address, first))
+                let rules = config.rules_of(&listener.name).or(last.as_ref());
+                rules.map_or(Found::Unknown, |rules| rules.find(*address, first))
             }
         }
     }
