@@ -155,8 +155,13 @@ impl Answer {
         }
     }
 
-    /// It may not, for all of these.
-    pub(super) fn denied(failure: Failure, kind: Kind, mut causes: Vec<Cause>) -> Self {
+    /// It may not, for all of these. `kubectl` shows causes where a failure is `Invalid`, and not the
+    /// message.
+    pub(super) fn denied(
+        failure: Failure,
+        kind: impl fmt::Display,
+        mut causes: Vec<Cause>,
+    ) -> Self {
         let more = causes.len().saturating_sub(MOST_CAUSES);
         causes.truncate(MOST_CAUSES);
         let mut message = match causes.as_slice() {

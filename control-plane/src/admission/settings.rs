@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::answer::{Answer, Failure};
+use super::answer::{Answer, Cause, Failure};
 use super::question::Question;
 use crate::crd::Severity;
 use crate::model::kept::KeptSettings;
@@ -30,12 +30,8 @@ pub(super) fn judge(question: &Question, root_namespace: &str) -> Answer {
     let mut answer = if errors.is_empty() {
         Answer::allowed()
     } else {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        let message = format!(
-            "the settings of the mesh are refused: {}",
-            errors.join("; ")
-        );
-        Answer::refused(Failure::Invalid, message)
+        let causes = errors.into_iter().map(Cause::from).collect();
+        Answer::denied(Failure::Invalid, "MeshConfig", causes)
     };
     for problem in others {
         answer = answer.warn(problem.to_string());

@@ -318,3 +318,23 @@ async fn it_is_served_to_whoever_posts() {
         (200, &json!(true))
     );
 }
+
+#[test]
+fn mistakes_in_the_settings_are_causes_of_their_own() {
+    let document = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "istio", "namespace": "istio-system"},
+        "data": {"mesh": "outboundTrafficPolicy: {mode: REGISTRY_ONLLY}\n"},
+    });
+    let mut review: Value = serde_json::from_slice(&create(&document)).unwrap();
+    review["request"]["name"] = json!("istio");
+    review["request"]["namespace"] = json!("istio-system");
+    let answer = respond_to(&serde_json::to_vec(&review).unwrap());
+    assert_eq!(answer["allowed"], false, "{answer}");
+    // All that `kubectl` shows of what is invalid.
+    let cause = &answer["status"]["details"]["causes"][0];
+    let field = cause["field"].as_str().unwrap();
+    assert!(field.ends_with("outboundTrafficPolicy.mode"), "{cause}");
+    let message = cause["message"].as_str().unwrap();
+    assert!(message.contains("did you mean REGISTRY_ONLY?"), "{cause}");
+}
