@@ -191,6 +191,33 @@ impl Kind {
         )
     }
 
+    /// Whether an object of this kind may keep somebody out of the workloads it selects, so that
+    /// one that cannot be read closes them.
+    pub const fn is_guard(self) -> bool {
+        match self {
+            Self::PeerAuthentication
+            | Self::RequestAuthentication
+            | Self::AuthorizationPolicy
+            | Self::WasmPlugin
+            | Self::TrafficExtension => true,
+            Self::VirtualService
+            | Self::DestinationRule
+            | Self::Gateway
+            | Self::ServiceEntry
+            | Self::Sidecar
+            | Self::WorkloadEntry
+            | Self::WorkloadGroup
+            | Self::ProxyConfig
+            | Self::EnvoyFilter
+            | Self::Telemetry
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Pod
+            | Self::Namespace
+            | Self::Node => false,
+        }
+    }
+
     /// The kind of this group and name.
     pub fn find(group: &str, name: &str) -> Option<Self> {
         Self::ALL

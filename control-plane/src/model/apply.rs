@@ -139,29 +139,7 @@ impl World {
 
     /// Only policies need to be remembered: a route that was never read routes nothing.
     fn unreadable(&mut self, key: ObjectKey, selects: Selects, affected: &mut Affected) {
-        let policy = match key.kind {
-            Kind::PeerAuthentication
-            | Kind::RequestAuthentication
-            | Kind::AuthorizationPolicy
-            | Kind::WasmPlugin
-            | Kind::TrafficExtension => true,
-            Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Gateway
-            | Kind::Sidecar
-            | Kind::Telemetry
-            | Kind::ServiceEntry
-            | Kind::Service
-            | Kind::EndpointSlice
-            | Kind::Pod
-            | Kind::WorkloadEntry
-            | Kind::WorkloadGroup
-            | Kind::ProxyConfig
-            | Kind::EnvoyFilter
-            | Kind::Namespace
-            | Kind::Node => false,
-        };
-        if policy {
+        if key.kind.is_guard() {
             self.unreadable_policies.insert(key, selects);
             affected.config = true;
         }

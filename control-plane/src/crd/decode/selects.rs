@@ -22,33 +22,14 @@ pub enum Selects {
 impl Selects {
     /// Reads only that from the specification of an object.
     pub(super) fn of(kind: Kind, spec: &Value) -> Self {
-        let field = match kind {
-            Kind::PeerAuthentication
-            | Kind::RequestAuthentication
-            | Kind::AuthorizationPolicy
-            | Kind::WasmPlugin
-            | Kind::TrafficExtension => "selector",
-            Kind::VirtualService
-            | Kind::DestinationRule
-            | Kind::Gateway
-            | Kind::Sidecar
-            | Kind::Telemetry
-            | Kind::ServiceEntry
-            | Kind::Service
-            | Kind::EndpointSlice
-            | Kind::Pod
-            | Kind::WorkloadEntry
-            | Kind::WorkloadGroup
-            | Kind::ProxyConfig
-            | Kind::EnvoyFilter
-            | Kind::Namespace
-            | Kind::Node => return Self::All,
-        };
+        if !kind.is_guard() {
+            return Self::All;
+        }
         let Some(spec) = spec.as_object() else {
             return Self::All;
         };
         let attached = is_attached(spec);
-        match (written(spec, field), attached) {
+        match (written(spec, "selector"), attached) {
             (None, Some(true)) => Self::Attached,
             (Some(selector), Some(false)) => labels(selector).map_or(Self::All, Self::Labelled),
             (None | Some(_), _) => Self::All,
