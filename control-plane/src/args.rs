@@ -22,7 +22,8 @@ pub enum Command {
     /// Serve proxies from a folder of YAML files, watched for changes.
     ///
     /// The folder holds Kubernetes Services, EndpointSlices, Pods or WorkloadEntries, and Istio
-    /// resources, in any number of files. A broken file keeps the last good version of its own
+    /// resources, in any number of files. MeshConfig is key `mesh` of a ConfigMap `istio` in the
+    /// root namespace. A broken file keeps the last good version of its own
     /// objects and is reported here, on /debug/diagnostics and in the metrics.
     ///
     /// Example: control-plane serve --config-dir ./mesh

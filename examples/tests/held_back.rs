@@ -45,12 +45,16 @@ async fn a_route_that_is_held_back_survives_a_restart() {
     let ahead = routing.replace("subset: v2", "subset: not-yet");
     mesh.write_config(FILE, &ahead).unwrap();
     says(&mesh, &["MESH0104", "not-yet"], true).await;
-    for _ in 0..2 {
-        let report = run(plan(&mesh).requests(1000).connections(4)).await;
+    let calls = async |mesh: &Mesh| {
+        let report = run(plan(mesh).requests(1000).connections(4)).await;
         assert_eq!(report.failed, 0, "{report}");
         assert!((report.share("v2") - 10.0).abs() <= 5.0, "{report}");
+    };
+    calls(&mesh).await;
+    for _ in 0..2 {
         restart_all(&mut mesh, "frontend-1").await;
         says(&mesh, &["MESH0104", "not-yet"], true).await;
+        calls(&mesh).await;
     }
     mesh.write_config(FILE, &routing).unwrap();
     says(&mesh, &["MESH0104"], false).await;

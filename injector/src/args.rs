@@ -124,8 +124,8 @@ pub(crate) struct Serve {
         default_value = INJECTOR_NAMESPACE
     )]
     pub(crate) namespace: String,
-    /// The namespace of the control plane, with the mesh's settings. Pods there get no sidecar
-    /// unless they ask for one.
+    /// The namespace of the control plane, with the mesh's settings. The webhooks that come with the
+    /// mesh do not ask about pods there.
     #[arg(long, value_name = "NAMESPACE", default_value = CONTROL_PLANE_NAMESPACE)]
     pub(crate) istio_namespace: String,
     /// Where reviews are answered, over TLS, at /inject.

@@ -27,10 +27,10 @@ const EXAMPLES: &str = "\
 Examples:
   A sidecar on one machine, listening at the workload's own loopback address:
     proxy sidecar --workload shop/backend-1 --address 127.80.1.1 \\
-        --control-plane http://127.0.0.1:15010 --data-dir /var/tmp/backend-1
+        --control-plane http://127.0.0.1:15012 --data-dir /var/tmp/backend-1
   A gateway:
     proxy gateway --workload istio-system/ingress-1 --address 127.80.0.1 \\
-        --control-plane http://127.0.0.1:15010 --data-dir /var/tmp/ingress-1
+        --control-plane http://127.0.0.1:15012 --data-dir /var/tmp/ingress-1
   What a sidecar is doing, from inside its pod (the binary is also called pilot-agent there):
     proxy request GET stats
 

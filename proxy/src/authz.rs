@@ -1,5 +1,6 @@
 //! Who may come in: the one place where that is decided, and the only one where a [`Permit`] is
-//! made. Everything that carries bytes takes a permit, and lets go of them when it is revoked.
+//! made. Everything that carries bytes takes a permit, and lets go of them when it is revoked; but
+//! for copies to mirrors, which nobody waits for and which end by themselves soon.
 
 mod watch;
 
@@ -56,6 +57,11 @@ impl Permit {
     /// For what the local application sends: policies are about what comes in.
     pub const fn outbound() -> Self {
         Self { place: None }
+    }
+
+    /// Whether it is for what the local application sends.
+    pub const fn is_outbound(&self) -> bool {
+        self.place.is_none()
     }
 
     /// Resolves when the policy that gave this permit does so no longer; at once, if that is so

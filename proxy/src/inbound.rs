@@ -14,9 +14,9 @@ use mesh_api::units::Port;
 use crate::authz::{Place, admit};
 use crate::carry::lookup::{self, Match};
 use crate::carry::pass_through::pass_through;
-use crate::carry::patience::{declared, detection};
+use crate::carry::patience::{detection, http_start};
 use crate::carry::refuse;
-use crate::net::detect::{Spoken, Start, read_http_start, read_start};
+use crate::net::detect::{Spoken, read_start};
 use crate::net::{Connection, original_dst};
 use crate::telemetry::Reporter;
 use crate::worker::Worker;
@@ -32,20 +32,11 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
     });
     match inbound.protocol {
         InboundProtocol::Http1 | InboundProtocol::Http2 => {
-            let start =
-                read_http_start(&connection.stream, declared(&worker, connection.way)).await;
-            let Ok(Start {
-                bytes,
-                spoken: Some(version),
-                ..
-            }) = start
-            else {
+            let Some((bytes, version)) = http_start(&worker, &connection).await else {
                 return;
             };
-            if !bytes.is_empty() {
-                let accepted = connection.after(bytes, version);
-                Box::pin(http::serve(worker, accepted, place, listener)).await;
-            }
+            let accepted = connection.after(bytes, version);
+            Box::pin(http::serve(worker, accepted, place, listener)).await;
         }
         InboundProtocol::Tcp => {
             Box::pin(tcp::serve(
@@ -98,8 +89,12 @@ pub async fn serve_captured(
         Err(error) => return refuse(&connection, &listener, &error.to_string()),
     };
     connection.original_destination = Some(destination);
-    match lookup::find(&worker, &worker.config().active, destination) {
-        Match::Listener(found) => Box::pin(serve(worker, connection, found)).await,
+    let config = worker.config();
+    match lookup::find(&worker, &config.active, destination) {
+        Match::Listener(found) => {
+            drop(config);
+            Box::pin(serve(worker, connection, found)).await;
+        }
         Match::OwnSocket => refuse(&connection, &listener, "it would come back here"),
         Match::Unmatched => {
             let Some(port) = Port::new(destination.port()) else {
@@ -109,7 +104,10 @@ pub async fn serve_captured(
                 policy: policy.clone(),
                 port,
             });
-            match admit(&worker.config().active, &place) {
+            // Of the same version that knew no listener for it.
+            let admitted = admit(&config.active, &place);
+            drop(config);
+            match admitted {
                 Ok(permit) => {
                     let nothing = Bytes::new();
                     let passing = pass_through(worker, connection, nothing, destination, permit);

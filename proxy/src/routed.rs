@@ -11,9 +11,9 @@ use std::sync::Arc;
 use mesh_api::listener::{Listener, ListenerKind, RouteSelection};
 
 use crate::authz::{self, Permit};
-use crate::carry::patience::declared;
+use crate::carry::patience::http_start;
 use crate::net::Connection;
-use crate::net::detect::{Spoken, Start, read_http_start};
+use crate::net::detect::{Spoken, Start};
 use crate::worker::Worker;
 use meet::{Meeting, Met, Place, meet};
 
@@ -26,19 +26,9 @@ pub(crate) async fn serve_http(
     selection: RouteSelection,
     place: Option<Rc<authz::Place>>,
 ) {
-    let start = read_http_start(&connection.stream, declared(&worker, connection.way)).await;
-    // A client that closed or stayed silent is owed nothing.
-    let Ok(Start {
-        bytes,
-        spoken: Some(version),
-        ..
-    }) = start
-    else {
+    let Some((bytes, version)) = http_start(&worker, &connection).await else {
         return;
     };
-    if bytes.is_empty() {
-        return;
-    }
     let accepted = connection.after(bytes, version);
     Box::pin(http::serve(worker, accepted, listener, selection, place)).await;
 }
@@ -68,7 +58,9 @@ pub(crate) async fn carry(
 ) {
     let Start { bytes, spoken, .. } = start;
     match (met, spoken) {
-        (Met::Http(listener), Some(Spoken::Http(version))) => {
+        // Rules with tables are the local application's alone: each request of anybody else needs a
+        // permit of its own.
+        (Met::Http(listener), Some(Spoken::Http(version))) if permit.is_outbound() => {
             if let Some(selection) = tables(&listener) {
                 let accepted = connection.after(bytes, version);
                 Box::pin(http::serve(worker, accepted, listener, selection, None)).await;

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         }
     }
     if let Some(folder) = &programs {
-        report.read_sizes(folder, &["control-plane", "meshctl", "proxy"]);
+        report.read_sizes(folder, &["control-plane", "proxy"]);
     }
     match args.output {
         Output::Table => print!("{report}"),

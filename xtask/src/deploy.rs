@@ -86,7 +86,7 @@ enum Profile {
     /// And an ingress gateway
     #[default]
     Default,
-    /// And an egress gateway, an access log, and every request traced
+    /// And an egress gateway and an access log
     Demo,
 }
 

@@ -11,6 +11,7 @@ use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
 use crate::compile::routes::names_gateway;
 use crate::compile::security::extension::reason;
+use crate::crd::Kind;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::ObjectKey;
@@ -124,10 +125,10 @@ fn gateway_reference(
     report: &mut Report,
 ) {
     let full = names_gateway(written, object.namespace());
-    let found = world
-        .gateways
-        .iter()
-        .find(|gateway| format!("{}/{}", gateway.namespace(), gateway.name()) == full);
+    let found = full.split_once('/').and_then(|(namespace, name)| {
+        let key = ObjectKey::new(Kind::Gateway, namespace, name);
+        world.gateways.find(&key)
+    });
     let Some(gateway) = found else {
         let names: Vec<String> = world
             .gateways

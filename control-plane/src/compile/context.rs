@@ -185,8 +185,7 @@ impl<'w> Context<'w> {
         });
     }
 
-    /// Adds a virtual host. The first to claim a domain in a table has it; a host whose domains
-    /// are all taken is left out.
+    /// Adds a virtual host; whose its domains are was decided before.
     pub(crate) fn add_virtual_host(&mut self, host: VirtualHost) {
         self.virtual_hosts.push(host);
     }

@@ -143,8 +143,8 @@ impl Protection {
             elsewhere,
             ports,
         };
+        let outcome = wording::outcome(&policy);
         for ask in asks {
-            let outcome = wording::outcome(&policy);
             let message = format!("{}; {outcome}", ask.matter);
             report.push(
                 Diagnostic::new(codes::NOT_ENFORCEABLE, &ask.object, ask.field, message)

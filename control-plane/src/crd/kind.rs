@@ -192,7 +192,8 @@ impl Kind {
     }
 
     /// Whether an object of this kind may keep somebody out of the workloads it selects, so that
-    /// one that cannot be read closes them.
+    /// one that cannot be read closes them. An EnvoyFilter is none: most of them guard nothing, and
+    /// what one was for cannot be seen before its patches are read.
     pub const fn is_guard(self) -> bool {
         match self {
             Self::PeerAuthentication

@@ -143,7 +143,7 @@ const ACTED_ON: [&str; 11] = [
 ];
 
 /// Settings the injector acts on when it writes a proxy into a pod, with everything below them.
-const ACTED_ON_AT_INJECTION: [&str; 14] = [
+const ACTED_ON_AT_INJECTION: [&str; 15] = [
     "accessLogEncoding",
     "accessLogFile",
     "defaultConfig.concurrency",
@@ -154,6 +154,7 @@ const ACTED_ON_AT_INJECTION: [&str; 14] = [
     "defaultConfig.interceptionMode",
     "defaultConfig.proxyMetadata.EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
     "defaultConfig.proxyMetadata.ISTIO_META_HTTP10",
+    "defaultConfig.proxyMetadata.MESH_KUBELET_ADDRESSES",
     "defaultConfig.proxyMetadata.MINIMUM_DRAIN_DURATION",
     "defaultConfig.terminationDrainDuration",
     "enablePrometheusMerge",

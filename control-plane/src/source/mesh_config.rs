@@ -130,7 +130,8 @@ fn read_again(read: Reading<MeshConfig>, kept: Option<&KeptSettings>) -> Resolve
             (None, _) if open.iter().any(|key| asks_for(one, key, &document)) => {
                 "it restricts and has no last good value, so nothing is pushed until it is repaired"
             }
-            (_, Some(_)) => "what it may have been meant for keeps its last good value",
+            (None, Some(_)) => "what it may have been meant for has its default",
+            (Some(_), Some(_)) => "what it may have been meant for keeps its last good value",
             (Some(_), None) => "it keeps its last good value",
             (None, None) => "it has its default",
         };

@@ -145,14 +145,14 @@ async fn a_restart_while_a_route_is_held_back_changes_nothing() {
     cluster.apply(&ahead).unwrap();
     held_back(&cluster).await;
     for _ in 0..2 {
-        let report = load(&cluster, &flags).unwrap();
-        assert_eq!(number(&report, "failed"), 0, "{report}");
         restart_istiod(&cluster);
         cluster
             .kubectl(&["rollout", "restart", "-n", SHOP, "deployment/caller"])
             .unwrap();
         cluster.rolled_out(SHOP, "deployment/caller").unwrap();
         held_back(&cluster).await;
+        let report = load(&cluster, &flags).unwrap();
+        assert_eq!(number(&report, "failed"), 0, "{report}");
     }
     shop(&cluster).unwrap();
 }

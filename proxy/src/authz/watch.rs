@@ -60,6 +60,9 @@ impl Sentry {
         let mut all = posts.all.borrow_mut();
         if all.len() == all.capacity() {
             all.retain(|post| post.strong_count() > 0);
+            // Room for as many again, so that looking through them stays rare.
+            let live = all.len();
+            all.reserve(live.max(16));
         }
         all.push(Rc::downgrade(&post));
         Watch {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use mesh_api::proxy::ProxyRole;
 
-use crate::net::Way;
-use crate::net::detect::Patience;
+use crate::net::detect::{Patience, read_http_start};
+use crate::net::{Connection, HttpVersion, Way};
 use crate::worker::Worker;
 
 /// How long a connection between workloads may stay silent before its first request: clients
@@ -45,4 +46,16 @@ pub(crate) fn detection(worker: &Worker, way: Way) -> Patience<'_> {
         verdict: settings.header_read_timeout,
         drain: worker.drains.of(way),
     }
+}
+
+/// The first bytes at a port declared to be HTTP; nothing of a client that closed or stayed silent,
+/// which is owed nothing.
+pub(crate) async fn http_start(
+    worker: &Worker,
+    connection: &Connection,
+) -> Option<(Bytes, HttpVersion)> {
+    let patience = declared(worker, connection.way);
+    let start = read_http_start(&connection.stream, patience).await.ok()?;
+    let version = start.spoken?;
+    (!start.bytes.is_empty()).then_some((start.bytes, version))
 }

@@ -23,7 +23,7 @@ use crate::carry::arrival::Arrival;
 use crate::carry::exchange::{Client, record_malformed};
 use crate::carry::response::ResponseBody;
 use crate::carry::server::{self, Stay};
-use crate::config::WorkerConfig;
+use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{PolicyFault, ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
 use crate::http::idle::InFlight;
@@ -55,8 +55,14 @@ impl Entry {
     }
 
     /// Hosts that are sent to https whatever their routes say.
-    fn https_redirect(&self) -> &[Domain] {
-        match &self.listener.kind {
+    ///
+    /// As the port is set now; those it came with once it has left the configuration.
+    fn https_redirect<'c>(&'c self, config: &'c ActiveConfig) -> &'c [Domain] {
+        if !self.gateway {
+            return &[];
+        }
+        let listener = config.listener(&self.listener.name);
+        match &listener.unwrap_or(&self.listener).kind {
             ListenerKind::Gateway(gateway) => match &gateway.protocol {
                 GatewayProtocol::Http { https_redirect, .. } => https_redirect,
                 GatewayProtocol::Tcp(_)
@@ -148,7 +154,7 @@ async fn handle(
         Err(fault) => return arrival.fail(&fault.into()),
     };
     prepare::headers(&entry, &mut arrival);
-    if route::goes_to_https(&entry, &intake) {
+    if route::goes_to_https(&entry, &config.active, &intake) {
         let elsewhere = redirect::to_https(route::origin(&entry, &intake, &arrival.parts));
         return arrival.answer(elsewhere, |_headers| {});
     }

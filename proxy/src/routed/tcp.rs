@@ -1,6 +1,7 @@
 //! The spine of routed bytes: rule, destination, endpoint, copy.
 //!
-//! One load of the configuration per connection; a connection that lives long does not keep it.
+//! The rule was found in the configuration of that moment, and its cluster is the newest one's: if
+//! that has none any more, the connection is refused. One that lives long keeps neither.
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -13,8 +13,8 @@ pub(super) struct FirstWord(Arc<Mutex<BTreeSet<(bool, u16)>>>);
 
 impl FirstWord {
     /// Counts a connection whose client said nothing for the detection timeout, and says so if
-    /// it is the first at this port.
-    pub(super) fn server_speaks_first(&self, reporter: Reporter, port: u16) {
+    /// it is the first at this port; returns whether it was.
+    pub(super) fn server_speaks_first(&self, reporter: Reporter, port: u16) -> bool {
         let (inbound, name) = match reporter {
             Reporter::Source => (false, "source"),
             Reporter::Destination => (true, "destination"),
@@ -26,7 +26,8 @@ impl FirstWord {
         )
         .increment(1);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert((inbound, port)) {
+        let is_first = told.insert((inbound, port));
+        if is_first {
             tracing::warn!(
                 reporter = name,
                 port,
@@ -36,5 +37,20 @@ impl FirstWord {
                  (ServiceEntry: protocol: TCP)"
             );
         }
+        is_first
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_port_is_told_once_each_way() {
+        let told = FirstWord::default();
+        assert!(told.server_speaks_first(Reporter::Source, 1));
+        assert!(!told.clone().server_speaks_first(Reporter::Source, 1));
+        assert!(told.server_speaks_first(Reporter::Destination, 1));
+        assert!(told.server_speaks_first(Reporter::Source, 2));
     }
 }

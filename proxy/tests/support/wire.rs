@@ -107,13 +107,6 @@ impl Backend {
         }
     }
 
-    pub fn requests(&self) -> usize {
-        match &self.http1 {
-            Some(log) => log.requests().len(),
-            None => self.http2.lock().len(),
-        }
-    }
-
     pub fn violations(&self) -> Vec<String> {
         if let Some(log) = &self.http1 {
             return log.violations();

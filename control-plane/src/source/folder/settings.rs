@@ -85,19 +85,22 @@ pub(super) fn settings<'f>(
     }
     // Where there never were any, what cannot be read holds none that count.
     let hidden = hidden.filter(|_| kept.is_none_or(|kept| !kept.is_empty()));
-    let found = match (&first, hidden) {
-        (Some((_, map)), _) => Found::There(map.text.as_deref()),
-        (None, Some(place)) => Found::Hidden(place),
-        (None, None) => Found::Absent,
+    // The first counts: one before it that cannot be read may hold what counts, and then a second
+    // that stood back must not come into force.
+    let hidden = hidden.filter(|place| {
+        let found = first.as_ref().map(|(origin, _)| &*origin.place);
+        found.is_none_or(|found| *place < found)
+    });
+    let of = |place: &str| Origin {
+        place: Arc::from(place),
+        position: None,
+    };
+    let (found, origin) = match (first, hidden) {
+        (_, Some(place)) => (Found::Hidden(place), of(place)),
+        (Some((origin, map)), None) => (Found::There(map.text.as_deref()), origin),
+        (None, None) => (Found::Absent, of(".")),
     };
     let resolved = resolve(found, kept);
-    let origin = first.map_or_else(
-        || Origin {
-            place: Arc::from(hidden.unwrap_or(".")),
-            position: None,
-        },
-        |(origin, _)| origin,
-    );
     let name = format!("ConfigMap {root_namespace}/{NAME}");
     // That there are none is usual here, and nothing to talk about.
     let told = resolved.problems.iter();

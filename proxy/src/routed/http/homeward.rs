@@ -70,11 +70,13 @@ pub(super) fn answer(
     entry: &Entry,
     origin: Option<HeaderValue>,
 ) -> Response<ResponseBody> {
+    let request = edits::reads_request(&rule.rule().headers.response)
+        .then(|| RequestFacts::of(&arrival.parts));
     let homeward = Homeward {
         rule,
         destination: None,
         destinations: 1,
-        request: None,
+        request,
         origin,
         cookie: None,
     };

@@ -403,6 +403,18 @@ fn settings_elsewhere_or_twice_are_named() {
     assert!(said(&batch).join(" ").contains("also defined in a.yaml"));
 }
 
+/// One that stood back must not come into force because the one before it was spoilt.
+#[test]
+fn settings_that_cannot_be_read_are_not_replaced_by_later_ones() {
+    let open = CLOSED.replace("REGISTRY_ONLY", "ALLOW_ANY");
+    let mut folder = Folder::new(&[("a.yaml", CLOSED), ("b.yaml", &open)]);
+    folder.write("a.yaml", &CLOSED.replace("kind:", "kind"));
+    let batch = folder.wait(400);
+    assert!(batch.mesh.is_none(), "{batch:?}");
+    let reports = said(&batch).join(" ");
+    assert!(reports.contains("may stand in a.yaml"), "{reports}");
+}
+
 #[test]
 fn a_restart_finds_the_last_good_settings_and_a_first_start_waits_for_good_ones() {
     let typo = CLOSED.replace("REGISTRY_ONLY", "REGISTRY_ONLLY");
