@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh_runtime::backoff::Backoff;
-use mesh_runtime::drain::DrainWatch;
 use tokio::sync::watch;
 
 use crate::model::Kept;
@@ -24,6 +23,9 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 /// Changes that come faster than this are not all stored; the newest always is.
 const PACE: Duration = Duration::from_millis(50);
 
+/// What is stored is stored afresh after this time, in case it is no more what it was.
+const AFRESH: Duration = Duration::from_mins(10);
+
 /// The gauge that is 1 while something is kept that is not stored.
 pub const UNSTORED: &str = "mesh_kept_unstored";
 
@@ -36,21 +38,9 @@ pub trait Place: Send + Sync + 'static {
 /// What the push loop says is to be kept; `None` until the first state is complete.
 pub type ToKeep = watch::Receiver<Option<Arc<Kept>>>;
 
-/// Stores the newest, for as long as it is this process that does (`ours`), until the drain
-/// begins.
-pub async fn run(
-    place: impl Place,
-    newest: ToKeep,
-    ours: watch::Receiver<bool>,
-    drain: DrainWatch,
-) {
-    tokio::select! {
-        () = store_newest(place, newest, ours) => {}
-        () = drain.triggered() => {}
-    }
-}
-
-async fn store_newest(place: impl Place, mut newest: ToKeep, mut ours: watch::Receiver<bool>) {
+/// Stores the newest, for as long as it is this process that does (`ours`), until nobody says any
+/// more what that is. A drain does not end it: as long as there are pushes there is news.
+pub async fn run(place: impl Place, mut newest: ToKeep, mut ours: watch::Receiver<bool>) {
     let mut backoff = Backoff::new(RETRY.0, RETRY.1);
     let mut stored: Option<Arc<Kept>> = None;
     let mut told = Vec::new();
@@ -68,6 +58,8 @@ async fn store_newest(place: impl Place, mut newest: ToKeep, mut ours: watch::Re
                     return;
                 },
                 () = changed(&mut ours) => {}
+                // Somebody may have changed or removed what was stored.
+                () = tokio::time::sleep(AFRESH) => stored = None,
             }
             continue;
         };

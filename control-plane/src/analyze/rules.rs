@@ -8,6 +8,7 @@ use super::World;
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
+use crate::model::ownership::{is_claim, may_speak, owner_of};
 use crate::model::visibility::Visibility;
 use crate::model::{Service, host};
 
@@ -28,10 +29,14 @@ pub(crate) fn one(world: &World, rule: &Rule, report: &mut Report) {
         return;
     };
     let services: Vec<&Arc<Service>> = match &wanted {
-        Domain::Exact(exact) => world.claims(exact).iter().collect(),
+        Domain::Exact(exact) => {
+            let claims = world.claims(exact).iter();
+            claims.filter(|service| is_claim(world, service)).collect()
+        }
         Domain::Suffix(_) | Domain::Any => {
             let covered = |service: &&Arc<Service>| {
                 Domain::parse(&service.host).is_some_and(|host| wanted.covers(&host))
+                    && is_claim(world, service)
             };
             world.services().filter(covered).collect()
         }
@@ -72,8 +77,9 @@ fn for_strangers(world: &World, rule: &Rule, services: &[&Arc<Service>], report:
     );
     let meant_for_others =
         rule.spec.workload_selector.is_none() && visibility.reaches_beyond(&[namespace]);
-    let at_home = *namespace == *settings.root_namespace
-        || services.iter().any(|one| one.namespace() == namespace);
+    let at_home = services
+        .iter()
+        .any(|service| may_speak(world, &service.host, namespace));
     let Some(first) = services.first().filter(|_| meant_for_others && !at_home) else {
         return;
     };
@@ -90,12 +96,12 @@ fn for_strangers(world: &World, rule: &Rule, services: &[&Arc<Service>], report:
             format!(
                 "{clients}; {} belongs to namespace {}",
                 first.host,
-                first.namespace()
+                owner_of(world, first)
             ),
         )
         .hint(format!(
             "for clients elsewhere write it in namespace {}, or in the root namespace",
-            first.namespace()
+            owner_of(world, first)
         )),
     );
 }

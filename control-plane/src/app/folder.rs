@@ -37,7 +37,7 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     let (keeper, to_keep) = watch::channel(None);
     // Nobody else writes it.
     let (_always, ours) = watch::channel(true);
-    tokio::spawn(keep::run(file, to_keep, ours, core.drain.watch()));
+    tokio::spawn(keep::run(file, to_keep, ours));
     // Ends when it goes out of scope.
     let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default(), start)
         .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;

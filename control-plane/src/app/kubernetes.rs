@@ -51,8 +51,7 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
     let (_watch, batches) = source::watch(client.clone(), watched);
     let (keeper, to_keep) = watch::channel(None);
     let place = KeptConfigMap::new(client.clone(), root_namespace);
-    let (leading, drain) = (writer.leading.clone(), core.drain.watch());
-    tokio::spawn(keep::run(place, to_keep, leading, drain));
+    tokio::spawn(keep::run(place, to_keep, writer.leading.clone()));
     let commands = core.push(mesh_settings(&settings), batches, keeper);
 
     let identity = Identity::start(

@@ -9,6 +9,7 @@
 //! So a tenant changes what his own clients do, and what others do with his own hosts, and nothing
 //! else: not by a name that comes first, not by being older, not by exporting to somebody.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -189,6 +190,27 @@ fn may_claim(world: &World, home: Option<&str>, namespace: &str) -> bool {
 pub fn is_claim(world: &World, service: &Service) -> bool {
     let home = kubernetes_namespace(world, &service.host);
     may_claim(world, home.as_deref(), service.namespace())
+}
+
+/// Whose the host of a service is, for the clients to whom it is this service.
+pub fn owner_of(world: &World, service: &Service) -> Arc<str> {
+    kubernetes_namespace(world, &service.host)
+        .unwrap_or_else(|| Arc::clone(&service.identity.namespace))
+}
+
+/// Whose a host is, for one client or another.
+pub fn owners(world: &World, host: &str) -> BTreeSet<Arc<str>> {
+    let claims = world.claims(host).iter();
+    claims
+        .filter(|service| is_claim(world, service))
+        .map(|service| owner_of(world, service))
+        .collect()
+}
+
+/// Whether what objects of a namespace say of a host holds for clients elsewhere: it is the root
+/// namespace, or the host's owner for some of them.
+pub fn may_speak(world: &World, host: &str, namespace: &str) -> bool {
+    *namespace == *world.settings().root_namespace || owners(world, host).contains(namespace)
 }
 
 /// The namespace a name belongs to because Kubernetes resolves it: that of every name below

@@ -1,56 +1,101 @@
 //! Which subsets exist, and whether a virtual service refers to anything that does not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 
 use mesh_api::route::Domain;
 
-use super::World;
-use super::host;
+use super::{Catalog, World};
+use super::{host, ownership};
 use crate::crd::Kind;
+use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{Destination, VirtualServiceSpec};
 use crate::meta::ObjectKey;
 
-/// The subsets of every host, whoever may see them.
+/// Destination rules, by namespace and host, as whoever refers to their subsets looks for them.
 #[derive(Debug)]
-pub struct KnownSubsets<'w> {
-    exact: BTreeMap<Arc<str>, BTreeSet<&'w str>>,
-    wildcard: Vec<(Domain, BTreeSet<&'w str>)>,
+pub struct Definitions<'w> {
+    world: &'w World,
+    by_namespace: BTreeMap<&'w str, OfNamespace<'w>>,
 }
 
-impl<'w> KnownSubsets<'w> {
-    /// Collects them from all destination rules.
+type Rules<'w> = Vec<&'w Resource<DestinationRuleSpec>>;
+
+#[derive(Debug, Default)]
+struct OfNamespace<'w> {
+    exact: BTreeMap<Arc<str>, Rules<'w>>,
+    wildcards: BTreeMap<Domain, Rules<'w>>,
+}
+
+impl<'w> Definitions<'w> {
+    /// Those of a world.
     pub fn of(world: &'w World) -> Self {
-        let mut known = Self {
-            exact: BTreeMap::new(),
-            wildcard: Vec::new(),
-        };
-        for rule in world.destination_rules.iter() {
-            let host = host::resolve(
-                &rule.spec.host,
-                rule.namespace(),
-                &world.settings().cluster_domain,
-            );
-            let names = rule.spec.subsets.iter().map(|subset| subset.name.as_str());
+        Self::among(world, &world.destination_rules)
+    }
+
+    /// Of these rules, in the light of who owns what in `world`.
+    pub(super) fn among(world: &'w World, rules: &'w Catalog<DestinationRuleSpec>) -> Self {
+        let mut by_namespace: BTreeMap<&str, OfNamespace<'_>> = BTreeMap::new();
+        for rule in rules.iter() {
+            let namespace = rule.namespace();
+            let domain = &world.settings().cluster_domain;
+            let host = host::resolve(&rule.spec.host, namespace, domain);
+            let place = by_namespace.entry(namespace).or_default();
             match Domain::parse(&host) {
-                Some(Domain::Exact(host)) => known.exact.entry(host).or_default().extend(names),
-                Some(wildcard) => known.wildcard.push((wildcard, names.collect())),
+                Some(Domain::Exact(host)) => place.exact.entry(host).or_default().push(rule),
+                Some(wildcard) => place.wildcards.entry(wildcard).or_default().push(rule),
                 None => {}
             }
         }
-        known
+        Self {
+            world,
+            by_namespace,
+        }
     }
 
-    /// Whether any rule defines a subset of a host.
-    pub fn contains(&self, host: &str, subset: &str) -> bool {
-        self.exact
-            .get(host)
-            .is_some_and(|names| names.contains(subset))
-            || self
-                .wildcard
-                .iter()
-                .any(|(domain, names)| domain.matches(host) && names.contains(subset))
+    /// The rules that hold where a route that `author`, a namespace, wrote leads to a host: for
+    /// its own clients, and for those of the host's owner. What strangers define does not count.
+    pub(super) fn heard(&self, author: &str, host: &str) -> Rules<'w> {
+        let owners = ownership::owners(self.world, host);
+        let root = &*self.world.settings().root_namespace;
+        let mut heard: Rules<'_> = Vec::new();
+        for client in iter::once(author).chain(owners.iter().map(|owner| &**owner)) {
+            for owner in &owners {
+                // The first that has anything to say of the host is heard alone, as in compiling.
+                let places = [client, &**owner, root].into_iter();
+                let said = places
+                    .filter_map(|namespace| self.by_namespace.get(namespace))
+                    .find_map(|place| place.of(host));
+                for rule in said.into_iter().flatten() {
+                    if !heard.iter().any(|one| one.key == rule.key) {
+                        heard.push(rule);
+                    }
+                }
+            }
+        }
+        heard
+    }
+
+    /// Whether a subset is defined where a route of `author` leads to it.
+    pub fn contains(&self, author: &str, host: &str, subset: &str) -> bool {
+        let heard = self.heard(author, host);
+        let mut subsets = heard.iter().flat_map(|rule| &rule.spec.subsets);
+        subsets.any(|one| one.name == subset)
+    }
+}
+
+impl<'w> OfNamespace<'w> {
+    /// The rules that name a host most closely, if any does.
+    fn of(&self, host: &str) -> Option<&Rules<'w>> {
+        self.exact.get(host).or_else(|| {
+            let covering = self.wildcards.iter();
+            covering
+                .filter(|(domain, _)| domain.matches(host))
+                .max_by_key(|(domain, _)| domain.specificity())
+                .map(|(_, rules)| rules)
+        })
     }
 }
 
@@ -84,11 +129,17 @@ pub fn each_destination<'s>(
     }
 }
 
+/// Whether anybody who may declares a host.
+fn is_declared(world: &World, host: &str) -> bool {
+    let mut claims = world.claims(host).iter();
+    claims.any(|service| ownership::is_claim(world, service))
+}
+
 /// What a virtual service refers to that is not there: the services, subsets and delegates, each
 /// with the field that names it.
 pub fn missing(
     world: &World,
-    subsets: &KnownSubsets<'_>,
+    subsets: &Definitions<'_>,
     object: &Resource<VirtualServiceSpec>,
 ) -> Vec<String> {
     let mut missing = Vec::new();
@@ -99,8 +150,8 @@ pub fn missing(
             &world.settings().cluster_domain,
         );
         let absent = match &destination.subset {
-            _ if world.claims(&host).is_empty() => Some(format!("service {host}")),
-            Some(subset) if !subsets.contains(&host, subset) => {
+            _ if !is_declared(world, &host) => Some(format!("service {host}")),
+            Some(subset) if !subsets.contains(object.namespace(), &host, subset) => {
                 Some(format!("subset {subset} of {host}"))
             }
             Some(_) | None => None,

@@ -9,6 +9,7 @@ use mesh_api::route::Domain;
 use crate::compile::scope::Client;
 use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
+use crate::model::ownership;
 use crate::model::visibility::Visibility;
 use crate::model::workload::{pairs, selects};
 use crate::model::{Service, World, host};
@@ -17,9 +18,9 @@ use crate::model::{Service, World, host};
 pub(super) type RuleObject = Arc<Resource<DestinationRuleSpec>>;
 
 /// Destination rules by namespace and host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RuleIndex<'w> {
-    root: &'w str,
+    world: &'w World,
     by_namespace: HashMap<&'w str, OfNamespace<'w>>,
 }
 
@@ -60,7 +61,7 @@ impl<'w> RuleIndex<'w> {
     fn over(world: &'w World, rules: impl Iterator<Item = &'w RuleObject>) -> Self {
         let settings = world.settings();
         let mut index = Self {
-            root: &settings.root_namespace,
+            world,
             by_namespace: HashMap::new(),
         };
         for rule in rules {
@@ -88,18 +89,20 @@ impl<'w> RuleIndex<'w> {
     }
 
     /// The rules that hold, oldest first: those of the first namespace that has any (the
-    /// client's, the service's, the root namespace), for the most specific host there.
+    /// client's, the host's owner's, the root namespace), for the most specific host there.
     pub(super) fn select(&self, client: &Client, service: &Service) -> Vec<&'w RuleObject> {
+        let root = &*self.world.settings().root_namespace;
+        let owner = ownership::owner_of(self.world, service);
         // A client of the root namespace reaches its public rules only as the last resort.
-        let own = if *client.namespace == *self.root {
+        let own = if *client.namespace == *root {
             Reach::OwnPrivate
         } else {
             Reach::Own
         };
         let places = [
             (&*client.namespace, own),
-            (service.namespace(), Reach::Exported),
-            (self.root, Reach::Exported),
+            (&*owner, Reach::Exported),
+            (root, Reach::Exported),
         ];
         places
             .into_iter()

@@ -127,6 +127,49 @@ fn subsets_renamed_before_their_route_keep_what_they_meant() {
     assert!(world.kept().is_empty());
 }
 
+/// Holding back is for what an author's own side has not got yet: no stranger can end it.
+#[test]
+fn what_strangers_define_or_declare_is_not_there() {
+    let mut world = world(&mesh(&format!("{}---{}", rule("v1", ""), route("v1"))));
+    set(&mut world, &route("v9"));
+    assert_eq!(state(&world), (leads_to("v1"), true));
+    let host = "backend.shop.svc.cluster.local";
+    // That of the root namespace neither, where the owner has rules of its own.
+    for namespace in ["evil", "istio-system"] {
+        let rule = rule("v9", "").replace("namespace: shop", &format!("namespace: {namespace}"));
+        set(
+            &mut world,
+            &rule.replace("host: backend", &format!("host: {host}")),
+        );
+        assert_eq!(state(&world), (leads_to("v1"), true), "{namespace}");
+    }
+    set(&mut world, &rule("v9", ""));
+    assert_eq!(state(&world), (leads_to("v9"), false));
+
+    let elsewhere =
+        route("v1").replace("host: backend, subset: v1", "host: b.pay.svc.cluster.local");
+    set(&mut world, &elsewhere);
+    assert_eq!(state(&world), (leads_to("v9"), true));
+    set(
+        &mut world,
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: b, namespace: evil}
+spec:
+  hosts: [b.pay.svc.cluster.local]
+  ports: [{number: 8080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 10.9.9.9}]
+",
+    );
+    assert_eq!(
+        state(&world),
+        (leads_to("v9"), true),
+        "not evil's to declare"
+    );
+}
+
 #[test]
 fn a_deleted_rule_stays_whole_for_the_routes_that_need_it() {
     let tls = "tls: {mode: SIMPLE}";

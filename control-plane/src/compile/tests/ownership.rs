@@ -462,6 +462,39 @@ fn rules_for_others_services_hold_at_home_only() {
     }
 }
 
+/// What the root namespace declares under a name of another namespace stays that namespace's.
+#[test]
+fn rules_of_the_owner_hold_whoever_declares_its_host() {
+    let spec =
+        |policy| format!("{{host: x, trafficPolicy: {{loadBalancer: {{simple: {policy}}}}}}}");
+    let declared = entry(
+        "istio-system",
+        "x",
+        2019,
+        "x.shop.svc.cluster.local",
+        &format!("ports: [{}]", port(80, "HTTP")),
+    );
+    let balancer = |rule: &str| {
+        let world = tenants(&format!("{declared}{rule}"));
+        let name = "cluster/outbound|80||x.shop.svc.cluster.local"
+            .parse()
+            .unwrap();
+        let snapshot = seen_by(&world, "other");
+        let text = serde_json::to_string(&snapshot.get(&name).unwrap().resource).unwrap();
+        (text, found(&world))
+    };
+    let (without, _) = balancer("");
+    let (with, found) = balancer(&object(
+        "DestinationRule",
+        "shop",
+        "x",
+        2020,
+        &spec("RANDOM"),
+    ));
+    assert_ne!(with, without);
+    assert!(!has(&found, &["shop/x"]), "{found:?}");
+}
+
 #[test]
 fn what_stands_at_an_address_is_the_affair_of_its_namespace() {
     let world = tenants(&format!(

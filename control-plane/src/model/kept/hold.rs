@@ -11,7 +11,7 @@ use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::{ObjectKey, ObjectMeta};
-use crate::model::references::{KnownSubsets, each_destination, missing};
+use crate::model::references::{Definitions, each_destination, missing};
 use crate::model::{Catalog, World, host};
 
 /// The objects before a change.
@@ -43,7 +43,8 @@ pub(in crate::model) struct Held {
 
 /// Decides it. `world` holds the objects as they are now, with what was kept and missing before.
 pub(in crate::model) fn hold(world: &World, before: &Before) -> Held {
-    let known = KnownSubsets::of(world);
+    let known = Definitions::of(world);
+    let former_rules = Definitions::among(world, &before.destination_rules);
     let mut held = Held::default();
     held.kept.settings.clone_from(&world.kept.settings);
     for newest in world.virtual_services.iter() {
@@ -56,7 +57,7 @@ pub(in crate::model) fn hold(world: &World, before: &Before) -> Held {
         let Some(former) = in_effect(world, before, newest) else {
             continue;
         };
-        let definitions = definitions(world, &known, before, former);
+        let definitions = definitions(world, &known, &former_rules, former);
         if former.spec != newest.spec || !definitions.is_empty() {
             held.back.insert(key.clone());
         }
@@ -101,8 +102,8 @@ fn in_effect<'a>(
 /// were before the change, else as they were kept.
 fn definitions(
     world: &World,
-    known: &KnownSubsets<'_>,
-    before: &Before,
+    known: &Definitions<'_>,
+    before: &Definitions<'_>,
     form: &Resource<VirtualServiceSpec>,
 ) -> Vec<Resource<DestinationRuleSpec>> {
     let domain = &world.settings().cluster_domain;
@@ -110,27 +111,22 @@ fn definitions(
     each_destination(&form.spec, |destination, _field| {
         if let Some(subset) = destination.subset.as_deref() {
             let host = host::resolve(&destination.host, form.namespace(), domain);
-            if !known.contains(&host, subset) {
+            if !known.contains(form.namespace(), &host, subset) {
                 wanted.entry(host).or_default().insert(subset);
             }
         }
     });
     let mut found = Vec::new();
     for (host, subsets) in wanted {
-        let of = |rules: &mut dyn Iterator<Item = &Arc<Resource<DestinationRuleSpec>>>| {
-            rules
-                .filter(|rule| {
-                    let written = host::resolve(&rule.spec.host, rule.namespace(), domain);
-                    Domain::parse(&written).is_some_and(|domain| domain.matches(&host))
-                })
-                .filter_map(|rule| cut(rule, &subsets))
-                .collect::<Vec<_>>()
-        };
-        let newer = of(&mut before.destination_rules.iter());
+        let heard = before.heard(form.namespace(), &host).into_iter();
+        let newer: Vec<_> = heard.filter_map(|rule| cut(rule, &subsets)).collect();
         let have: BTreeSet<String> = names(&newer);
-        let older = of(&mut world.kept.rules.values());
+        let older = world.kept.rules.values().filter(|rule| {
+            let written = host::resolve(&rule.spec.host, rule.namespace(), domain);
+            Domain::parse(&written).is_some_and(|domain| domain.matches(&host))
+        });
         found.extend(newer);
-        for mut rule in older {
+        for mut rule in older.filter_map(|rule| cut(rule, &subsets)) {
             rule.spec.subsets.retain(|one| !have.contains(&one.name));
             if !rule.spec.subsets.is_empty() {
                 found.push(rule);

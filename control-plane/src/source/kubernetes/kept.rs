@@ -116,5 +116,5 @@ fn unreadable(wrong: &crate::model::kept::NotKept) -> Problem {
         Severity::Error,
         format!("cannot be read in part and is used without it: {wrong}"),
     )
-    .hint("the leader writes it anew when what is kept next changes")
+    .hint("the leader writes it anew when what is kept changes, at the latest in ten minutes")
 }
