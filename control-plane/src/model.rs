@@ -115,9 +115,9 @@ impl World {
         objects: impl IntoIterator<Item = Change>,
     ) -> Self {
         let mut world = Self::new(settings);
-        Arc::make_mut(&mut world.kept)
-            .settings
-            .clone_from(&kept.settings);
+        let known = Arc::make_mut(&mut world.kept);
+        known.settings.clone_from(&kept.settings);
+        known.formers.clone_from(&kept.formers);
         world.take(objects, Some(kept));
         world
     }

@@ -176,6 +176,7 @@ impl PushLoop {
             Some(reading) => self.world.configure(reading),
             None => Affected::default(),
         };
+        self.world.hold_formers(batch.formers.as_deref());
         affected.merge(self.world.take(batch.changes, batch.kept.as_deref()));
         self.compiler.invalidate(&self.world, &affected);
         let more_than_endpoints = !affected.is_empty() && !affected.endpoints_only();

@@ -9,7 +9,7 @@ use mesh_api::mesh_config::MeshConfig;
 
 use crate::crd::problem::{Problem, Severity};
 use crate::meta::ObjectKey;
-use crate::model::kept::KeptSettings;
+use crate::model::kept::{Formers, KeptSettings};
 use crate::model::{Change, Kept};
 
 pub mod folder;
@@ -26,6 +26,8 @@ pub struct Batch {
     pub reports: Vec<PlaceReports>,
     /// Other settings of the mesh.
     pub mesh: Option<Arc<MeshReading>>,
+    /// The objects that count in a former form, if they are others than before.
+    pub formers: Option<Arc<Formers>>,
     /// What another replica keeps, or this one kept before it was started again.
     pub kept: Option<Arc<Kept>>,
     /// Set once, on the first batch: with it the initial state is complete.
@@ -49,6 +51,7 @@ impl Batch {
         self.changes.is_empty()
             && self.reports.is_empty()
             && self.mesh.is_none()
+            && self.formers.is_none()
             && self.kept.is_none()
             && !self.initial_complete
     }

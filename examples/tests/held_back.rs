@@ -61,6 +61,31 @@ async fn a_route_that_is_held_back_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_can_read_survives_a_restart_in_its_last_good_form() {
+    let mut mesh = Mesh::start(MeshOptions::story("canary")).await.unwrap();
+    let routing = mesh.read_config(FILE).unwrap();
+    let (rule, route) = routing.split_once("\n---\n").unwrap();
+    let refused = format!("{rule}\n---\n{}", route.replace("http:", "htpp:"));
+    let held = ["VirtualService", "its last good version stays in force"];
+    for (broken, told) in [
+        (refused, held),
+        (routing.replace("kind:", "kind"), ["not YAML", "held back"]),
+    ] {
+        mesh.write_config(FILE, &broken).unwrap();
+        says(&mesh, &told, true).await;
+        for _ in 0..2 {
+            restart_all(&mut mesh, "frontend-1").await;
+            says(&mesh, &told, true).await;
+            let report = run(plan(&mesh).requests(1000).connections(4)).await;
+            assert_eq!(report.failed, 0, "{report}");
+            assert!((report.share("v2") - 10.0).abs() <= 5.0, "{report}");
+        }
+    }
+    mesh.write_config(FILE, &routing).unwrap();
+    says(&mesh, &["held back"], false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn subsets_are_renamed_in_alphabetical_order_without_a_failed_request() {
     let mut mesh = Mesh::start(MeshOptions::story("canary")).await.unwrap();
     let routing = mesh.read_config(FILE).unwrap();

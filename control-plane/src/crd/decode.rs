@@ -39,6 +39,8 @@ pub struct Decoded {
     pub outcome: Outcome,
     /// If it was refused and asks for something that restricts: an object that asks for no less.
     pub stand_in: Option<Object>,
+    /// When the object was made, as far as that could be read.
+    pub created: Option<jiff::Timestamp>,
     /// If it was refused: which workloads it says it is for.
     pub selects: Selects,
     /// Everything worth saying about it.
@@ -65,9 +67,16 @@ impl Decoded {
         }
     }
 
-    /// What counts of a refused object: its last good version, else what stands in for it.
-    pub fn instead(former: Option<Object>, stand_in: Option<Object>) -> Option<Object> {
-        former.filter(|one| !one.meta().stands_in).or(stand_in)
+    /// What counts of a refused object: its last good version, else what stands in for it. An
+    /// object that was deleted and made again owes nothing to the one before.
+    pub fn instead(&self, former: Option<Object>) -> Option<Object> {
+        let made_again = |one: &Object| {
+            let made = one.meta().creation_timestamp.zip(self.created);
+            made.is_some_and(|(then, now)| then != now)
+        };
+        former
+            .filter(|one| !one.meta().stands_in && !made_again(one))
+            .or_else(|| self.stand_in.clone())
     }
 
     fn rejected(key: Option<ObjectKey>, problems: Vec<Problem>) -> Self {
@@ -75,6 +84,7 @@ impl Decoded {
             key,
             outcome: Outcome::Rejected,
             stand_in: None,
+            created: None,
             selects: Selects::All,
             problems,
         }
@@ -99,6 +109,7 @@ pub fn decode(document: Value) -> Decoded {
                 key: None,
                 outcome: Outcome::Skipped,
                 stand_in: None,
+                created: None,
                 selects: Selects::All,
                 problems: vec![problem],
             };
@@ -113,6 +124,7 @@ pub fn decode(document: Value) -> Decoded {
         return Decoded::rejected(None, problems);
     };
     let key = envelope.key.clone();
+    let created = envelope.meta.creation_timestamp;
     let stand_in = stand_in::of(kind, &envelope);
     let selects = Selects::of(kind, &envelope.spec);
     match read(kind, envelope, &mut problems) {
@@ -120,11 +132,13 @@ pub fn decode(document: Value) -> Decoded {
             key: Some(key),
             outcome: Outcome::Object(object),
             stand_in: None,
+            created,
             selects,
             problems,
         },
         Some(_) | None => Decoded {
             stand_in,
+            created,
             selects,
             ..Decoded::rejected(Some(key), problems)
         },

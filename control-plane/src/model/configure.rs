@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mesh_api::workload::Locality;
 
 use super::change::Affected;
-use super::kept::{Before, hold};
+use super::kept::{Before, Formers, hold};
 use super::service::Service;
 use super::visibility::Visibility;
 use super::workload::WorkloadInfo;
@@ -39,6 +39,15 @@ impl World {
         self.settle(&before);
         self.generation += 1;
         affected
+    }
+
+    /// Takes in which objects count in a former form, because nobody can read their newest, if
+    /// they are others than before.
+    pub fn hold_formers(&mut self, formers: Option<&Formers>) {
+        if let Some(formers) = formers {
+            let kept = Arc::make_mut(&mut self.kept);
+            kept.formers.clone_from(formers);
+        }
     }
 
     /// Decides which form of each virtual service is in effect.

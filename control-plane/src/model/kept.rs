@@ -7,6 +7,7 @@
 //! - of a virtual service whose newest form refers to something that is not there: the last form
 //!   all of which was there, and the definitions of the subsets that form uses and that no
 //!   destination rule holds any more;
+//! - of an object whose newest form cannot be read: the last that could;
 //! - of the mesh's settings: the last good value of every key.
 //!
 //! Everything else a [`World`](super::World) holds is derived from the objects alone. Its
@@ -21,9 +22,11 @@ use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::{ObjectKey, ObjectMeta};
 
 mod document;
+mod former;
 mod hold;
 
 pub use document::{MAX_BYTES, NotKept};
+pub use former::{Former, Formers, Stood};
 pub(super) use hold::{Before, hold};
 
 /// What is kept.
@@ -33,6 +36,8 @@ pub struct Kept {
     pub(super) routes: BTreeMap<ObjectKey, Arc<Resource<VirtualServiceSpec>>>,
     /// Destination rules, cut down to the subsets those routes use and that are nowhere else.
     pub(super) rules: BTreeMap<ObjectKey, Arc<Resource<DestinationRuleSpec>>>,
+    /// The last good forms of objects whose newest nobody can read.
+    pub(crate) formers: Formers,
     /// The last good value of every key of the mesh's settings; `None`: none were ever read.
     pub(crate) settings: Option<KeptSettings>,
 }

@@ -16,6 +16,7 @@ use super::Batch;
 use crate::crd::Kind;
 
 mod credentials;
+mod entry;
 mod events;
 mod follow;
 mod keep;

@@ -159,11 +159,10 @@ spec: {host: backend}
     let spec = |mode: &str| {
         format!("{{host: backend, novelty: 1, trafficPolicy: {{tls: {{mode: {mode}}}}}}}")
     };
-    let first = refused(&rule("shop", &spec("SIMPLE"))).stand_in;
-    let second = refused(&rule("shop", &spec("MUTUAL"))).stand_in;
-    assert_ne!(first, second);
-    let instead = Decoded::instead(Some(good.clone()), first.clone());
-    assert_eq!(instead, Some(good));
+    let first = refused(&rule("shop", &spec("SIMPLE")));
+    let second = refused(&rule("shop", &spec("MUTUAL")));
+    assert_ne!(first.stand_in, second.stand_in);
+    assert_eq!(first.instead(Some(good.clone())), Some(good));
     // What stands in follows what is written.
-    assert_eq!(Decoded::instead(first, second.clone()), second);
+    assert_eq!(second.instead(first.stand_in), second.stand_in);
 }

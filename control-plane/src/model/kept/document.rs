@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::Kept;
 use super::hold::bare;
+use super::{Former, Kept};
 use crate::crd::object::Resource;
-use crate::crd::{Kind, Object, decode};
+use crate::crd::{Decoded, Kind, Object, decode};
 use crate::meta::ObjectKey;
 
 /// The form of the document.
@@ -34,7 +34,7 @@ impl std::fmt::Display for NotKept {
 
 impl Kept {
     /// The document, in at most [`MAX_BYTES`]. What does not fit is left out and named: settings
-    /// come first, then definitions of subsets, then routes, each by name.
+    /// come first, then definitions of subsets, routes, and former objects, each by name.
     pub fn to_text(&self) -> (String, Vec<NotKept>) {
         let (document, left_out) = self.to_document();
         (document.to_string(), left_out)
@@ -59,9 +59,15 @@ impl Kept {
         // The rules come first: a route without the subsets it uses is not worth keeping.
         let rules = documents(self.rules.values(), &mut room, &mut left_out);
         let routes = documents(self.routes.values(), &mut room, &mut left_out);
+        let formers = self.formers.iter().filter_map(|former| {
+            let document = former.to_document();
+            fitting(&former.key.to_string(), document, &mut room, &mut left_out)
+        });
+        let formers: Vec<Value> = formers.collect();
         let settings = self.settings.as_ref().map(|_| settings);
         let document = json!({
             "format": FORMAT, "settings": settings, "rules": rules, "routes": routes,
+            "formers": formers,
         });
         (document, left_out)
     }
@@ -94,7 +100,7 @@ impl Kept {
                 why: "are no map".to_owned(),
             }),
         }
-        for part in ["routes", "rules"] {
+        for part in ["routes", "rules", "formers"] {
             let items = match document.get(part) {
                 Some(Value::Array(items)) => items.as_slice(),
                 None => &[],
@@ -117,6 +123,10 @@ impl Kept {
     }
 
     fn take(&mut self, part: &str, item: &Value) -> Result<(), String> {
+        if part == "formers" {
+            self.formers.push(Former::read(item)?);
+            return Ok(());
+        }
         let decoded = decode(item.clone());
         match (part, decoded.object()) {
             ("routes", Some(Object::VirtualService(route))) => {
@@ -126,14 +136,17 @@ impl Kept {
                 self.rules.insert(rule.key.clone(), Arc::clone(rule));
             }
             (_, Some(other)) => return Err(format!("{} does not belong here", other.key())),
-            (_, None) => {
-                let why = decoded.problems.iter().map(ToString::to_string);
-                let name = decoded.key.map(|key| key.to_string()).unwrap_or_default();
-                return Err(format!("{name} {}", why.collect::<Vec<_>>().join("; ")));
-            }
+            (_, None) => return Err(why(&decoded)),
         }
         Ok(())
     }
+}
+
+/// Why a document is not an object.
+pub(super) fn why(refused: &Decoded) -> String {
+    let name = refused.key.as_ref().map(ToString::to_string);
+    let why: Vec<String> = refused.problems.iter().map(ToString::to_string).collect();
+    format!("{} {}", name.unwrap_or_default(), why.join("; "))
 }
 
 fn take(room: &mut usize, size: usize) -> bool {
@@ -159,19 +172,26 @@ fn documents<'a, S: Serialize + 'a>(
     room: &mut usize,
     left_out: &mut Vec<NotKept>,
 ) -> Vec<Value> {
-    let mut written = Vec::new();
-    for object in objects {
-        let document = document(object);
-        if take(room, document.to_string().len() + 1) {
-            written.push(document);
-        } else {
-            left_out.push(NotKept {
-                what: object.key.to_string(),
-                why: too_much(),
-            });
-        }
+    objects
+        .filter_map(|object| fitting(&object.key.to_string(), document(object), room, left_out))
+        .collect()
+}
+
+/// A piece, if there is still room for it; else it is named.
+fn fitting(
+    name: &str,
+    document: Value,
+    room: &mut usize,
+    left_out: &mut Vec<NotKept>,
+) -> Option<Value> {
+    if take(room, document.to_string().len() + 1) {
+        return Some(document);
     }
-    written
+    left_out.push(NotKept {
+        what: name.to_owned(),
+        why: too_much(),
+    });
+    None
 }
 
 fn document<S: Serialize>(object: &Resource<S>) -> Value {
@@ -196,6 +216,6 @@ fn document<S: Serialize>(object: &Resource<S>) -> Value {
     })
 }
 
-fn api_version(kind: Kind) -> String {
+pub(super) fn api_version(kind: Kind) -> String {
     format!("{}/{}", kind.group(), kind.storage_version())
 }

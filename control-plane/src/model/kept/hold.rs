@@ -47,6 +47,7 @@ pub(in crate::model) fn hold(world: &World, before: &Before) -> Held {
     let former_rules = Definitions::among(world, &before.destination_rules);
     let mut held = Held::default();
     held.kept.settings.clone_from(&world.kept.settings);
+    held.kept.formers.clone_from(&world.kept.formers);
     for newest in world.virtual_services.iter() {
         let missing = missing(world, &known, newest);
         if missing.is_empty() {

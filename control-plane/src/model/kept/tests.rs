@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crd::Object;
+use crate::crd::decode::tests::samples;
+use crate::crd::{Kind, Object, decode};
 use crate::testing::objects;
 
 fn kept() -> Kept {
@@ -41,6 +42,35 @@ fn what_is_written_is_read_again() {
     assert_eq!(left_out, []);
     assert_eq!(Kept::read(&text), (kept, Vec::new()));
     assert_eq!(Kept::read(&Kept::default().to_text().0).0, Kept::default());
+}
+
+/// Of every kind of the mesh a document that uses all its fields comes back as the same object.
+#[test]
+fn a_former_object_is_the_same_after_it_was_stored() {
+    for kind in Kind::ALL.into_iter().filter(|kind| kind.is_mesh_resource()) {
+        let mut document: Value = serde_saphyr::from_str(samples::of(kind)).unwrap();
+        document["apiVersion"] = json!(format!("{}/{}", kind.group(), kind.storage_version()));
+        document["kind"] = json!(kind.as_str());
+        document["metadata"] = json!({
+            "name": "one", "namespace": "shop", "labels": {"app": "a"},
+            "annotations": {"note": "b"}, "generation": 3,
+            "creationTimestamp": "2026-01-02T03:04:05Z",
+        });
+        let object = |document: &Value| decode(document.clone()).object().expect("read").clone();
+        let plain = object(&document);
+        let last_applied = "kubectl.kubernetes.io/last-applied-configuration";
+        document["metadata"]["annotations"][last_applied] = json!("all of it");
+        let mut former = Former::of(&object(&document)).expect("a kind of the mesh");
+        assert_eq!(former.decoded().object(), Some(&plain));
+        former.stood = Some(Stood {
+            file: "a.yaml".into(),
+            document: 2,
+            line: 7,
+        });
+        let mut kept = Kept::default();
+        kept.formers.push(former);
+        assert_eq!(Kept::read(&kept.to_text().0), (kept, Vec::new()));
+    }
 }
 
 #[test]

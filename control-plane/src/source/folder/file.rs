@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
+
 use super::parse::{Broken, Document, looks_unfinished, parse};
 use super::settings::may_be_in;
-use crate::crd::decode::refused;
+use crate::crd::decode;
 use crate::crd::problem::{Problem, Severity};
-use crate::crd::{Decoded, Object, Outcome, Selects};
+use crate::crd::{Object, Outcome, Selects};
 use crate::meta::ObjectKey;
+use crate::model::kept::{Former, Stood};
 use crate::source::{Origin, Position, Report};
 
 /// One object of a file.
@@ -21,6 +24,10 @@ pub(super) struct Entry {
     pub(super) position: Position,
     /// The last good version; if there never was one, which workloads it says it is for.
     pub(super) object: Result<Object, Selects>,
+    /// That version as it was written; if there never was one, what was refused.
+    raw: Arc<Value>,
+    /// Whether there is a newer version in the file, and it was refused.
+    outdated: bool,
     /// Set while the object is missing from the file, but that is not believed yet.
     pub(super) leaving: Option<Instant>,
 }
@@ -88,6 +95,30 @@ pub(super) struct File {
     said: Vec<(Position, Option<ObjectKey>, Problem)>,
 }
 
+impl Entry {
+    /// An entry as it was kept, with its file.
+    pub(super) fn kept(former: &Former) -> Option<(Arc<str>, Self)> {
+        let stood = former.stood.as_ref()?;
+        let decoded = former.decoded();
+        let object = match decoded.object() {
+            Some(object) => Ok(object.clone()),
+            None => decoded.instead(None).ok_or(decoded.selects),
+        };
+        let entry = Self {
+            key: former.key.clone(),
+            position: Position {
+                document: stood.document,
+                line: stood.line,
+            },
+            object,
+            raw: Arc::clone(&former.document),
+            outdated: false,
+            leaving: None,
+        };
+        Some((Arc::clone(&stood.file), entry))
+    }
+}
+
 impl File {
     /// Whether it cannot be read and may hold settings of the mesh.
     pub(super) fn may_hide_settings(&self) -> bool {
@@ -142,6 +173,25 @@ impl File {
         }
     }
 
+    /// Starts with what was kept of the file, as if it had been read before.
+    pub(super) fn start_with(&mut self, kept: Vec<Entry>) {
+        self.entries = kept;
+    }
+
+    /// The versions that count although the file does not hold them, or cannot be read.
+    pub(super) fn formers(&self, place: &Arc<str>) -> impl Iterator<Item = Former> {
+        let hidden = |entry: &&Entry| entry.outdated || self.broken.is_some();
+        self.entries.iter().filter(hidden).map(|entry| Former {
+            key: entry.key.clone(),
+            document: Arc::clone(&entry.raw),
+            stood: Some(Stood {
+                file: Arc::clone(place),
+                document: entry.position.document,
+                line: entry.position.line,
+            }),
+        })
+    }
+
     /// Takes over the documents of the file. Objects that are gone leave at `until`, or at once.
     pub(super) fn replace(
         &mut self,
@@ -163,12 +213,15 @@ impl File {
                 continue;
             }
             let Document {
-                position, decoded, ..
+                position,
+                mut decoded,
+                mut raw,
+                settings: _,
             } = document;
-            for problem in decoded.problems {
+            for problem in std::mem::take(&mut decoded.problems) {
                 self.said.push((position, decoded.key.clone(), problem));
             }
-            let Some(key) = decoded.key else {
+            let Some(key) = decoded.key.clone() else {
                 unnamed |= decoded.outcome == Outcome::Rejected;
                 continue;
             };
@@ -180,13 +233,21 @@ impl File {
                 .iter()
                 .position(|entry| entry.key == key)
                 .map(|at| before.remove(at));
-            let kept = old.and_then(|old| old.object.ok());
+            let mut outdated = false;
             let object = match decoded.outcome {
                 Outcome::Object(object) => Ok(object),
                 Outcome::Skipped => continue,
                 Outcome::Rejected => {
-                    let instead = Decoded::instead(kept, decoded.stand_in);
-                    let problem = refused(instead.as_ref());
+                    let (former, written) = match old {
+                        Some(old) => (old.object.ok(), Some(old.raw)),
+                        None => (None, None),
+                    };
+                    let instead = decoded.instead(former);
+                    let good = instead.as_ref().filter(|one| !one.meta().stands_in);
+                    if let (Some(_), Some(written)) = (good, written) {
+                        (raw, outdated) = (written, true);
+                    }
+                    let problem = decode::refused(instead.as_ref());
                     self.said.push((position, Some(key.clone()), problem));
                     instead.ok_or(decoded.selects)
                 }
@@ -195,6 +256,8 @@ impl File {
                 key,
                 position,
                 object,
+                raw,
+                outdated,
                 leaving: None,
             });
         }

@@ -1,6 +1,7 @@
 //! The content of one file, as documents. Pure: bytes in, decoded documents out.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value;
 use serde_saphyr::options::AliasLimits;
@@ -22,6 +23,8 @@ pub(super) struct Document {
     pub(super) position: Position,
     /// What it holds.
     pub(super) decoded: Decoded,
+    /// As it is written.
+    pub(super) raw: Arc<Value>,
     /// Set where it holds settings of the mesh instead of an object.
     pub(super) settings: Option<SettingsMap>,
 }
@@ -129,32 +132,26 @@ fn expand(value: Value, position: Position, documents: &mut Vec<Document>) -> Re
                 key: None,
                 outcome: Outcome::Skipped,
                 stand_in: None,
+                created: None,
                 problems: Vec::new(),
             },
+            raw: Arc::default(),
             settings: Some(settings),
         });
         return Ok(());
     }
-    let decoded = match value {
-        Value::Object(mut object) if object.get("kind").is_some_and(|kind| kind == "List") => {
-            if let Some(Value::Array(items)) = object.remove("items") {
-                for item in items {
-                    expand(item, position, documents)?;
-                }
-                return Ok(());
-            }
-            decode(Value::Object(object))
+    let is_list = value.get("kind").is_some_and(|kind| kind == "List");
+    if is_list && let Some(Value::Array(items)) = value.get("items") {
+        for item in items {
+            expand(item.clone(), position, documents)?;
         }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => decode(value),
-    };
+        return Ok(());
+    }
+    let raw = Arc::new(value);
     documents.push(Document {
         position,
-        decoded,
+        decoded: decode(Value::clone(&raw)),
+        raw,
         settings: None,
     });
     Ok(())

@@ -16,7 +16,7 @@ use super::settings::settings;
 use crate::crd::problem::{Problem, Severity};
 use crate::crd::{Object, Selects};
 use crate::meta::ObjectKey;
-use crate::model::kept::KeptSettings;
+use crate::model::kept::{Formers, KeptSettings};
 use crate::model::{Change, Kept};
 use crate::source::mesh_config::Resolved;
 use crate::source::{Batch, MeshReading, Origin, PlaceReports, Report};
@@ -52,12 +52,20 @@ pub(super) struct Reconciler {
     mesh: Option<Arc<MeshReading>>,
     /// What was kept before the start, until it is passed on.
     kept: Option<Arc<Kept>>,
+    /// What was kept of files, until they are first seen.
+    entries_kept: BTreeMap<Arc<str>, Vec<Entry>>,
+    /// The versions that count for newer ones, as last sent.
+    formers: Formers,
 }
 
 impl Reconciler {
     /// An empty folder. `settle` is how long something doubtful has to stay to be believed;
     /// `start` is what the mesh started with.
     pub(super) fn new(settle: Duration, start: Start) -> Self {
+        let mut entries_kept: BTreeMap<Arc<str>, Vec<Entry>> = BTreeMap::new();
+        for (file, entry) in start.kept.formers.iter().filter_map(Entry::kept) {
+            entries_kept.entry(file).or_default().push(entry);
+        }
         Self {
             settle,
             started: false,
@@ -70,6 +78,8 @@ impl Reconciler {
             settings: start.kept.settings.clone(),
             mesh: None,
             kept: Some(Arc::new(start.kept)),
+            entries_kept,
+            formers: Formers::new(),
         }
     }
 
@@ -79,6 +89,9 @@ impl Reconciler {
             return;
         }
         let file = self.files.entry(Arc::clone(place)).or_default();
+        if let Some(kept) = self.entries_kept.remove(place) {
+            file.start_with(kept);
+        }
         let seen = match content {
             Content::Missing => Seen::Missing,
             Content::Unusable(broken) => Seen::Unusable(broken),
@@ -202,7 +215,9 @@ impl Reconciler {
             batch.changes = self.changes(&wanted);
             batch.mesh = self.changed_settings(resolved.reading);
             batch.kept = self.kept.take();
+            batch.formers = self.changed_formers();
             batch.initial_complete = !self.started;
+            self.entries_kept.clear();
             self.started = true;
             self.live = wanted;
         }
@@ -232,6 +247,18 @@ impl Reconciler {
         let reading = Arc::new(reading);
         self.mesh = Some(Arc::clone(&reading));
         Some(reading)
+    }
+
+    fn changed_formers(&mut self) -> Option<Arc<Formers>> {
+        let files = self.files.iter();
+        let formers: Formers = files
+            .flat_map(|(place, file)| file.formers(place))
+            .collect();
+        if self.formers == formers {
+            return None;
+        }
+        self.formers.clone_from(&formers);
+        Some(Arc::new(formers))
     }
 
     fn changes(&self, wanted: &BTreeMap<ObjectKey, Result<Object, Selects>>) -> Vec<Change> {

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 
 use mesh_api::mesh_config::LabelSelector;
 
+use super::entry::Entry;
 use super::trouble::Trouble;
-use crate::crd::decode::refused;
 use crate::crd::problem::Problem;
-use crate::crd::{Decoded, Kind, Object, Outcome, Selects};
+use crate::crd::{Decoded, Kind, Object, Selects};
 use crate::meta::ObjectKey;
 use crate::model::Change;
+use crate::model::kept::{Former, Formers};
 
 /// What happened to the objects of a kind.
 #[derive(Debug)]
@@ -48,18 +49,16 @@ struct Watch {
     trouble: Option<Trouble>,
 }
 
-#[derive(Debug)]
-struct Entry {
-    /// The last good version; if there never was one, which workloads it says it is for.
-    object: Result<Object, Selects>,
-    problems: Vec<Problem>,
-}
-
 /// Everything the cluster holds that concerns a mesh.
 #[derive(Debug)]
 pub(super) struct Objects {
     watches: BTreeMap<Kind, Watch>,
     entries: BTreeMap<ObjectKey, Entry>,
+    /// Former versions that were kept before the start, or by another replica.
+    kept: BTreeMap<ObjectKey, Object>,
+    /// Versions that count for newer ones, and whether others did when that was last told.
+    formers: BTreeMap<ObjectKey, Former>,
+    formers_changed: bool,
     /// What was passed on: the object, or that it cannot be read.
     sent: BTreeMap<ObjectKey, Result<Object, Selects>>,
     /// Objects that may be different from what was passed on.
@@ -85,6 +84,9 @@ impl Objects {
                 .map(|kind| (kind, Watch::default()))
                 .collect(),
             entries: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            formers: BTreeMap::new(),
+            formers_changed: false,
             sent: BTreeMap::new(),
             dirty: BTreeSet::new(),
             selectors: Vec::new(),
@@ -120,42 +122,71 @@ impl Objects {
     }
 
     fn there(&mut self, key: ObjectKey, decoded: Decoded) {
-        let Decoded {
-            outcome,
-            stand_in,
-            mut problems,
-            selects,
-            ..
-        } = decoded;
-        let former = self
-            .entries
-            .remove(&key)
-            .and_then(|entry| entry.object.ok());
-        let object = match outcome {
-            Outcome::Object(object) => Ok(object),
-            Outcome::Skipped | Outcome::Rejected => {
-                let instead = Decoded::instead(former, stand_in);
-                problems.push(refused(instead.as_ref()));
-                instead.ok_or(selects)
-            }
-        };
+        let before = self.entries.remove(&key);
+        let former = before.and_then(|entry| entry.object.ok());
+        let former = former.filter(|object| !object.meta().stands_in);
+        let former = former.or_else(|| self.kept.get(&key).cloned());
+        let entry = Entry::new(decoded, former);
+        self.note_former(&key, entry.former());
         let relabelled = key.kind == Kind::Namespace;
         self.dirty.insert(key.clone());
         let namespace = key.name.clone();
-        self.entries.insert(key, Entry { object, problems });
+        self.entries.insert(key, entry);
         if relabelled {
             self.look_again(&namespace);
         }
     }
 
     fn gone(&mut self, key: ObjectKey) {
+        self.kept.remove(&key);
         if self.entries.remove(&key).is_none() {
             return;
         }
+        self.note_former(&key, None);
         let namespace = (key.kind == Kind::Namespace).then(|| key.name.clone());
         self.dirty.insert(key);
         if let Some(namespace) = namespace {
             self.look_again(&namespace);
+        }
+    }
+
+    fn note_former(&mut self, key: &ObjectKey, former: Option<Former>) {
+        let Some(former) = former else {
+            self.formers_changed |= self.formers.remove(key).is_some();
+            return;
+        };
+        if self.formers.get(key) != Some(&former) {
+            self.formers.insert(key.clone(), former);
+            self.formers_changed = true;
+        }
+    }
+
+    /// The versions that count for newer ones which were refused, if they are others than when
+    /// this was last asked.
+    pub(super) fn formers(&mut self) -> Option<Arc<Formers>> {
+        let changed = std::mem::take(&mut self.formers_changed);
+        changed.then(|| Arc::new(self.formers.values().cloned().collect()))
+    }
+
+    /// Takes in what is kept: for objects that were refused and have no former version here.
+    pub(super) fn adopt(&mut self, formers: &Formers) {
+        let readable = |former: &Former| {
+            let object = former.decoded().object()?.clone();
+            Some((former.key.clone(), object))
+        };
+        self.kept = formers.iter().filter_map(readable).collect();
+        let mut adopted = Vec::new();
+        for (key, object) in &self.kept {
+            if let Some(entry) = self.entries.get_mut(key)
+                && entry.lacks_former()
+            {
+                entry.fall_back(Some(object.clone()));
+                adopted.push((key.clone(), entry.former()));
+            }
+        }
+        for (key, former) in adopted {
+            self.note_former(&key, former);
+            self.dirty.insert(key);
         }
     }
 

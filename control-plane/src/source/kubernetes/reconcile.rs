@@ -112,6 +112,7 @@ impl Reconciler {
         if let Some(kept) = news.kept.filter(|_| !knows_better) {
             let news = self.mesh.adopt(kept.settings.as_ref());
             self.settings_news(news);
+            self.objects.adopt(&kept.formers);
             self.adopted = Some(kept);
         }
     }
@@ -203,6 +204,7 @@ impl Reconciler {
             batch.mesh = self.mesh.in_force().cloned().map(Arc::new);
         }
         batch.kept = self.adopted.take();
+        batch.formers = self.objects.formers();
         let (changes, said) = self.objects.changes();
         batch.changes = changes;
         for (key, problems) in said {

@@ -117,6 +117,7 @@ fn read<S>(kind: Kind, object: Cut<S>) -> Decoded {
             key: None,
             outcome: Outcome::Rejected,
             stand_in: None,
+            created: None,
             problems: Vec::new(),
         };
     };

@@ -3,6 +3,8 @@
 use super::*;
 use crate::crd::Kind;
 
+mod history;
+
 const SETTLE: Duration = Duration::from_millis(300);
 
 struct Folder {

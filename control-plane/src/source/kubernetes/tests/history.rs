@@ -103,3 +103,78 @@ async fn a_replica_that_does_not_lead_follows_what_is_kept() {
         assert_eq!((batch.mesh, batch.kept), (None, None));
     }
 }
+
+/// What is kept of the route that sends 90 %, made at a time.
+fn kept_route(created: &str) -> Value {
+    let mut object = route(90);
+    object["metadata"] = json!({
+        "name": "backend", "namespace": "shop", "creationTimestamp": created
+    });
+    let text = json!({"format": 1, "formers": [{"object": object}]}).to_string();
+    json!({"data": {keep::KEY: text}})
+}
+
+/// A route nobody can read, made at a time.
+fn unreadable_route(created: &str) -> Value {
+    json!({"metadata": {"creationTimestamp": created}, "spec": {"hosts": "backend"}})
+}
+
+const THEN: &str = "2026-01-02T03:04:05Z";
+
+#[tokio::test]
+async fn a_restart_finds_the_last_good_form_of_what_nobody_can_read() {
+    let api = cluster();
+    let mut running = Running::start(api.client(), timing());
+    running.complete().await;
+    let mut good = route(90);
+    good["metadata"]["creationTimestamp"] = json!(THEN);
+    api.put(ROUTE, good);
+    running.changes().await;
+    api.put(ROUTE, unreadable_route(THEN));
+    let formers = loop {
+        if let Some(formers) = running.next().await.formers {
+            break formers;
+        }
+    };
+    let mut kept = crate::model::Kept::default();
+    kept.formers.clone_from(&formers);
+    let text = kept.to_text().0;
+
+    // Whoever starts then, and whichever is known first.
+    for late in [false, true] {
+        let stored = json!({"data": {keep::KEY: text.clone()}});
+        if late {
+            api.delete(&kept_path());
+        } else {
+            api.put(&kept_path(), stored.clone());
+        }
+        let (_leading, watched) = watch::channel(false);
+        let mut again = Running::start_as(api.client(), timing(), watched);
+        let mut changes = texts(&again.complete().await.changes);
+        if late {
+            assert!(!changes.contains(&"+ VirtualService shop/backend".to_owned()));
+            api.put(&kept_path(), stored);
+            changes = again.changes().await;
+        }
+        assert!(
+            changes.contains(&"+ VirtualService shop/backend".to_owned()),
+            "{changes:?}"
+        );
+        again
+            .says(&["VirtualService shop/backend", "last good version"])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn an_object_made_again_owes_nothing_to_the_one_before() {
+    for (created, uses) in [(THEN, true), ("2026-01-02T03:04:06Z", false)] {
+        let api = cluster();
+        api.put(&kept_path(), kept_route(THEN));
+        api.put(ROUTE, unreadable_route(created));
+        let mut running = Running::start(api.client(), timing());
+        let changes = texts(&running.complete().await.changes);
+        let used = changes.contains(&"+ VirtualService shop/backend".to_owned());
+        assert_eq!(used, uses, "{created}: {changes:?}");
+    }
+}
