@@ -48,9 +48,6 @@ pub(crate) struct Options {
     pub(crate) capture: Option<Capture>,
     pub(crate) log_level: String,
     pub(crate) access_log: Option<AccessLogEncoding>,
-    /// How long a port without a declared protocol waits for its client; `None`: as long as the
-    /// proxy does by itself.
-    pub(crate) detect_timeout: Option<Duration>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) control_plane: String,
@@ -145,10 +142,6 @@ pub(crate) fn read(
         },
         log_level: log_level(&reading)?,
         access_log: access_log(configuration),
-        detect_timeout: configuration
-            .mesh
-            .protocol_detection_timeout
-            .map(Duration::from),
         concurrency: concurrency(&mut reading),
         environment: proxy_config::environment(&mut reading),
         control_plane: control_plane(&reading)?,

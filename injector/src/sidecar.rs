@@ -84,9 +84,6 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
         Some(AccessLogEncoding::Json) => add("--access-log", "json".to_owned()),
         None => {}
     }
-    if let Some(timeout) = options.detect_timeout {
-        add("--detect-timeout", duration(timeout));
-    }
     add("--min-drain", duration(options.min_drain));
     add("--drain-timeout", duration(options.drain_timeout));
     arguments

@@ -47,10 +47,11 @@ pub(crate) fn settings() -> impl Strategy<Value = ProxySettings> {
         NormalForm::MergeSlashes,
         NormalForm::DecodeAndMergeSlashes,
     ]);
-    paths
-        .prop_map(|paths| ProxySettings {
+    (paths, option::of(time()))
+        .prop_map(|(paths, detection_timeout)| ProxySettings {
             name: SettingsName,
             paths,
+            detection_timeout,
         })
         .boxed()
 }

@@ -1,5 +1,7 @@
 //! What holds for every request and connection of a proxy, wherever it enters.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::name::SettingsName;
@@ -13,4 +15,8 @@ pub struct ProxySettings {
     pub name: SettingsName,
     /// The form of paths that is matched and forwarded (`pathNormalization` of `MeshConfig`).
     pub paths: NormalForm,
+    /// How long a port whose protocol is to be found out waits for the client's first bytes
+    /// (`protocolDetectionTimeout` of `MeshConfig`); zero: for as long as the connection lives.
+    /// `None`: what the proxy was started with.
+    pub detection_timeout: Option<Duration>,
 }

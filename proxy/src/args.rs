@@ -127,7 +127,8 @@ pub(crate) struct TrafficOptions {
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) header_read_timeout: String,
     /// How long a port without a declared protocol waits for the client's first bytes before the
-    /// connection is taken for TCP; 0s waits as long as the connection lives.
+    /// connection is taken for TCP; 0s waits as long as the connection lives. What the mesh's
+    /// settings say (`protocolDetectionTimeout`) counts instead.
     #[arg(long, value_name = "DURATION", default_value = "5s")]
     pub(crate) detect_timeout: String,
     /// Lets the kernel choose the source address of upstream connections instead of --address.

@@ -13,6 +13,7 @@ pub mod view;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use mesh_api::destination::{AtPort, Table};
@@ -20,6 +21,7 @@ use mesh_api::listener::{Bind, Listener, ListenerKind, RouteSelection, Unmatched
 use mesh_api::name::{ClusterName, ListenerName, PolicyName};
 use mesh_api::policy::Policy;
 use mesh_api::route::NormalForm;
+use mesh_api::settings::ProxySettings;
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Peer, Workload};
 
@@ -47,7 +49,7 @@ pub struct ActiveConfig {
     hosts: HostTables,
     clusters: ClusterTable,
     policies: FastMap<PolicyName, Arc<Policy>>,
-    paths: NormalForm,
+    settings: ProxySettings,
     workloads: FastMap<IpAddr, Arc<PeerWorkload>>,
 }
 
@@ -163,7 +165,13 @@ impl ActiveConfig {
 
     /// The form of paths that is matched and forwarded.
     pub fn paths(&self) -> NormalForm {
-        self.paths
+        self.settings.paths
+    }
+
+    /// How long the mesh lets clients say nothing where the protocol is to be found out; zero:
+    /// for ever, `None`: what this proxy was started with.
+    pub fn detection_timeout(&self) -> Option<Duration> {
+        self.settings.detection_timeout
     }
 
     /// A policy by name.

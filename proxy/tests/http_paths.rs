@@ -13,7 +13,6 @@ mod shop;
 use http::StatusCode;
 use http_support::{Upstream, fetch};
 use mesh::{TestProxy, free_address};
-use mesh_api::name::SettingsName;
 use mesh_api::resource::Resource;
 use mesh_api::route::{
     NormalForm, Pattern, Redirect, RedirectPath, RedirectPort, RouteAction, UriRewrite,
@@ -23,8 +22,8 @@ use shop::{SHOP, Shop, always, cluster, endpoints, forward, inbound, prefix, rou
 
 fn settings(paths: NormalForm) -> Resource {
     Resource::from(ProxySettings {
-        name: SettingsName,
         paths,
+        ..ProxySettings::default()
     })
 }
 

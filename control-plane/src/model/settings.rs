@@ -41,6 +41,9 @@ pub struct MeshSettings {
     pub exports: DefaultExports,
     /// The form of paths that proxies match and forward.
     pub paths: NormalForm,
+    /// How long proxies wait for a client that says nothing where they have to find out the
+    /// protocol; zero: for ever, `None`: as long as they were started with.
+    pub detection_timeout: Option<Duration>,
     /// Settings that were written and are not acted on.
     pub not_acted_on: Vec<String>,
 }
@@ -70,6 +73,7 @@ impl Default for MeshSettings {
             default_retries: None,
             exports: DefaultExports::default(),
             paths: NormalForm::default(),
+            detection_timeout: None,
             not_acted_on: Vec::new(),
         }
     }
@@ -113,6 +117,7 @@ impl MeshSettings {
                 Normalization::MergeSlashes => NormalForm::MergeSlashes,
                 Normalization::DecodeAndMergeSlashes => NormalForm::DecodeAndMergeSlashes,
             },
+            detection_timeout: config.protocol_detection_timeout.map(Duration::from),
             not_acted_on: not_acted_on.to_vec(),
         }
     }
@@ -122,13 +127,14 @@ impl MeshSettings {
         let settings = ProxySettings {
             name: SettingsName,
             paths: self.paths,
+            detection_timeout: self.detection_timeout,
         };
         (settings != ProxySettings::default()).then_some(settings)
     }
 }
 
 /// Settings the control plane acts on, with everything below them.
-const ACTED_ON: [&str; 11] = [
+const ACTED_ON: [&str; 12] = [
     "connectTimeout",
     "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
@@ -138,12 +144,13 @@ const ACTED_ON: [&str; 11] = [
     "inboundTrafficPolicy",
     "outboundTrafficPolicy",
     "pathNormalization",
+    "protocolDetectionTimeout",
     "rootNamespace",
     "tcpKeepalive",
 ];
 
 /// Settings the injector acts on when it writes a proxy into a pod, with everything below them.
-const ACTED_ON_AT_INJECTION: [&str; 15] = [
+const ACTED_ON_AT_INJECTION: [&str; 14] = [
     "accessLogEncoding",
     "accessLogFile",
     "defaultConfig.concurrency",
@@ -158,7 +165,6 @@ const ACTED_ON_AT_INJECTION: [&str; 15] = [
     "defaultConfig.proxyMetadata.MINIMUM_DRAIN_DURATION",
     "defaultConfig.terminationDrainDuration",
     "enablePrometheusMerge",
-    "protocolDetectionTimeout",
 ];
 
 /// Whether the control plane acts on a setting, such as `outboundTrafficPolicy.mode`.

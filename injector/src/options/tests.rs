@@ -95,29 +95,6 @@ fn drain_times_fit_into_the_grace_period() {
 }
 
 #[test]
-fn the_mesh_says_how_long_a_silent_client_is_waited_for() {
-    for (written, expected) in [
-        (None, None),
-        (Some("5s"), Some("5s")),
-        (Some("100ms"), Some("100ms")),
-        // For ever, which only nothing at all may mean.
-        (Some("0s"), Some("0s")),
-        (Some("10us"), Some("1ms")),
-    ] {
-        let mut configuration = configuration(33);
-        configuration.mesh.protocol_detection_timeout = written.map(|text| text.parse().unwrap());
-        let pod = json!({ "metadata": {}, "spec": {} });
-        let (options, _) = read(&configuration, &Draft::of(&pod).unwrap(), false).unwrap();
-        let arguments = crate::sidecar::arguments(&options);
-        let flag = arguments.iter().position(|one| one == "--detect-timeout");
-        let value = flag
-            .and_then(|at| arguments.get(at + 1))
-            .map(String::as_str);
-        assert_eq!(value, expected, "{written:?}");
-    }
-}
-
-#[test]
 fn applications_wait_before_they_end_where_the_cluster_can() {
     let delay = |minor, grace| of(minor, grace, &[]).unwrap().0.stop_delay;
     assert_eq!(delay(29, None), None);

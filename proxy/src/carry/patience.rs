@@ -41,8 +41,12 @@ pub(crate) fn declared(worker: &Worker, way: Way) -> Patience<'_> {
 /// Patience with a port whose protocol is to be found out.
 pub(crate) fn detection(worker: &Worker, way: Way) -> Patience<'_> {
     let settings = &worker.settings;
+    let first_byte = match worker.config().active.detection_timeout() {
+        Some(timeout) => (!timeout.is_zero()).then_some(timeout),
+        None => settings.detect_timeout,
+    };
     Patience {
-        first_byte: settings.detect_timeout,
+        first_byte,
         verdict: settings.header_read_timeout,
         drain: worker.drains.of(way),
     }

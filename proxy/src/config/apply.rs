@@ -16,6 +16,7 @@ use mesh_api::listener::{
     Bind, InboundListener, InboundProtocol, InboundTarget, Listener, ListenerKind,
 };
 use mesh_api::name::{ClusterName, ListenerName, RoutesName, SettingsName};
+use mesh_api::settings::ProxySettings;
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity};
 
@@ -74,9 +75,9 @@ impl ActiveConfig {
                 .map(|policy| (policy.name.clone(), Arc::clone(policy)))
                 .collect(),
             workloads,
-            paths: snapshot
+            settings: snapshot
                 .settings(&SettingsName)
-                .map(|settings| settings.paths)
+                .map(|settings| ProxySettings::clone(settings))
                 .unwrap_or_default(),
             snapshot,
         }

@@ -1,7 +1,9 @@
 //! Settings and nodes that change under the objects there are.
 
+use std::time::Duration;
+
 use mesh_api::mesh_config::MeshConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::testing::world;
@@ -30,7 +32,7 @@ spec: {nodeName: n1, containers: []}
 status: {podIP: 10.0.0.2}
 ";
 
-fn config(document: serde_json::Value) -> MeshReading {
+fn config(document: Value) -> MeshReading {
     MeshReading {
         config: MeshConfig::read(document).unwrap().0,
         ..MeshReading::default()
@@ -79,4 +81,21 @@ fn pods_stand_where_their_node_stands() {
     assert!(affected.is_empty());
     world.place_node("n1", None, &mut affected);
     assert_eq!(zone(&world, "a"), "");
+}
+
+#[test]
+fn proxies_are_told_how_long_silence_may_last() {
+    let told = |written: Value| {
+        let mut world = world(SHOP);
+        world.configure(&config(written));
+        let settings = world.settings().of_proxies();
+        settings.map(|settings| settings.detection_timeout)
+    };
+    for (written, seconds) in [("3s", 3), ("0s", 0)] {
+        let timeout = Some(Duration::from_secs(seconds));
+        let written = json!({"protocolDetectionTimeout": written});
+        assert_eq!(told(written), Some(timeout));
+    }
+    // What they were started with.
+    assert_eq!(told(json!({})), None);
 }
