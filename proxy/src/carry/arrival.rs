@@ -103,7 +103,7 @@ impl Arrival {
     pub fn clock(&mut self, limit: Option<Duration>) -> Clock {
         let incoming = self.incoming.take();
         let with_body = incoming.filter(|body| !hyper::body::Body::is_end_stream(body));
-        let started = self.exchange.record.started();
+        let started = self.exchange.record().started();
         let clock = Clock::new(limit, started, with_body.is_some());
         self.body = with_body.map(|incoming| self.exchange.source(incoming, &clock));
         clock

@@ -57,15 +57,14 @@ impl Client {
 /// One request under way.
 #[derive(Debug)]
 pub struct Exchange {
-    /// The facts of the request.
-    pub record: RequestRecord,
     /// Whether it is gRPC.
     pub grpc: bool,
     /// Whether only the head of the answer is asked for.
     head: bool,
     server: HeaderValue,
     way: Way,
-    in_flight: InFlight,
+    /// What goes on into the answer's body.
+    tail: Tail,
 }
 
 /// How an answer of the upstream goes on to the client.
@@ -91,25 +90,30 @@ impl Exchange {
         in_flight: InFlight,
     ) -> Self {
         let telemetry = &client.worker.telemetry;
+        let record = RequestRecord::start(telemetry, series, &client.downstream, parts);
         Self {
-            record: RequestRecord::start(telemetry, series, &client.downstream, parts),
             grpc,
             head: parts.method == Method::HEAD,
             server: client.server.clone(),
             way: client.way,
-            in_flight,
+            tail: Tail::new(record, in_flight),
         }
+    }
+
+    /// The facts of the request.
+    pub fn record(&mut self) -> &mut RequestRecord {
+        &mut self.tail.record
     }
 
     /// Answers for an error.
     pub fn fail(mut self, error: &ProxyError) -> Response<ResponseBody> {
         if let Some(flag) = error.flag() {
-            self.record.flag(flag);
+            self.record().flag(flag);
         }
-        self.record.set_details(error.details().to_owned());
+        self.record().set_details(error.details().to_owned());
         if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = error {
             let fault: ConnectFault = *fault;
-            self.record
+            self.record()
                 .set_transport_failure(|| fault.to_string().into());
         }
         let mut response = self.answer(reply(error));
@@ -137,14 +141,12 @@ impl Exchange {
         edit: impl FnOnce(&mut HeaderMap),
     ) -> Response<ResponseBody> {
         let Self {
-            record,
             grpc,
             head,
             server,
             way: _,
-            in_flight,
+            tail,
         } = self;
-        let tail = Tail::new(record, Some(in_flight));
         let response = reply.into_response(Asked { grpc, head });
         let response = response.map(|content| ResponseBody::full(content, tail));
         let (mut parts, mut body) = response.into_parts();
@@ -169,8 +171,8 @@ impl Exchange {
             remote,
             local,
         } = sent;
-        self.record.set_service_time(onward.took);
-        self.record.set_upstream(remote, local);
+        self.record().set_service_time(onward.took);
+        self.record().set_upstream(remote, local);
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let upstream = switching.then(|| hyper::upgrade::on(&mut response));
         let (mut parts, incoming) = response.into_parts();
@@ -186,7 +188,7 @@ impl Exchange {
             // Nobody asked for it, or for something else: what follows is not for this client.
             return self.fail(&UpstreamFault::Protocol.into());
         }
-        self.record.set_details("via_upstream");
+        self.record().set_details("via_upstream");
         parts.version = Version::HTTP_11;
         parts.extensions = http::Extensions::default();
         let millis = u64::try_from(onward.took.as_millis()).unwrap_or(u64::MAX);
@@ -197,13 +199,11 @@ impl Exchange {
         edit(&mut parts.headers, remote);
 
         let Self {
-            record,
             head,
             way,
-            in_flight,
+            mut tail,
             ..
         } = self;
-        let mut tail = Tail::new(record, Some(in_flight));
         if let (Some(upstream), Some(client)) = (upstream, asked) {
             tail.upstream = Some(lease);
             let connection = HeaderValue::from_static("upgrade");
@@ -237,10 +237,10 @@ impl Exchange {
     /// Notes where the tries of a request went.
     pub fn note(&mut self, log: &AttemptLog) {
         if let Some(flag) = log.flag.get() {
-            self.record.flag(flag);
+            self.record().flag(flag);
         }
         if let Some((remote, local)) = log.over.get() {
-            self.record.set_upstream(remote, local);
+            self.record().set_upstream(remote, local);
         }
     }
 
@@ -256,7 +256,7 @@ impl Exchange {
 
     /// The client's body, counted; the clock is told of its end.
     pub fn source(&mut self, incoming: Incoming, clock: &Clock) -> Source {
-        Source::new(incoming, self.record.request_meter(), clock.progress())
+        Source::new(incoming, self.record().request_meter(), clock.progress())
     }
 }
 

@@ -33,7 +33,7 @@ enum Kind {
     Upstream(Incoming),
 }
 
-/// What ends with the response.
+/// What ends with the response, or with the request that is cut off before it got one.
 pub struct Tail {
     /// The facts of the request.
     pub record: RequestRecord,
@@ -58,11 +58,11 @@ impl fmt::Debug for Tail {
 }
 
 impl Tail {
-    /// The end of a request that holds nothing but its record.
-    pub fn new(record: RequestRecord, connection: Option<InFlight>) -> Self {
+    /// The end of a request that holds nothing yet but its client's connection.
+    pub fn new(record: RequestRecord, connection: InFlight) -> Self {
         Self {
             record,
-            connection,
+            connection: Some(connection),
             upstream: None,
             deadline: None,
         }
@@ -84,6 +84,16 @@ impl Tail {
         self.record.finish();
         // Not released: the connection is in the middle of a response.
         self.upstream = None;
+    }
+}
+
+impl Drop for Tail {
+    /// What is not over by now was cut off. A record that is not finished here finishes itself as
+    /// left by the client.
+    fn drop(&mut self) {
+        if self.connection.as_ref().is_some_and(InFlight::is_revoked) {
+            self.break_off(ResponseFlag::NotEnforceable, "policy_revoked");
+        }
     }
 }
 
@@ -234,14 +244,9 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // The server does not ask again after the last chunk, nor at all if there is no body. A
-        // record that is not finished here finishes itself as left by the client.
+        // The server does not ask again after the last chunk, nor at all if there is no body.
         if self.is_over() {
-            return self.complete();
-        }
-        let in_flight = self.tail.as_ref().and_then(|tail| tail.connection.as_ref());
-        if in_flight.is_some_and(InFlight::is_revoked) {
-            self.break_off(ResponseFlag::NotEnforceable, "policy_revoked");
+            self.complete();
         }
     }
 }

@@ -164,7 +164,7 @@ fn prepare(arrival: &mut Arrival) {
     if !arrival.scan.has_forwarded_proto() {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     }
-    arrival.exchange.record.set_forwarded(headers);
+    arrival.exchange.record().set_forwarded(headers);
 }
 
 /// Forwards to the application; nobody without a permit can call this.
@@ -176,7 +176,7 @@ async fn forward(
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let settings = cluster.state().cluster();
-    arrival.exchange.record.set_cluster(&settings.name);
+    arrival.exchange.record().set_cluster(&settings.name);
     let http2 = speaks_http2(settings.protocol, client);
     let clock = arrival.clock(None);
     let mut slot = match arrival.request(http2, Sends::Once) {

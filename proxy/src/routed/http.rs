@@ -169,7 +169,7 @@ async fn handle(
             return arrival.fail(&fault.into());
         }
     };
-    arrival.exchange.record.set_route(&rule.rule().name);
+    arrival.exchange.record().set_route(&rule.rule().name);
 
     let allowed = match route::cross_origin(rule, &arrival) {
         Ok(allowed) => allowed,
@@ -204,7 +204,7 @@ async fn handle(
             return arrival.fail(&ProxyError::Routing(refused));
         }
     };
-    arrival.exchange.record.set_details("direct_response");
+    arrival.exchange.record().set_details("direct_response");
     route::blame(&mut arrival, &entry, &config, routes.service());
     homeward::answer(arrival, rule, reply, &entry, allowed)
 }
@@ -212,11 +212,11 @@ async fn handle(
 /// Delays the request, and answers it, if its rule says so.
 async fn inject(fault: &mesh_api::route::Fault, arrival: &mut Arrival) -> Option<LocalReply> {
     if let Some(delay) = fault::delay(fault) {
-        arrival.exchange.record.flag(ResponseFlag::DelayInjected);
+        arrival.exchange.record().flag(ResponseFlag::DelayInjected);
         tokio::time::sleep(delay).await;
     }
     let reply = fault::abort(fault)?;
-    let record = &mut arrival.exchange.record;
+    let record = arrival.exchange.record();
     record.flag(ResponseFlag::FaultInjected);
     record.set_details("fault_filter_abort");
     Some(reply)

@@ -84,8 +84,13 @@ impl TestProxy {
     }
 
     pub fn with(settings: Settings) -> Self {
+        Self::telling(settings, Telemetry::new())
+    }
+
+    /// One that tells what it does to `telemetry`.
+    pub fn telling(settings: Settings, telemetry: Telemetry) -> Self {
         let settings = Arc::new(settings);
-        let (live, drain, telemetry) = (LiveConfig::new(), Drains::default(), Telemetry::new());
+        let (live, drain) = (LiveConfig::new(), Drains::default());
         let slots = ConnectionSlots::new(settings.max_connections);
         let shared = Shared {
             settings: Arc::clone(&settings),

@@ -69,7 +69,7 @@ pub(super) async fn through(
     let Some(cluster) = config.cluster_by_name(&name, &entry.client.worker.upstreams) else {
         return arrival.fail(&UpstreamFault::NoCluster.into());
     };
-    arrival.exchange.record.set_cluster(&name);
+    arrival.exchange.record().set_cluster(&name);
     let never = RetryPolicy::off();
     let terms = Terms {
         cluster,
@@ -102,7 +102,7 @@ fn plan<'a>(
         .and_then(|number| config.cluster(number, &entry.client.worker.upstreams))
         .ok_or(UpstreamFault::NoCluster)?;
     let name = &cluster.state().cluster().name;
-    arrival.exchange.record.set_cluster(name);
+    arrival.exchange.record().set_cluster(name);
 
     let affine = affinity::of(cluster.state(), entry, &arrival.parts);
     let order = edits::in_order(&rule.rule().headers, &destination.headers, list.len());
@@ -187,7 +187,7 @@ async fn carry(
         affinity: terms.affinity,
     };
     let unreached = Rc::clone(cluster.unreached(grpc, &worker.telemetry));
-    arrival.exchange.record.set_series(unreached);
+    arrival.exchange.record().set_series(unreached);
     let asked = arrival.scan.has_grpc_timeout();
     let asked = asked.then(|| arrival.parts.headers.get("grpc-timeout"));
     let limit = deadline::limit(terms.timeout, asked.flatten());
@@ -222,7 +222,7 @@ async fn carry(
     arrival.exchange.note(&log);
     if let Some(endpoint) = log.endpoint.borrow().as_deref() {
         let series = series(entry, config, cluster, endpoint, grpc);
-        arrival.exchange.record.set_series(series);
+        arrival.exchange.record().set_series(series);
     }
     match delivered {
         Some(Ok(sent)) => {

@@ -25,7 +25,7 @@ pub(super) fn headers(entry: &Entry, arrival: &mut Arrival) {
     if scan.has_trace() {
         trace::propagate(headers);
     }
-    arrival.exchange.record.set_forwarded(headers);
+    arrival.exchange.record().set_forwarded(headers);
 }
 
 /// Adds the client to those the request says it came by.

@@ -109,7 +109,7 @@ pub(super) fn blame(
     };
     let key = config.outbound_key(Service::Known(Arc::clone(service)), protocol);
     let series = entry.client.worker.telemetry.series(&key);
-    arrival.exchange.record.set_series(series);
+    arrival.exchange.record().set_series(series);
 }
 
 /// What the rule's cross-origin policy says: the origin that may read the response, or the
