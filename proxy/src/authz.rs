@@ -1,6 +1,5 @@
 //! Who may come in: the one place where that is decided, and the only one where a [`Permit`] is
-//! made. Everything that carries bytes takes a permit, and lets go of them when it is revoked; but
-//! for copies to mirrors, which nobody waits for and which end by themselves soon.
+//! made. Everything that carries bytes takes a permit, and lets go of them when it is revoked.
 
 mod watch;
 
@@ -28,7 +27,7 @@ pub struct Place {
 }
 
 /// The right to carry one request, or the bytes of one connection. It cannot be made outside this
-/// file, nor used twice.
+/// file, nor used twice; a mirror's copy of a request has a copy of its permit.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {
@@ -62,6 +61,13 @@ impl Permit {
     /// Whether it is for what the local application sends.
     pub const fn is_outbound(&self) -> bool {
         self.place.is_none()
+    }
+
+    /// The same right for a copy of the request that goes to a mirror: it came in where the
+    /// original did, and is there no longer than that may be.
+    pub fn for_mirror(&self) -> Self {
+        let place = self.place.as_ref().map(Rc::clone);
+        Self { place }
     }
 
     /// Resolves when the policy that gave this permit does so no longer; at once, if that is so

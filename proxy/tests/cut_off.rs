@@ -1,5 +1,5 @@
 //! What a policy cuts off before it was answered: the record says so, and does not blame the
-//! client.
+//! client; a copy that went to a mirror ends with its original.
 
 #![cfg(test)]
 
@@ -9,6 +9,8 @@ mod http_support;
 mod log;
 #[path = "support/mesh.rs"]
 mod mesh;
+#[path = "support/servers.rs"]
+mod servers;
 #[path = "support/shop.rs"]
 mod shop;
 
@@ -19,13 +21,15 @@ use mesh_api::listener::{GatewayListener, GatewayProtocol, ListenerKind};
 use mesh_api::name::{PolicyName, RouteScope};
 use mesh_api::policy::PolicyRule;
 use mesh_api::resource::Resource;
-use mesh_api::route::Rule;
-use mesh_api::units::Port;
+use mesh_api::route::{Mirror, Rule, Target};
+use mesh_api::units::{PartsPerMillion, Port};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use http_support::{Client, Upstream, get};
+use http_support::{Client, Upstream, fetch, get};
 use mesh::{free_address, listener, refusal};
-use shop::{SHOP, always, cluster, endpoints, forward, inbound, routes};
+use shop::{SHOP, always, cluster, cluster_name, endpoints, forward, inbound, routes};
 
 /// What policy may take to be obeyed.
 const PROMISED: Duration = Duration::from_secs(5);
@@ -103,4 +107,50 @@ async fn what_policy_cuts_off_unanswered_is_recorded_as_cut_off_by_policy() {
     let lines = log.lines(&proxy).await;
     let said = |line: &&String| line.contains(" 0 NE policy_revoked ");
     assert_eq!(lines.iter().filter(said).count(), 3, "{lines:#?}");
+}
+
+/// A server that never answers; told of every request's head, and of every connection's end.
+async fn silent() -> (servers::Server, mpsc::UnboundedReceiver<&'static str>) {
+    let (says, hears) = mpsc::unbounded_channel();
+    let server = servers::serve(move |mut stream| {
+        let says = says.clone();
+        async move {
+            let mut all = Vec::new();
+            while !all.ends_with(b"\r\n\r\n") {
+                if !matches!(stream.read_buf(&mut all).await, Ok(1..)) {
+                    return;
+                }
+            }
+            let _gone = says.send("asked");
+            drop(stream.read_to_end(&mut all).await);
+            let _gone = says.send("ended");
+        }
+    })
+    .await;
+    (server, hears)
+}
+
+#[tokio::test]
+async fn a_copy_to_a_mirror_ends_when_its_original_may_not_be_there() {
+    let application = Upstream::named("original").await;
+    let (mirror, mut heard) = silent().await;
+    let mut proxy = mesh::TestProxy::start();
+    let outside = free_address();
+    let mut forward = forward(SHOP);
+    forward.mirrors = vec![Mirror {
+        target: Target::Cluster(cluster_name("mirror.test", None)),
+        share: PartsPerMillion::ALL,
+    }];
+    let mut rest = service(application.address, always(forward));
+    rest.push(gateway(outside));
+    rest.push(Resource::from(cluster("mirror.test")));
+    rest.push(endpoints("mirror.test", &[mirror.address]));
+    proxy.apply(by(PolicyRule::Allow, &rest)).await;
+
+    assert_eq!(fetch(outside, SHOP, "/").await.text(), "original");
+    assert_eq!(heard.recv().await, Some("asked"));
+    assert!(heard.try_recv().is_err(), "it goes on beside its original");
+    proxy.apply(by(refusal("closed"), &rest)).await;
+    let ended = tokio::time::timeout(PROMISED, heard.recv()).await;
+    assert_eq!(ended, Ok(Some("ended")));
 }

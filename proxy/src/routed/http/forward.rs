@@ -193,7 +193,7 @@ async fn carry(
     let limit = deadline::limit(terms.timeout, asked.flatten());
     let clock = arrival.clock(limit);
     if let Some(mirrors) = terms.mirrors {
-        mirror(entry, config, mirrors, &mut arrival, choice);
+        mirror(entry, config, &permit, mirrors, &mut arrival, choice);
     }
     let keep = terms.copy.every || (grpc && terms.copy.grpc) || (http2 && terms.copy.http2);
     let mut slot = match arrival.request(http2, if keep { Sends::Again } else { Sends::Once }) {
@@ -269,6 +269,7 @@ fn series(
 fn mirror(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
+    permit: &Permit,
     (forward, step): (&Forward, &ForwardStep),
     arrival: &mut Arrival,
     choice: Choice,
@@ -300,7 +301,8 @@ fn mirror(
                 choice,
             };
             let request = Request::from_parts(copy, body);
-            mirror::send(&client.worker, config, cluster, request, options);
+            let by = (&client.worker, permit.for_mirror());
+            mirror::send(by, config, cluster, request, options);
         }
     }
 }

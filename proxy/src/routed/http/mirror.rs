@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt as _;
 
+use crate::authz::Permit;
 use crate::config::WorkerConfig;
 use crate::http::body::RequestBody;
 use crate::http::respond::reply;
@@ -43,9 +44,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// Sends a copy. `config` stays the one the request began with.
+/// Sends a copy, until its permit is revoked. `config` stays the one the request began with.
 pub(super) fn send(
-    worker: &Rc<Worker>,
+    (worker, permit): (&Rc<Worker>, Permit),
     config: &Rc<WorkerConfig>,
     cluster: Rc<LocalCluster>,
     request: Request<RequestBody>,
@@ -59,8 +60,15 @@ pub(super) fn send(
     tokio::task::spawn_local(async move {
         let _under_way = under_way;
         let copying = deliver(&worker, &cluster, request, options);
-        if tokio::time::timeout(LIMIT, copying).await.is_err() {
-            tracing::debug!(cluster = %cluster.state().name(), "a mirrored request took too long");
+        let copying = tokio::time::timeout(LIMIT, copying);
+        let cut_off = tokio::select! {
+            biased;
+            _fault = permit.revoked(&worker.sentry) => Some("not allowed any more"),
+            copied = copying => copied.err().map(|_elapsed| "took too long"),
+        };
+        if let Some(reason) = cut_off {
+            let cluster = cluster.state().name();
+            tracing::debug!(%cluster, reason, "a mirrored request was cut off");
         }
         drop(config);
     });
