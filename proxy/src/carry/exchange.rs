@@ -23,7 +23,7 @@ use crate::http::framing::{self, Reuse};
 use crate::http::headers::{SERVICE_TIME, Scan, strip_response};
 use crate::http::idle::InFlight;
 use crate::http::respond::{Asked, LocalReply, reply};
-use crate::net::{HttpVersion, Way};
+use crate::net::{Accepted, HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
 use crate::upstream::attempt::Sent;
 use crate::upstream::retry::AttemptLog;
@@ -48,6 +48,22 @@ pub struct Client {
 }
 
 impl Client {
+    /// The client at the other end of a connection, whose responses name `server`.
+    pub fn of<IO>(worker: &Rc<Worker>, connection: &Accepted<IO>, server: &'static str) -> Self {
+        Self {
+            downstream: Downstream {
+                remote: connection.peer,
+                local: connection.destination(),
+                server_name: None,
+            },
+            original_destination: connection.original_destination,
+            version: connection.version,
+            way: connection.way,
+            server: HeaderValue::from_static(server),
+            worker: Rc::clone(worker),
+        }
+    }
+
     /// Whether the client speaks HTTP/2.
     pub fn is_http2(&self) -> bool {
         self.version == HttpVersion::Http2

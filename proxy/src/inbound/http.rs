@@ -26,7 +26,7 @@ use crate::http::idle::InFlight;
 use crate::http::intake::Terms;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
-use crate::telemetry::{Downstream, RequestSeries, SeriesPair, Service};
+use crate::telemetry::{RequestSeries, SeriesPair, Service};
 use crate::upstream::LocalCluster;
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
@@ -77,18 +77,7 @@ async fn requests<IO>(
         refused: listener.is_none(),
     };
     let entry = Rc::new(Entry {
-        client: Client {
-            downstream: Downstream {
-                remote: connection.peer,
-                local: connection.destination(),
-                server_name: None,
-            },
-            original_destination: connection.original_destination,
-            version: connection.version,
-            way: connection.way,
-            server: HeaderValue::from_static("istio-envoy"),
-            worker: Rc::clone(&worker),
-        },
+        client: Client::of(&worker, &connection, "istio-envoy"),
         place,
         listener,
         retry: RetryPolicy {

@@ -11,7 +11,6 @@ mod route;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection};
@@ -30,7 +29,7 @@ use crate::http::idle::InFlight;
 use crate::http::intake::Terms;
 use crate::http::respond::LocalReply;
 use crate::net::Accepted;
-use crate::telemetry::{Downstream, ResponseFlag};
+use crate::telemetry::ResponseFlag;
 use crate::worker::Worker;
 use route::Lookup;
 
@@ -88,24 +87,14 @@ pub async fn serve<IO>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gateway = matches!(listener.kind, ListenerKind::Gateway(_));
+    let server = if gateway { "istio-envoy" } else { "envoy" };
     let place_watched = place.as_ref().map(Rc::clone);
     let stay = Stay {
         watch: place_watched.map(|place| worker.sentry.watch(place)),
         refused: false,
     };
     let entry = Rc::new(Entry {
-        client: Client {
-            downstream: Downstream {
-                remote: connection.peer,
-                local: connection.destination(),
-                server_name: None,
-            },
-            original_destination: connection.original_destination,
-            version: connection.version,
-            way: connection.way,
-            server: HeaderValue::from_static(if gateway { "istio-envoy" } else { "envoy" }),
-            worker: Rc::clone(&worker),
-        },
+        client: Client::of(&worker, &connection, server),
         selection,
         listener,
         gateway,
