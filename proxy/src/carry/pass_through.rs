@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use mesh_api::cluster::ConnectionLimits;
+use mesh_api::cluster::{ClusterEndpoints, ConnectionLimits};
 use mesh_api::name::ClusterName;
 
 use super::bytes::{copy, limits, refuse, start_of};
 use crate::authz::Permit;
 use crate::error::{ConnectFault, UpstreamFault};
-use crate::net::territory::{Purpose, Territory};
 use crate::net::{Connection, Way, dial};
 use crate::telemetry::{ConnectionRecord, Protocol, Service};
 use crate::worker::Worker;
@@ -26,27 +25,21 @@ pub async fn pass_through(
 ) {
     let config = worker.config();
     let mut start = start_of(&connection, None);
-    let purpose = match connection.way {
-        Way::Outbound => Purpose::OriginalDestination,
-        Way::Inbound => Purpose::Application,
-    };
-    let (cluster, source, series) = match connection.way {
+    let (cluster, series) = match connection.way {
         Way::Outbound => {
             let key = config.outbound_key(Service::Passthrough, Protocol::Tcp);
-            (
-                ClusterName::Passthrough,
-                worker.settings.upstream_source(),
-                key,
-            )
+            (ClusterName::Passthrough, key)
         }
         Way::Inbound => {
             let peer = connection.peer.ip();
             let (service, telemetry) = (Service::InboundPassthrough, &worker.telemetry);
             let key = config.inbound_key(peer, service, Protocol::Tcp, telemetry);
-            let source = worker.settings.application_source(destination.ip());
-            (ClusterName::InboundPassthrough, source, key)
+            (ClusterName::InboundPassthrough, key)
         }
     };
+    let source = worker.upstreams.source(&cluster, destination.ip());
+    let where_it_went = (&cluster, &ClusterEndpoints::OriginalDestination);
+    let allowed = worker.upstreams.check(where_it_went, destination);
     let defaults = ConnectionLimits::default();
     let known = config.active.cluster(&cluster);
     let limits_used = known.map_or(&defaults, |known| &known.cluster().limits);
@@ -55,7 +48,6 @@ pub async fn pass_through(
     start.cluster = Some(cluster);
     let series = worker.telemetry.tcp_series(&series);
     drop(config);
-    let allowed = Territory::of(worker.settings.address).check(destination, purpose);
     let dialed = match allowed {
         Ok(()) => dial::dial(destination, source, patience)
             .await

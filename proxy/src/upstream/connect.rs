@@ -84,7 +84,10 @@ impl Dial<'_> {
                 resolver.resolve(host, port.value(), first_only).await?
             }
         };
-        self.upstreams.check(self.cluster, address)?;
+        let Cluster {
+            name, endpoints, ..
+        } = self.cluster;
+        self.upstreams.check((name, endpoints), address)?;
         let socket = if address.is_ipv4() {
             TcpSocket::new_v4()
         } else {
@@ -92,7 +95,7 @@ impl Dial<'_> {
         };
         let stream = async {
             let socket = socket?;
-            if let Some(source) = self.upstreams.source(&self.cluster.name, address.ip()) {
+            if let Some(source) = self.upstreams.source(name, address.ip()) {
                 // The port is chosen when connecting, so that one port may serve many
                 // destinations.
                 setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

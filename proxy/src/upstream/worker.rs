@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::cluster::{Cluster, ClusterEndpoints};
+use mesh_api::cluster::ClusterEndpoints;
 use mesh_api::name::ClusterName;
 
 use super::dns::Resolver;
@@ -102,12 +102,16 @@ impl Upstreams {
     }
 
     /// Whether connections of a cluster may go to an address.
-    pub(crate) fn check(&self, cluster: &Cluster, to: SocketAddr) -> Result<(), Forbidden> {
-        let purpose = match &cluster.name {
+    pub(crate) fn check(
+        &self,
+        (cluster, endpoints): (&ClusterName, &ClusterEndpoints),
+        to: SocketAddr,
+    ) -> Result<(), Forbidden> {
+        let purpose = match cluster {
             ClusterName::Inbound { .. } | ClusterName::InboundPassthrough => Purpose::Application,
             ClusterName::Passthrough => Purpose::OriginalDestination,
             ClusterName::Outbound { .. } | ClusterName::BlackHole
-                if cluster.endpoints == ClusterEndpoints::OriginalDestination =>
+                if *endpoints == ClusterEndpoints::OriginalDestination =>
             {
                 Purpose::OriginalDestination
             }
