@@ -9,7 +9,8 @@ use std::sync::Arc;
 use http::header::HeaderValue;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use mesh_api::listener::{InboundListener, Listener, ListenerKind};
+use mesh_api::listener::{Listener, ListenerKind};
+use mesh_api::name::ListenerName;
 use mesh_api::route::{RetryCondition, RetryPolicy};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -19,7 +20,7 @@ use crate::carry::arrival::{Arrival, Sends};
 use crate::carry::exchange::{Client, record_malformed, speaks_http2};
 use crate::carry::response::ResponseBody;
 use crate::carry::server::{self, Stay};
-use crate::config::WorkerConfig;
+use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::headers::FORWARDED_PROTO;
 use crate::http::idle::InFlight;
@@ -27,10 +28,10 @@ use crate::http::intake::Terms;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
 use crate::telemetry::{RequestSeries, SeriesPair, Service};
-use crate::upstream::LocalCluster;
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
 use crate::upstream::retry::{AttemptLog, Delivery, deliver};
+use crate::upstream::{ClusterId, LocalCluster};
 use crate::worker::Worker;
 
 /// What all requests of one inbound connection share.
@@ -41,7 +42,19 @@ struct Entry {
     listener: Option<Arc<Listener>>,
     /// Tries of what the application provably did not see.
     retry: RetryPolicy,
-    memo: RefCell<Option<(u64, Rc<SeriesPair>)>>,
+    memo: RefCell<Option<Rc<Known>>>,
+}
+
+/// What one version of the configuration says about the port of a connection: its newest
+/// settings, since those it was accepted with say nothing about now.
+#[derive(Debug)]
+struct Known {
+    sequence: u64,
+    /// `None` if the port is no longer the application's.
+    listener: Option<Arc<Listener>>,
+    /// The application.
+    cluster: Option<ClusterId>,
+    series: SeriesPair,
 }
 
 /// Carries the requests of a connection accepted at an inbound listener.
@@ -101,7 +114,8 @@ async fn requests<IO>(
         },
     );
     if let Some(code) = ended.await.refusal() {
-        let series = entry.series(&worker.config(), None, false);
+        let config = worker.config();
+        let series = entry.series(&config, &entry.known(&config), false);
         record_malformed(&entry.client, series, code);
     }
 }
@@ -114,12 +128,9 @@ async fn handle(
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let config = client.worker.config();
-    // The newest settings of this port; those it was accepted with say nothing about now.
-    let listener = entry.listener.as_ref();
-    let listener = listener.and_then(|listener| config.active.listener(&listener.name));
-    let inbound = listener.and_then(|listener| inbound_of(listener));
+    let known = entry.known(&config);
     let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
-        entry.series(&config, inbound, grpc)
+        entry.series(&config, &known, grpc)
     });
     let terms = Terms {
         http10: client.worker.settings.http10,
@@ -132,14 +143,12 @@ async fn handle(
         Ok(permit) => permit,
         Err(fault) => return arrival.fail(&fault.into()),
     };
-    let Some(listener) = listener.filter(|_| inbound.is_some()) else {
+    if known.listener.is_none() {
         return arrival.fail(&RoutingFault::ListenerGone.into());
-    };
+    }
     prepare(&mut arrival);
-    let cluster = config
-        .active
-        .inbound_cluster(&listener.name)
-        .and_then(|state| config.cluster_of(state, &client.worker.upstreams));
+    let cluster = known.cluster;
+    let cluster = cluster.and_then(|number| config.cluster(number, &client.worker.upstreams));
     let Some(cluster) = cluster else {
         return arrival.fail(&UpstreamFault::NoCluster.into());
     };
@@ -202,42 +211,61 @@ async fn forward(
     }
 }
 
-fn inbound_of(listener: &Listener) -> Option<&InboundListener> {
-    match &listener.kind {
-        ListenerKind::Inbound(inbound) => Some(inbound),
-        ListenerKind::Outbound(_)
-        | ListenerKind::OutboundCapture { .. }
-        | ListenerKind::InboundCapture { .. }
-        | ListenerKind::Gateway(_) => None,
+impl Entry {
+    /// What the newest configuration says about this port; looked up once per connection and
+    /// configuration.
+    fn known(&self, config: &WorkerConfig) -> Rc<Known> {
+        let sequence = config.active.sequence();
+        let mut memo = self.memo.borrow_mut();
+        match &*memo {
+            Some(known) if known.sequence == sequence => Rc::clone(known),
+            Some(_) | None => {
+                let found = self.listener.as_ref().map(|listener| &listener.name);
+                let known = Rc::new(Known::of(&config.active, found));
+                *memo = Some(Rc::clone(&known));
+                known
+            }
+        }
+    }
+
+    /// The series of this client's requests.
+    fn series(&self, config: &WorkerConfig, known: &Known, grpc: bool) -> Rc<RequestSeries> {
+        let telemetry = &self.client.worker.telemetry;
+        Rc::clone(known.series.find(grpc, telemetry, |protocol| {
+            let peer = self.client.downstream.remote.ip();
+            config.inbound_key(peer, known.service(), protocol, telemetry)
+        }))
     }
 }
 
-impl Entry {
-    /// The series of this client's requests; looked up once per connection and configuration.
-    fn series(
-        &self,
-        config: &WorkerConfig,
-        inbound: Option<&InboundListener>,
-        grpc: bool,
-    ) -> Rc<RequestSeries> {
-        let sequence = config.active.sequence();
-        let mut memo = self.memo.borrow_mut();
-        let pair = match &*memo {
-            Some((known, pair)) if *known == sequence => Rc::clone(pair),
-            Some(_) | None => {
-                let pair = Rc::<SeriesPair>::default();
-                *memo = Some((sequence, Rc::clone(&pair)));
-                pair
+impl Known {
+    fn of(active: &ActiveConfig, listener: Option<&ListenerName>) -> Self {
+        let listener = listener.and_then(|name| active.listener(name));
+        let is_inbound =
+            |listener: &&Arc<Listener>| matches!(listener.kind, ListenerKind::Inbound(_));
+        let listener = listener.filter(is_inbound).map(Arc::clone);
+        let cluster = listener
+            .as_ref()
+            .and_then(|listener| active.inbound_cluster(&listener.name));
+        Self {
+            sequence: active.sequence(),
+            cluster: cluster.map(|state| state.id()),
+            listener,
+            series: SeriesPair::default(),
+        }
+    }
+
+    /// The service the port belongs to.
+    fn service(&self) -> Service {
+        let kind = self.listener.as_ref().map(|listener| &listener.kind);
+        match kind {
+            Some(ListenerKind::Inbound(inbound)) => {
+                let service = inbound.service.clone();
+                service.map_or(Service::Unknown, |service| {
+                    Service::Known(Arc::new(service))
+                })
             }
-        };
-        let telemetry = &self.client.worker.telemetry;
-        Rc::clone(pair.find(grpc, telemetry, |protocol| {
-            let service = inbound.and_then(|inbound| inbound.service.clone());
-            let service = service.map_or(Service::Unknown, |service| {
-                Service::Known(Arc::new(service))
-            });
-            let peer = self.client.downstream.remote.ip();
-            config.inbound_key(peer, service, protocol, telemetry)
-        }))
+            Some(_) | None => Service::Unknown,
+        }
     }
 }
