@@ -13,6 +13,7 @@ use std::sync::Arc;
 use mesh_api::route::{DirectResponse, Failure};
 
 use crate::net::territory::Forbidden;
+use crate::telemetry::details::Details;
 use crate::telemetry::flags::ResponseFlag;
 
 /// Why a request was not answered by its upstream.
@@ -258,30 +259,20 @@ impl ProxyError {
         }
     }
 
-    /// `response_code_details`: what happened, in one word.
-    pub fn details(&self) -> &str {
+    /// `response_code_details`: what happened, in one word or in the words of who forbade it.
+    pub fn details(&self) -> Details {
         match self {
-            Self::Request(fault) => match fault {
-                RequestFault::HostMissing => "missing_host",
-                RequestFault::HostRepeated => "host_repeated",
-                RequestFault::HostConflict => "host_conflict",
-                RequestFault::AuthorityMalformed => "authority_malformed",
-                RequestFault::PathMalformed => "path_normalization_failed",
-                RequestFault::FramingAmbiguous => "framing_ambiguous",
-                RequestFault::VersionTooOld => "low_version",
-                RequestFault::MethodRefused | RequestFault::ConnectRefused => "method_refused",
-                RequestFault::BodyBroken => "downstream_body_broken",
-            },
+            Self::Request(fault) => fault.details().into(),
             Self::Routing(fault) => match fault {
                 RoutingFault::UnknownHost
                 | RoutingFault::NoRule
                 | RoutingFault::NotInRegistry
-                | RoutingFault::ListenerGone => "route_not_found",
-                RoutingFault::Refused(failure) => &failure.reason,
+                | RoutingFault::ListenerGone => "route_not_found".into(),
+                RoutingFault::Refused(failure) => (&failure.reason).into(),
             },
-            Self::Policy(PolicyFault::NotEnforceable { reason }) => reason,
-            Self::Policy(PolicyFault::Missing) => "policy_missing",
-            Self::Upstream(fault) => fault.details(),
+            Self::Policy(PolicyFault::NotEnforceable { reason }) => reason.into(),
+            Self::Policy(PolicyFault::Missing) => "policy_missing".into(),
+            Self::Upstream(fault) => fault.details().into(),
         }
     }
 
@@ -304,6 +295,22 @@ impl ProxyError {
                 | UpstreamFault::Protocol
                 | UpstreamFault::TryTimeout => RetryClass::Reset,
             },
+        }
+    }
+}
+
+impl RequestFault {
+    fn details(self) -> &'static str {
+        match self {
+            Self::HostMissing => "missing_host",
+            Self::HostRepeated => "host_repeated",
+            Self::HostConflict => "host_conflict",
+            Self::AuthorityMalformed => "authority_malformed",
+            Self::PathMalformed => "path_normalization_failed",
+            Self::FramingAmbiguous => "framing_ambiguous",
+            Self::VersionTooOld => "low_version",
+            Self::MethodRefused | Self::ConnectRefused => "method_refused",
+            Self::BodyBroken => "downstream_body_broken",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`flags`] | why a request ended as it did |
+//! | [`details`] | the same in a word or a sentence |
 //! | [`labels`] | what a series is about, and how that is spelled |
 //! | [`cells`] | counters one worker writes and a scrape reads |
 //! | [`series`] | the cells of one key on one worker, and the registry of all |
@@ -20,6 +21,7 @@
 pub mod access_log;
 pub mod cells;
 pub mod connection;
+pub mod details;
 mod first_word;
 pub mod flags;
 pub mod labels;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 
 pub use access_log::{AccessLog, AccessLogMode};
 pub use connection::{ConnectionRecord, ConnectionStart};
+pub use details::Details;
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use labels::{Protocol, Reporter, Security, SeriesKey, Service};
 pub use metrics::{Metrics, RequestSample, RequestSeries, TcpSeries};

@@ -81,7 +81,7 @@ pub(crate) async fn copy(
             if let Some(flag) = fault.flag() {
                 record.flag(flag);
             }
-            record.set_details(fault.details().to_owned());
+            record.set_details(fault.details());
             record.finish();
             accept::reset(client);
             return accept::reset(upstream);
@@ -122,7 +122,7 @@ pub(crate) fn refuse(
     if let Some(flag) = fault.flag() {
         record.flag(flag);
     }
-    record.set_details(fault.details().to_owned());
+    record.set_details(fault.details());
     if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = fault {
         record.set_transport_failure(|| fault.to_string().into());
     }

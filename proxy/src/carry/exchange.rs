@@ -126,7 +126,7 @@ impl Exchange {
         if let Some(flag) = error.flag() {
             self.record().flag(flag);
         }
-        self.record().set_details(error.details().to_owned());
+        self.record().set_details(error.details());
         if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = error {
             let fault: ConnectFault = *fault;
             self.record()

@@ -73,7 +73,7 @@ impl Tunnel {
                 if let Some(flag) = fault.flag() {
                     tail.record.flag(flag);
                 }
-                tail.record.set_details(fault.details().to_owned());
+                tail.record.set_details(fault.details());
             }
             ended = copy_bidirectional(&mut client, &mut upstream) => {
                 if let Err(error) = ended {

@@ -9,11 +9,11 @@ use std::time::SystemTime;
 use mesh_api::name::ClusterName;
 use tokio::time::Instant;
 
-use super::WorkerTelemetry;
 use super::access_log::{AccessLogger, Line};
 use super::flags::{ResponseFlag, ResponseFlags};
 use super::metrics::TcpSeries;
 use super::record::Downstream;
+use super::{Details, WorkerTelemetry};
 
 /// What is known when a connection's destination has been chosen.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ struct Facts {
     started: SystemTime,
     start: ConnectionStart,
     upstream: Cell<Option<(SocketAddr, Option<SocketAddr>)>>,
-    details: RefCell<Option<Cow<'static, str>>>,
+    details: RefCell<Option<Details>>,
     transport_failure: RefCell<Option<Cow<'static, str>>>,
 }
 
@@ -101,7 +101,7 @@ impl ConnectionRecord {
     }
 
     /// `CONNECTION_TERMINATION_DETAILS`.
-    pub fn set_details(&self, details: impl Into<Cow<'static, str>>) {
+    pub fn set_details(&self, details: impl Into<Details>) {
         if let Some(log) = &self.log {
             *log.details.borrow_mut() = Some(details.into());
         }
@@ -135,7 +135,7 @@ impl ConnectionRecord {
             response_code: 0,
             response_flags: self.flags.get(),
             response_code_details: None,
-            connection_termination_details: details.as_deref(),
+            connection_termination_details: details.as_ref().map(Details::as_str),
             upstream_transport_failure_reason: failure.as_deref(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),

@@ -17,12 +17,12 @@ use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
 use mesh_api::name::ClusterName;
 use tokio::time::Instant;
 
-use super::WorkerTelemetry;
 use super::access_log::{AccessLogger, Line};
 use super::flags::{ResponseFlag, ResponseFlags};
 use super::labels::Protocol;
 use super::messages::MessageCounter;
 use super::metrics::{RequestSample, RequestSeries};
+use super::{Details, WorkerTelemetry};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const REQUEST_ID: &str = "x-request-id";
@@ -98,7 +98,7 @@ struct Facts {
     user_agent: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
-    details: Option<Cow<'static, str>>,
+    details: Option<Details>,
     termination: Option<&'static str>,
     transport_failure: Option<Cow<'static, str>>,
     service_time: Option<Duration>,
@@ -173,7 +173,7 @@ impl RequestRecord {
     }
 
     /// `RESPONSE_CODE_DETAILS`: `via_upstream`, `route_not_found`, …
-    pub fn set_details(&mut self, details: impl Into<Cow<'static, str>>) {
+    pub fn set_details(&mut self, details: impl Into<Details>) {
         if let Some(log) = &mut self.log {
             log.details = Some(details.into());
         }
@@ -321,7 +321,7 @@ impl RequestRecord {
             protocol: Some(log.protocol),
             response_code: self.code,
             response_flags: self.flags,
-            response_code_details: log.details.as_deref(),
+            response_code_details: log.details.as_ref().map(Details::as_str),
             connection_termination_details: log.termination,
             upstream_transport_failure_reason: log.transport_failure.as_deref(),
             bytes_received: received,
