@@ -55,7 +55,8 @@ async fn a_strict_backend_sees_exactly_what_was_decided_on() {
         let chain = Chain::new(between, ok).await;
         let sent = all.iter().enumerate().map(|(number, vector)| {
             let bytes = addressed(&vector.bytes, number);
-            async move { talk(chain.address, &bytes).await }
+            let chain = &chain;
+            async move { talk(chain, &bytes, (number, vector.sees)).await }
         });
         let mut answers = futures_util::stream::iter(sent).buffered(AT_ONCE);
         let mut heads = Vec::new();
@@ -95,7 +96,8 @@ async fn http2_smuggles_nothing_into_http1() {
         let chain = Chain::new(between, ok).await;
         let sent = all.iter().enumerate().map(|(number, stream)| {
             let bytes = h2_bytes(stream, number);
-            async move { talk(chain.address, &bytes).await }
+            let chain = &chain;
+            async move { talk(chain, &bytes, (number, stream.sees)).await }
         });
         let answers = futures_util::stream::iter(sent).buffered(AT_ONCE);
         assert_eq!(answers.count().await, all.len());

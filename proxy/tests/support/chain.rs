@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mesh_api::cluster::UpstreamProtocol;
 use mesh_api::listener::GatewayProtocol;
@@ -21,8 +21,11 @@ use crate::shop::{SHOP, always, cluster, endpoints, forward, inbound, routes};
 use crate::streams::Stream;
 use crate::strict::{self, Log, Seen};
 
-/// How long a connection says nothing before its answer counts as over.
+/// How long a connection says nothing before its answer counts as over, once the backend has seen
+/// what it is to see.
 const QUIET: Duration = Duration::from_millis(400);
+/// How long it may take until the backend has: much, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Connections at a time.
 pub const AT_ONCE: usize = 12;
 
@@ -95,20 +98,25 @@ pub fn addressed(bytes: &[u8], number: usize) -> Vec<u8> {
     out
 }
 
-/// Sends bytes and reads until nothing comes any more.
-pub async fn talk(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+/// Sends the bytes of the request with this number, and reads until the backend has seen as many
+/// requests as it is to see and nothing comes any more.
+pub async fn talk(chain: &Chain, bytes: &[u8], (number, sees): (usize, usize)) -> Vec<u8> {
+    let mut stream = TcpStream::connect(chain.address).await.unwrap();
     let mut answer = Vec::new();
-    if stream.write_all(bytes).await.is_ok() {
-        let mut buffer = [0; 4096];
-        while let Ok(Ok(count)) = tokio::time::timeout(QUIET, stream.read(&mut buffer)).await {
-            if count == 0 {
-                break;
-            }
-            answer.extend_from_slice(&buffer[..count]);
+    if stream.write_all(bytes).await.is_err() {
+        return answer;
+    }
+    let since = Instant::now();
+    let mut buffer = [0; 4096];
+    loop {
+        match tokio::time::timeout(QUIET, stream.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return answer,
+            Ok(Ok(count)) => answer.extend_from_slice(&buffer[..count]),
+            Err(_quiet) if chain.seen(number).len() >= sees => return answer,
+            Err(_quiet) if since.elapsed() > PATIENCE => return answer,
+            Err(_quiet) => {}
         }
     }
-    answer
 }
 
 pub fn ok(_request: &Seen) -> (Vec<u8>, bool) {
