@@ -5,6 +5,9 @@
 #![expect(unreachable_pub, reason = "every test binary has its own copy")]
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+#[path = "skipped.rs"]
+mod skipping;
+
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +15,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, setns};
+
+pub use skipping::skipped;
 
 const PREFIX: &str = "mesh-test-";
 
@@ -35,21 +40,6 @@ pub fn missing() -> Option<String> {
         }
     }
     None
-}
-
-/// Says that a test did not run and why: on its output, and where the whole run collects it.
-pub fn skipped(test: &str, reason: &str) {
-    println!("SKIPPED: {test}: {reason}");
-    if let Ok(path) = std::env::var("MESH_TEST_SKIPS") {
-        let mut file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        // In one write: tests that run at the same time would put their lines into each other's.
-        let line = format!("{test}: {reason}\n");
-        file.write_all(line.as_bytes()).unwrap();
-    }
 }
 
 impl Namespaces {

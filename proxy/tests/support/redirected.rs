@@ -7,11 +7,16 @@
 #![expect(unreachable_pub, reason = "every test binary has its own copy")]
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 
+#[path = "skipped.rs"]
+mod skipping;
+
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, unshare};
+
+pub use skipping::skipped;
 
 /// Connections to this address are redirected.
 pub const POD: &str = "10.66.0.2";
@@ -42,20 +47,6 @@ pub fn missing() -> Option<String> {
         }
     }
     None
-}
-
-/// Says that a test did not run and why: on its output, and where the whole run collects it.
-pub fn skipped(test: &str, reason: &str) {
-    println!("SKIPPED: {test}: {reason}");
-    if let Ok(path) = std::env::var("MESH_TEST_SKIPS") {
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path);
-        // In one write: tests that run at the same time would put their lines into each other's.
-        let line = format!("{test}: {reason}\n");
-        file.unwrap().write_all(line.as_bytes()).unwrap();
-    }
 }
 
 /// Runs `work` in such a network, on a runtime of one thread, and waits for it.
