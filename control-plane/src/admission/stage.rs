@@ -61,7 +61,23 @@ pub(super) fn findings(object: &Object, settings: &MeshSettings) -> Vec<Diagnost
         }
     }
     said.retain(|one| one.object.as_ref() == Some(key) && OWN.contains(&one.code));
-    said.into_iter().collect()
+    without_the_vain(said)
+}
+
+/// What is refused for what it asks of one kind of proxy is not also named for asking it of the
+/// other kind in vain: here nobody knows which the object is for.
+fn without_the_vain(said: BTreeSet<Diagnostic>) -> Vec<Diagnostic> {
+    let refused = said.iter().filter(|one| one.code == codes::NOT_ENFORCEABLE);
+    let refused: Vec<String> = refused.map(|one| one.field.clone()).collect();
+    let inside = |field: &str, outer: &String| {
+        let rest = field.strip_prefix(outer.as_str());
+        rest.is_some_and(|rest| rest.starts_with('.'))
+    };
+    let is_vain = |one: &Diagnostic| {
+        let mut outer = refused.iter();
+        one.code == codes::NOT_ACTED_ON && outer.any(|outer| inside(&one.field, outer))
+    };
+    said.into_iter().filter(|one| !is_vain(one)).collect()
 }
 
 /// What stands on the stage.

@@ -1,22 +1,23 @@
 //! Findings about objects that no proxy ever meets: references to nothing, rivals for one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mesh_api::route::Domain;
 
 use super::scopes::is_gateway;
 use super::{World, rules, services};
+use crate::compile::ProxyRole;
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
 use crate::compile::routes::names_gateway;
-use crate::compile::security::extension::reason;
+use crate::compile::security::extension::{Guard, guards, report_idle};
 use crate::crd::Kind;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::ObjectKey;
 use crate::model::host;
-use crate::model::workload::{pairs, selects};
+use crate::model::workload::{Readiness, pairs, selects};
 
 /// Checks every object.
 pub(super) fn check(world: &World, report: &mut Report) {
@@ -36,22 +37,41 @@ pub(super) fn check(world: &World, report: &mut Report) {
     }
 }
 
-/// Programs and filters that are not run. Those that ask for protection are refused, and told so.
+/// Programs and filters that are not run. Those that ask for protection are refused, and told so
+/// there; what of them keeps nobody out is told here.
 fn extensions(world: &World, report: &mut Report) {
-    for plugin in world.wasm_plugins.iter() {
-        if reason(plugin.spec.phase, Some(plugin.spec.fail_strategy)).is_none() {
-            not_acted_on::report(report, Feature::Extension, &plugin.key, "spec");
-        }
+    let mut guarding: BTreeSet<&ObjectKey> = BTreeSet::new();
+    for guard in guards(world) {
+        guarding.insert(guard.key);
+        report_idle(&guard, &roles(world, &guard), report);
     }
-    for extension in world.traffic_extensions.iter() {
-        let strategy = extension.spec.wasm.as_ref().map(|one| one.fail_strategy);
-        if reason(extension.spec.phase, strategy).is_none() {
-            not_acted_on::report(report, Feature::Extension, &extension.key, "spec");
+    let plugins = world.wasm_plugins.iter().map(|one| &one.key);
+    let extensions = world.traffic_extensions.iter().map(|one| &one.key);
+    for key in plugins.chain(extensions) {
+        if !guarding.contains(key) {
+            not_acted_on::report(report, Feature::Extension, key, "spec");
         }
     }
     for filter in world.envoy_filters.iter() {
         not_acted_on::report(report, Feature::EnvoyFilter, &filter.key, "spec");
     }
+}
+
+/// What kinds of proxies the workloads have that a guard selects.
+fn roles(world: &World, guard: &Guard<'_>) -> BTreeSet<ProxyRole> {
+    let selected = world.workloads().filter(|workload| {
+        workload.readiness != Readiness::Gone
+            && guard.selects(world, &workload.id.namespace, &workload.labels)
+    });
+    selected
+        .map(|workload| {
+            if is_gateway(world, workload) {
+                ProxyRole::Gateway
+            } else {
+                ProxyRole::Sidecar
+            }
+        })
+        .collect()
 }
 
 /// Settings of the mesh that nothing acts on.

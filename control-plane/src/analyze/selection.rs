@@ -7,6 +7,7 @@ use mesh_api::route::Domain;
 use mesh_api::workload::Labels;
 
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
+use crate::compile::security::extension::guards;
 use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
 use crate::crd::selector::WorkloadSelector;
@@ -65,6 +66,11 @@ fn policies(world: &World, report: &mut Report) {
         .chain(rules.map(|one| (&one.key, labels(one.spec.selector.as_ref()))));
     for (key, labels) in all {
         nobody(world, report, (key, "spec.selector"), labels.as_ref());
+    }
+    for guard in guards(world).filter(|guard| guard.attached_by.is_none()) {
+        let labels = guard.labels.map(labels_of);
+        let place = (guard.key, guard.selector);
+        nobody(world, report, place, labels.as_ref());
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::world;
 
 mod fields;
+mod guards;
 mod settings;
 
 fn codes(yaml: &str) -> Vec<String> {

@@ -65,6 +65,10 @@ pub(crate) enum Feature {
     EnvoyFilter,
     /// `WasmPlugin` and `TrafficExtension`
     Extension,
+    /// An extension that is to guard the calls workloads make
+    GuardOfCalls,
+    /// An extension that is to guard what none of the proxies it is for have
+    GuardElsewhere,
 }
 
 impl Feature {
@@ -120,7 +124,9 @@ impl Feature {
             Self::SubjectAltNames => "proxies do not check certificates yet",
             Self::UnixSocket => "the port refuses everything; give an address and a port",
             Self::Telemetry => "proxies report the standard metrics and logs",
-            Self::TargetRefs => "sidecars and gateways of this kind are not concerned by it",
+            Self::TargetRefs => {
+                "it keeps nobody out: sidecars and gateways of this kind are not concerned by it"
+            }
             Self::Audit => "nothing is recorded; no request is refused because of it",
             Self::DestinationHost => {
                 "a Host header of one of several destinations is not written; set it on the route"
@@ -130,16 +136,43 @@ impl Feature {
             Self::ProxyConfig => "proxies have the settings of the injector and of annotations",
             Self::EnvoyFilter => "the proxies of this mesh are not Envoy; nothing is patched",
             Self::Extension => "traffic passes without it",
+            Self::GuardOfCalls => {
+                "it keeps nobody out: the calls that workloads make pass without it"
+            }
+            Self::GuardElsewhere => {
+                "it keeps nobody out: the proxies it is for have no such traffic"
+            }
         }
+    }
+
+    /// The way out, where it is not plain.
+    fn way_out(self) -> Option<&'static str> {
+        let known = WAYS_OUT.iter().find(|(of, _)| *of == self);
+        known.map(|(_, way_out)| *way_out)
     }
 }
 
+const WAYS_OUT: [(Feature, &str); 3] = [
+    (
+        Feature::TargetRefs,
+        "there are no gateways and waypoints of the Gateway API here; select workloads by their \
+         labels",
+    ),
+    (
+        Feature::GuardOfCalls,
+        "guard those that are called (mode SERVER, context SIDECAR_INBOUND); they refuse until it \
+         can be enforced",
+    ),
+    (
+        Feature::GuardElsewhere,
+        "sidecars have SERVER and SIDECAR_INBOUND, gateways CLIENT and GATEWAY, and there are no \
+         waypoints",
+    ),
+];
+
 /// Says that something is accepted but not acted on.
 pub(crate) fn report(report: &mut Report, feature: Feature, object: &ObjectKey, field: &str) {
-    report.push(Diagnostic::new(
-        codes::NOT_ACTED_ON,
-        object,
-        field,
-        format!("accepted, not acted on yet: {}", feature.instead()),
-    ));
+    let message = format!("accepted, not acted on yet: {}", feature.instead());
+    let finding = Diagnostic::new(codes::NOT_ACTED_ON, object, field, message);
+    report.push(finding.maybe_hint(feature.way_out().map(str::to_owned)));
 }
