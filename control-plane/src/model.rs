@@ -36,6 +36,7 @@ pub mod egress;
 pub mod endpoints;
 pub mod host;
 pub mod kept;
+mod namespaces;
 pub mod ownership;
 pub mod protocol;
 pub mod reach;
@@ -264,24 +265,5 @@ impl World {
     /// The names of all endpoint sets.
     pub fn endpoint_sets(&self) -> impl Iterator<Item = EndpointsName> {
         self.services().flat_map(|service| service.endpoint_sets())
-    }
-
-    /// All namespaces something is in.
-    pub fn namespaces(&self) -> BTreeSet<&str> {
-        let services = self.services().map(|service| service.namespace());
-        let workloads = self.workloads().map(|workload| &*workload.id.namespace);
-        let routes = self.virtual_services.iter().map(|one| one.namespace());
-        let rules = self.destination_rules.iter().map(|one| one.namespace());
-        let sidecars = self.sidecars.iter().map(|one| one.namespace());
-        let peers = self.peer_authentications.iter().map(|one| one.namespace());
-        let tokens = self.request_authentications.iter();
-        let policies = self.authorization_policies.iter();
-        let inhabited = services.chain(workloads).chain(routes).chain(rules);
-        inhabited
-            .chain(sidecars)
-            .chain(peers)
-            .chain(tokens.map(|one| one.namespace()))
-            .chain(policies.map(|one| one.namespace()))
-            .collect()
     }
 }

@@ -62,6 +62,11 @@ impl SliceIndex {
         concerned
     }
 
+    /// The namespaces slices are in, in no order and some several times.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(|key| &*key.namespace)
+    }
+
     /// The slices of a service; `None` if it has none at all.
     pub fn of_service(
         &self,
