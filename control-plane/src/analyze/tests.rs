@@ -265,6 +265,26 @@ spec: {workloadSelector: {labels: {app: wep}}, egress: [{hosts: ['./*']}]}
 }
 
 #[test]
+fn services_that_ask_for_more_than_is_done_are_named() {
+    let service = |settings: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: c, namespace: shop}}\nspec: {{selector: \
+             {{app: c}}, ports: [{{name: http, port: 80}}], {settings}}}\n"
+        )
+    };
+    let found = of(
+        &in_shop(&service("internalTrafficPolicy: Local")),
+        "MESH0901",
+    );
+    assert!(
+        found.len() == 1 && found[0].contains("Service shop/c spec.internalTrafficPolicy"),
+        "{found:?}"
+    );
+    let found = in_shop(&service("sessionAffinity: ClientIP"));
+    assert!(of(&found, "MESH0901").is_empty(), "{found:?}");
+}
+
+#[test]
 fn routes_that_do_less_than_they_say_are_named() {
     let found = in_shop(
         "

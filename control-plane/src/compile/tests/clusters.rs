@@ -4,7 +4,7 @@ use super::*;
 
 use std::time::Duration;
 
-use mesh_api::cluster::{Cluster, ClusterEndpoints, LoadBalancer, UpstreamProtocol};
+use mesh_api::cluster::{Affinity, Cluster, ClusterEndpoints, LoadBalancer, UpstreamProtocol};
 use mesh_api::name::ClusterName;
 
 fn rule(name: &str, spec: &str) -> String {
@@ -91,6 +91,44 @@ fn rules_of_one_namespace_are_joined() {
         &diagnostics,
         &["MESH0901", "outlierDetection", "not acted on yet"]
     ));
+}
+
+/// What the client gets where there is a Service named `c` with these settings.
+fn with_service(settings: &str) -> (Snapshot, Vec<String>) {
+    explicit(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: c, namespace: shop}}\nspec: {{selector: \
+         {{app: c}}, ports: [{{name: http, port: 80}}], {settings}}}\n---\n"
+    ))
+}
+
+#[test]
+fn a_service_keeps_clients_at_one_endpoint_by_their_address() {
+    let balancer = |settings: &str| {
+        let (snapshot, said) = with_service(settings);
+        assert!(!has(&said, &["MESH0901"]), "{said:?}");
+        let cluster = cluster(&snapshot, "outbound|80||c.shop.svc.cluster.local");
+        cluster.balancer.clone()
+    };
+    let sticky = balancer("sessionAffinity: ClientIP");
+    let LoadBalancer::ConsistentHash(hash) = &sticky else {
+        panic!("{sticky:?}");
+    };
+    assert_eq!(hash.affinity, Affinity::SourceIp);
+    assert_eq!(balancer("sessionAffinity: None"), LoadBalancer::default());
+}
+
+#[test]
+fn a_service_for_its_own_node_is_named() {
+    let (_, said) = with_service("internalTrafficPolicy: Local");
+    let named = [
+        "MESH0901",
+        "shop/c",
+        "spec.internalTrafficPolicy",
+        "endpoints of every node are used",
+    ];
+    assert!(has(&said, &named), "{said:?}");
+    let (_, said) = with_service("internalTrafficPolicy: Cluster");
+    assert!(!has(&said, &["MESH0901"]), "{said:?}");
 }
 
 #[test]
