@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_api::route::Domain;
-
 use super::scopes::is_gateway;
 use super::{World, rules, services};
 use crate::compile::ProxyRole;
 use crate::compile::diagnostics::{Diagnostic, Report, codes};
+use crate::compile::gateway::ServerHost;
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
 use crate::compile::routes::names_gateway;
@@ -168,20 +167,13 @@ fn gateway_reference(
         return;
     };
     let hosts = domains(world, object);
-    let common = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
-    let shares = common.into_iter().any(|host| {
-        let (namespace, name) = host.split_once('/').unwrap_or(("*", host));
-        let allowed = match namespace {
-            "*" => true,
-            "." => gateway.namespace() == object.namespace(),
-            other => other == object.namespace(),
-        };
-        allowed
-            && Domain::parse(name).is_some_and(|server| {
-                hosts
-                    .iter()
-                    .any(|host| server.covers(host) || host.covers(&server))
-            })
+    let servers = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
+    let mut servers = servers.filter_map(|host| ServerHost::parse(host, gateway.namespace()));
+    let shares = servers.any(|server| {
+        let mut common = hosts
+            .iter()
+            .filter_map(|host| server.common(object.namespace(), host));
+        common.next().is_some()
     });
     if !shares && !hosts.is_empty() {
         report.push(

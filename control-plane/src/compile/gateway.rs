@@ -18,6 +18,7 @@ use super::diagnostics::{Diagnostic, codes};
 use super::outbound::{ANY, any_address, name};
 use super::scope::{CaptureMode, ProxyRole};
 use super::security::Protection;
+pub(crate) use servers::ServerHost;
 use servers::{Class, ServerAt};
 
 /// An address (`None`: that of the workload, or any) and a port.

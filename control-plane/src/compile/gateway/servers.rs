@@ -63,14 +63,15 @@ pub(super) struct ServerAt<'w> {
 
 /// A host of a server: who may bind routes to it.
 #[derive(Clone, Debug)]
-pub(super) struct ServerHost {
+pub(crate) struct ServerHost {
     /// `None`: virtual services of any namespace.
     pub(super) namespace: Option<Arc<str>>,
     pub(super) domain: Domain,
 }
 
 impl ServerHost {
-    fn parse(text: &str, own: &str) -> Option<Self> {
+    /// Reads `NAMESPACE/HOST` of a server of a `Gateway` in namespace `own`.
+    pub(crate) fn parse(text: &str, own: &str) -> Option<Self> {
         let (namespace, host) = match text.split_once('/') {
             None => (None, text),
             Some(("*", host)) => (None, host),
@@ -84,7 +85,7 @@ impl ServerHost {
     }
 
     /// The hosts a virtual service of `namespace` for `domain` serves here: the narrower of both.
-    pub(super) fn common(&self, namespace: &str, domain: &Domain) -> Option<Domain> {
+    pub(crate) fn common(&self, namespace: &str, domain: &Domain) -> Option<Domain> {
         let allowed = self
             .namespace
             .as_ref()
