@@ -11,9 +11,9 @@ use mesh_api::workload::Labels;
 
 use crate::analyze::{clients, rules, services};
 use crate::compile::diagnostics::{Code, Report, codes};
-use crate::compile::routes::Via;
 use crate::compile::routes::candidates::{CandidateIndex, domains};
 use crate::compile::routes::strangers::Strangers;
+use crate::compile::routes::{Via, gateways_of_matches};
 use crate::compile::{Diagnostic, ProxyRole, shared};
 use crate::crd::Object;
 use crate::crd::object::Resource;
@@ -126,12 +126,8 @@ fn called(world: &World, own: &[Domain]) -> BTreeSet<Domain> {
 
 /// Asks the gateways it is bound to.
 fn at_gateways(world: &World, route: &Resource<VirtualServiceSpec>, report: &mut Report) {
-    let of_matches = route.spec.http.iter().flat_map(|route| &route.matches);
-    let mut gateways = route
-        .spec
-        .gateways
-        .iter()
-        .chain(of_matches.flat_map(|one| &one.gateways));
+    let of_matches = gateways_of_matches(&route.spec).flatten();
+    let mut gateways = route.spec.gateways.iter().chain(of_matches);
     if gateways.all(|name| name == "mesh") {
         return;
     }

@@ -9,7 +9,8 @@ use crate::compile::diagnostics::{Diagnostic, Report, codes};
 use crate::compile::gateway::ServerHost;
 use crate::compile::not_acted_on::{self, Feature};
 use crate::compile::routes::candidates::domains;
-use crate::compile::routes::names_gateway;
+use crate::compile::routes::connections::{self, Hidden};
+use crate::compile::routes::{gateways_of_matches, names_gateway};
 use crate::compile::security::extension::{Guard, guards, report_idle};
 use crate::crd::Kind;
 use crate::crd::object::Resource;
@@ -88,12 +89,7 @@ fn settings(world: &World, report: &mut Report) {
 
 fn virtual_services(world: &World, report: &mut Report) {
     for object in world.virtual_services.iter() {
-        let of_matches = object
-            .spec
-            .http
-            .iter()
-            .flat_map(|route| &route.matches)
-            .flat_map(|one| &one.gateways);
+        let of_matches = gateways_of_matches(&object.spec).flatten();
         let mut named: Vec<&String> = object.spec.gateways.iter().chain(of_matches).collect();
         named.sort();
         named.dedup();
@@ -102,6 +98,16 @@ fn virtual_services(world: &World, report: &mut Report) {
         }
         for (index, route) in object.spec.http.iter().enumerate() {
             http_route(object, index, route, report);
+        }
+        for Hidden { field, by } in connections::hidden(object) {
+            let message = format!(
+                "is never reached: all connections it is for are taken by {}",
+                by.join(", ")
+            );
+            report.push(
+                Diagnostic::new(codes::UNREACHABLE_ROUTE, &object.key, field, message)
+                    .hint("put it first, or make what comes first more specific"),
+            );
         }
         for (index, route) in object.spec.tcp.iter().enumerate() {
             for (m, one) in route.matches.iter().enumerate() {

@@ -5,6 +5,7 @@ use crate::testing::world;
 
 mod fields;
 mod guards;
+mod hidden_routes;
 mod settings;
 
 fn codes(yaml: &str) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! HTTP rules of a host: those of all virtual services that apply to it, joined.
 
 pub(crate) mod candidates;
+pub(crate) mod connections;
 mod delegate;
 mod filters;
 mod headers;
@@ -16,7 +17,7 @@ use mesh_api::route::{
     Destinations, Domain, Forward, HeaderEdits, Rewrite, RouteAction, Rule, Target,
 };
 
-pub(crate) use statics::{Via, names_gateway};
+pub(crate) use statics::{Via, gateways_of_matches, names_gateway};
 
 use super::context::Context;
 use super::diagnostics::{Diagnostic, codes};

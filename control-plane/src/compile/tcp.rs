@@ -1,6 +1,5 @@
 //! Where TCP and unterminated TLS connections to a service go.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -12,6 +11,7 @@ use super::context::Context;
 use super::destination::of_connections;
 use super::diagnostics::{Diagnostic, codes};
 use super::routes::Via;
+use super::routes::connections::{block, is_hidden_behind};
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::model::Service;
@@ -25,15 +25,18 @@ pub(crate) fn tcp_rules(
 ) -> Option<Vec<TcpRule>> {
     for group in cx.routing(host, via) {
         let mut rules: Vec<TcpRule> = Vec::new();
+        let mut before = Vec::new();
         for candidate in group {
             let object = candidate.object;
             for (index, rule) in tcp_rules_of(cx, object, via) {
-                if rules.iter().any(|one| one.destination_subnets.is_empty()) {
-                    report_unreachable(cx, object, &format!("spec.tcp[{index}]"), host);
-                } else {
+                if !rules.iter().any(|one| one.destination_subnets.is_empty()) {
                     rules.push(rule);
+                } else if is_hidden_behind(&before, (object, index), &[*via]) {
+                    // Hidden from this client alone, it is nothing to speak of.
+                    report_unreachable(cx, object, &format!("spec.tcp[{index}]"), host);
                 }
             }
+            before.push(object);
         }
         if !rules.is_empty() {
             return Some(rules);
@@ -54,7 +57,7 @@ pub(crate) fn tcp_rules_of(
         let taken: Vec<_> = route
             .matches
             .iter()
-            .filter(|one| via.takes_tcp(cx.client, object, one))
+            .filter(|one| via.takes(cx.client, object, *one))
             .collect();
         let applies = if route.matches.is_empty() {
             via.takes_all(object)
@@ -73,7 +76,12 @@ pub(crate) fn tcp_rules_of(
             Vec::new()
         } else {
             let written = taken.iter().flat_map(|one| &one.destination_subnets);
-            subnets(cx, object, &field, written)
+            let read = subnets(cx, object, &field, written);
+            // Blocks none of which can be read must not become "everywhere".
+            if read.is_empty() {
+                continue;
+            }
+            read
         };
         cx.acts(&object.key);
         rules.push((
@@ -117,7 +125,7 @@ pub(crate) fn tls_rules_of(
         let taken: Vec<_> = route
             .matches
             .iter()
-            .filter(|one| via.takes_tls(cx.client, object, one))
+            .filter(|one| via.takes(cx.client, object, *one))
             .collect();
         if taken.is_empty() {
             continue;
@@ -137,10 +145,14 @@ pub(crate) fn tls_rules_of(
             if sni_hosts.is_empty() && !one.sni_hosts.is_empty() {
                 continue;
             }
+            let read = subnets(cx, object, &field, &one.destination_subnets);
+            if read.is_empty() && !one.destination_subnets.is_empty() {
+                continue;
+            }
             cx.acts(&object.key);
             rules.push(TlsRule {
                 sni_hosts,
-                destination_subnets: subnets(cx, object, &field, &one.destination_subnets),
+                destination_subnets: read,
                 destinations: Arc::clone(&destinations),
             });
         }
@@ -207,12 +219,9 @@ fn subnets<'a>(
 ) -> Vec<IpNet> {
     let mut subnets = Vec::new();
     for text in written {
-        let parsed = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        match parsed {
-            Ok(subnet) => subnets.push(subnet.trunc()),
-            Err(_) => cx.report(Diagnostic::new(
+        match block(text) {
+            Some(subnet) => subnets.push(subnet),
+            None => cx.report(Diagnostic::new(
                 codes::BAD_VALUE,
                 &object.key,
                 format!("{field}.match"),
@@ -235,6 +244,8 @@ fn report_unreachable(
         codes::UNREACHABLE_ROUTE,
         &object.key,
         field,
-        format!("is never reached for {host}: a route before it takes every connection"),
+        format!(
+            "is never reached for {host}: a route of an older virtual service takes every connection"
+        ),
     ));
 }

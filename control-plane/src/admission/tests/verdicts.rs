@@ -135,6 +135,12 @@ fn whatever_is_not_acted_on_is_named() {
         ),
         (
             NETWORKING,
+            "VirtualService",
+            "{hosts: [web], tcp: [{route: [{destination: {host: web}}]}, {match: [{port: 81}], route: [{destination: {host: b}}]}]}",
+            "spec.tcp[1]: is never reached: all connections it is for are taken by spec.tcp[0]",
+        ),
+        (
+            NETWORKING,
             "Sidecar",
             "{egress: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [./*]}]}",
             "spec.egress[0].port: accepted, not acted on yet",

@@ -13,6 +13,7 @@ use super::servers::{Class, ServerAt};
 use crate::compile::context::Context;
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::routes::candidates::{Candidate, domains};
+use crate::compile::routes::connections::is_hidden_behind;
 use crate::compile::tcp::{tcp_rules_of, tls_rules_of};
 
 /// Whether a virtual service shares a host with a server and names its gateway.
@@ -47,6 +48,8 @@ fn bound<'a, 'w>(cx: &mut Context<'w>, servers: &[&'a ServerAt<'w>]) -> Vec<Boun
 /// The TCP routes of a port: the first that takes every connection ends the list.
 pub(super) fn tcp<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TcpRoutes {
     let mut rules: Vec<TcpRule> = Vec::new();
+    let vias: Vec<_> = servers.iter().map(|server| server.via()).collect();
+    let mut before = Vec::new();
     for Bound { candidate, .. } in bound(cx, servers) {
         for server in servers {
             if !is_bound(cx, &candidate, server) {
@@ -56,24 +59,34 @@ pub(super) fn tcp<'w>(cx: &mut Context<'w>, servers: &[&ServerAt<'w>]) -> TcpRou
                 if rules.contains(&rule) {
                     continue;
                 }
-                if rules.iter().any(|one| one.destination_subnets.is_empty()) {
-                    cx.report(Diagnostic::new(
-                        codes::UNREACHABLE_ROUTE,
-                        &candidate.object.key,
-                        format!("spec.tcp[{index}]"),
-                        format!(
-                            "is never reached on port {} of {}: a route before it takes every \
-                             connection",
-                            server.port, server.gateway.key
-                        ),
-                    ));
-                    continue;
+                if !rules.iter().any(|one| one.destination_subnets.is_empty()) {
+                    rules.push(rule);
+                } else if is_hidden_behind(&before, (candidate.object, index), &vias) {
+                    report_hidden(cx, &candidate, index, server);
                 }
-                rules.push(rule);
             }
         }
+        before.push(candidate.object);
     }
     TcpRoutes { rules }
+}
+
+fn report_hidden(
+    cx: &mut Context<'_>,
+    candidate: &Candidate<'_>,
+    index: usize,
+    server: &ServerAt<'_>,
+) {
+    cx.report(Diagnostic::new(
+        codes::UNREACHABLE_ROUTE,
+        &candidate.object.key,
+        format!("spec.tcp[{index}]"),
+        format!(
+            "is never reached on port {} of {}: a route of an older virtual service takes every \
+             connection",
+            server.port, server.gateway.key
+        ),
+    ));
 }
 
 /// The TLS routes of a port: only server names the servers have hosts for; the first to claim a

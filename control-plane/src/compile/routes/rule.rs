@@ -77,7 +77,7 @@ impl RouteAt<'_> {
             !narrow && request_match(one).is_ok_and(|one| one.is_catch_all())
         };
         matches
-            .map(|one| (takes_all(one), Statics::of_http(self.root, one)))
+            .map(|one| (takes_all(one), Statics::of(self.root, one)))
             .collect()
     }
 
@@ -146,7 +146,7 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
     }
     let mut taken: Vec<(&HttpMatchRequest, RequestMatch)> = Vec::new();
     for (index, written) in route.matches.iter().enumerate() {
-        if !at.via.takes_http(cx.client, at.root, written) {
+        if !at.via.takes(cx.client, at.root, written) {
             continue;
         }
         if let Some(text) = off_the_root(written) {

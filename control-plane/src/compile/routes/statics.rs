@@ -24,11 +24,45 @@ pub(crate) struct Via<'a> {
 }
 
 /// The static conditions of one match.
-struct Conditions<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conditions<'a> {
     gateways: &'a [String],
     port: Option<u16>,
     source_labels: &'a BTreeMap<String, String>,
     source_namespace: Option<&'a str>,
+}
+
+impl<'a> From<&'a HttpMatchRequest> for Conditions<'a> {
+    fn from(one: &'a HttpMatchRequest) -> Self {
+        Self {
+            gateways: &one.gateways,
+            port: one.port,
+            source_labels: &one.source_labels,
+            source_namespace: one.source_namespace.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a TlsMatchAttributes> for Conditions<'a> {
+    fn from(one: &'a TlsMatchAttributes) -> Self {
+        Self {
+            gateways: &one.gateways,
+            port: one.port,
+            source_labels: &one.source_labels,
+            source_namespace: one.source_namespace.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a L4MatchAttributes> for Conditions<'a> {
+    fn from(one: &'a L4MatchAttributes) -> Self {
+        Self {
+            gateways: &one.gateways,
+            port: one.port,
+            source_labels: &one.source_labels,
+            source_namespace: one.source_namespace.as_deref(),
+        }
+    }
 }
 
 /// The clients a match is for: the static conditions, in a form that can be compared.
@@ -44,11 +78,15 @@ pub(super) struct Statics {
 impl Statics {
     /// The clients of a route without a match.
     pub(super) fn of_all(object: &Resource<VirtualServiceSpec>) -> Self {
-        Self::of_http(object, &HttpMatchRequest::default())
+        Self::of(object, &HttpMatchRequest::default())
     }
 
-    /// The clients of an HTTP match.
-    pub(super) fn of_http(object: &Resource<VirtualServiceSpec>, one: &HttpMatchRequest) -> Self {
+    /// The clients of a match.
+    pub(super) fn of<'a>(
+        object: &Resource<VirtualServiceSpec>,
+        one: impl Into<Conditions<'a>>,
+    ) -> Self {
+        let one: Conditions<'a> = one.into();
         let namespace = object.namespace();
         let full = |list: &[String]| -> BTreeSet<String> {
             let full = list.iter().map(|name| match name.as_str() {
@@ -60,7 +98,7 @@ impl Statics {
         // Gateways of a match decide alone, as in `takes`.
         let alone = !one.gateways.is_empty();
         let gateways = if alone {
-            full(&one.gateways)
+            full(one.gateways)
         } else if object.spec.gateways.is_empty() {
             BTreeSet::from([MESH.to_owned()])
         } else {
@@ -74,8 +112,13 @@ impl Statics {
             } else {
                 one.source_labels.clone()
             },
-            source_namespace: one.source_namespace.clone().filter(|_| !alone),
+            source_namespace: one.source_namespace.filter(|_| !alone).map(str::to_owned),
         }
+    }
+
+    /// Whether any of these clients comes this way.
+    pub(super) fn come(&self, via: &Via<'_>) -> bool {
+        self.gateways.contains(via.gateway.unwrap_or(MESH))
     }
 
     /// Whether all clients of another match are among these.
@@ -95,16 +138,9 @@ impl Statics {
 impl Via<'_> {
     /// Whether a virtual service is for this kind of proxy in any of its matches.
     pub(crate) fn applies_at_all(&self, object: &Resource<VirtualServiceSpec>) -> bool {
-        let spec = &object.spec;
-        let http = spec.http.iter().flat_map(|route| &route.matches);
-        let tls = spec.tls.iter().flat_map(|route| &route.matches);
-        let tcp = spec.tcp.iter().flat_map(|route| &route.matches);
-        self.listed(&spec.gateways, object.namespace())
-            || http
-                .map(|one| &one.gateways)
-                .chain(tls.map(|one| &one.gateways))
-                .chain(tcp.map(|one| &one.gateways))
-                .any(|list| !list.is_empty() && self.listed(list, object.namespace()))
+        let mut of_matches = gateways_of_matches(&object.spec);
+        self.listed(&object.spec.gateways, object.namespace())
+            || of_matches.any(|list| !list.is_empty() && self.listed(list, object.namespace()))
     }
 
     /// Whether a route without a match is for this client.
@@ -112,69 +148,14 @@ impl Via<'_> {
         self.listed(&object.spec.gateways, object.namespace())
     }
 
-    /// Whether an HTTP match is for this client.
-    pub(crate) fn takes_http(
+    /// Whether a match is for this client.
+    pub(crate) fn takes<'a>(
         &self,
         client: &Client,
         object: &Resource<VirtualServiceSpec>,
-        one: &HttpMatchRequest,
+        one: impl Into<Conditions<'a>>,
     ) -> bool {
-        self.takes(
-            client,
-            object,
-            &Conditions {
-                gateways: &one.gateways,
-                port: one.port,
-                source_labels: &one.source_labels,
-                source_namespace: one.source_namespace.as_deref(),
-            },
-        )
-    }
-
-    /// Whether a TLS match is for this client.
-    pub(crate) fn takes_tls(
-        &self,
-        client: &Client,
-        object: &Resource<VirtualServiceSpec>,
-        one: &TlsMatchAttributes,
-    ) -> bool {
-        self.takes(
-            client,
-            object,
-            &Conditions {
-                gateways: &one.gateways,
-                port: one.port,
-                source_labels: &one.source_labels,
-                source_namespace: one.source_namespace.as_deref(),
-            },
-        )
-    }
-
-    /// Whether a TCP match is for this client.
-    pub(crate) fn takes_tcp(
-        &self,
-        client: &Client,
-        object: &Resource<VirtualServiceSpec>,
-        one: &L4MatchAttributes,
-    ) -> bool {
-        self.takes(
-            client,
-            object,
-            &Conditions {
-                gateways: &one.gateways,
-                port: one.port,
-                source_labels: &one.source_labels,
-                source_namespace: one.source_namespace.as_deref(),
-            },
-        )
-    }
-
-    fn takes(
-        &self,
-        client: &Client,
-        object: &Resource<VirtualServiceSpec>,
-        conditions: &Conditions<'_>,
-    ) -> bool {
+        let conditions: Conditions<'a> = one.into();
         let port = conditions.port.is_none_or(|port| port == self.port.value());
         if !conditions.gateways.is_empty() {
             // Gateways of a match decide alone; the client's labels are not looked at.
@@ -195,6 +176,16 @@ impl Via<'_> {
                 .any(|name| name != MESH && names_gateway(name, namespace) == wanted),
         }
     }
+}
+
+/// The gateways each match of a virtual service names, whatever it is for.
+pub(crate) fn gateways_of_matches(spec: &VirtualServiceSpec) -> impl Iterator<Item = &Vec<String>> {
+    let http = spec.http.iter().flat_map(|route| &route.matches);
+    let tls = spec.tls.iter().flat_map(|route| &route.matches);
+    let tcp = spec.tcp.iter().flat_map(|route| &route.matches);
+    http.map(|one| &one.gateways)
+        .chain(tls.map(|one| &one.gateways))
+        .chain(tcp.map(|one| &one.gateways))
 }
 
 /// `NAMESPACE/NAME` of the gateway a virtual service of `namespace` names.

@@ -310,18 +310,33 @@ spec:
 /// What the client gets of a virtual service for the backend that nobody validated: it may have been
 /// stored before there was anybody to do so.
 fn unchecked(http: &str) -> (Snapshot, Vec<String>) {
+    unchecked_for("backend", http, CaptureMode::Explicit)
+}
+
+fn unchecked_for(host: &str, routes: &str, capture: CaptureMode) -> (Snapshot, Vec<String>) {
     let plain = vs("a", "  http: [{route: [{destination: {host: backend}}]}]");
     let Object::VirtualService(plain) = objects(&plain).remove(0) else {
         panic!("{plain}");
     };
     let mut changed = Resource::clone(&plain);
-    changed.spec = serde_saphyr::from_str(&format!("  hosts: [backend]\n{http}")).unwrap();
+    changed.spec = serde_saphyr::from_str(&format!("  hosts: [{host}]\n{routes}")).unwrap();
     let mut world = world(SHOP);
     world.apply([Change::Applied(Object::VirtualService(Arc::new(changed)))]);
-    let explicit = CaptureMode::Explicit;
-    let compiled = compiled(&world, "shop/client", ProxyRole::Sidecar, explicit);
+    let compiled = compiled(&world, "shop/client", ProxyRole::Sidecar, capture);
     let diagnostics = compiled.diagnostics().map(ToString::to_string).collect();
     (snapshot(&compiled), diagnostics)
+}
+
+#[test]
+fn blocks_none_of_which_can_be_read_match_nothing() {
+    let to = "route: [{destination: {host: backend}}]";
+    let tcp = format!("  tcp: [{{match: [{{destinationSubnets: [nowhere]}}], {to}}}]");
+    let (snapshot, said) = unchecked_for("store", &tcp, CaptureMode::OriginalDestination);
+    assert_eq!(
+        meets(&snapshot, "10.96.0.11:9000", FirstBytes::Other),
+        "outbound|9000||store.shop.svc.cluster.local"
+    );
+    assert!(has(&said, &["MESH0109", "spec.tcp[0].match"]), "{said:?}");
 }
 
 #[test]
