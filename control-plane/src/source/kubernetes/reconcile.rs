@@ -38,6 +38,8 @@ pub(super) struct Reconciler {
     /// What was last sent.
     started: bool,
     reported: BTreeMap<Arc<str>, Vec<Report>>,
+    /// The places of these that are not about the objects themselves.
+    troubled: BTreeSet<Arc<str>>,
     /// What has to be looked at before the next batch.
     look: Look,
 }
@@ -81,6 +83,7 @@ impl Reconciler {
             secrets: BTreeMap::new(),
             started: false,
             reported: BTreeMap::new(),
+            troubled: BTreeSet::new(),
             look: Look::default(),
         }
     }
@@ -278,12 +281,13 @@ impl Reconciler {
         mut said: BTreeMap<Arc<str>, Vec<Report>>,
         out: &mut Vec<PlaceReports>,
     ) {
-        for place in self.reported.keys() {
-            if is_trouble(place) {
-                said.entry(Arc::clone(place)).or_default();
-            }
+        for place in std::mem::take(&mut self.troubled) {
+            said.entry(place).or_default();
         }
         for (place, reports) in said {
+            if !reports.is_empty() {
+                self.troubled.insert(Arc::clone(&place));
+            }
             self.tell(place, reports, out);
         }
     }
@@ -315,23 +319,6 @@ impl Reconciler {
         }
         out.push(PlaceReports { place, reports });
     }
-}
-
-/// Whether a place holds what [`Reconciler::troubles`] says.
-fn is_trouble(place: &str) -> bool {
-    [
-        "watch/",
-        "api-server",
-        "mesh-config",
-        "kept",
-        "credentials/",
-    ]
-    .iter()
-    .any(|part| {
-        place
-            .strip_prefix("kubernetes/")
-            .is_some_and(|rest| rest.starts_with(part))
-    })
 }
 
 fn report(object: Option<&ObjectKey>, problem: Problem) -> Report {
