@@ -72,6 +72,26 @@ fn attached_guards_are_named() {
 }
 
 #[test]
+fn of_attached_policies_the_field_that_attaches_them_is_named() {
+    let target = "{kind: Gateway, group: gateway.networking.k8s.io, name: g}";
+    for (field, value) in [
+        ("targetRef", target.to_owned()),
+        ("targetRefs", format!("[{target}]")),
+    ] {
+        let found = in_shop(&format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: a, \
+             namespace: shop}}\nspec: {{{field}: {value}, rules: [{{}}]}}\n"
+        ));
+        let found = of(&found, "MESH0901");
+        let named = format!("shop/a spec.{field}:");
+        assert!(
+            found.len() == 1 && found[0].contains(&named) && found[0].contains("by their labels"),
+            "{found:?}"
+        );
+    }
+}
+
+#[test]
 fn guards_of_the_other_side_are_named() {
     let plugin = |rest: &str| said("WasmPlugin", &format!("url: 'oci://a', {rest}"));
     let mode = "MESH0901 spec.match[0].mode";

@@ -61,7 +61,12 @@ fn concerns<T>(
         return false;
     }
     if !targets.is_empty() || target.is_some() {
-        not_acted_on::report(report, Feature::TargetRefs, &policy.key, "spec.targetRefs");
+        let field = if targets.is_empty() {
+            "spec.targetRef"
+        } else {
+            "spec.targetRefs"
+        };
+        not_acted_on::report(report, Feature::TargetRefs, &policy.key, field);
         return false;
     }
     selector.is_none_or(|selector| selects(pairs(&selector.match_labels), labels))
