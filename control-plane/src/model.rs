@@ -41,6 +41,7 @@ pub mod ownership;
 pub mod protocol;
 pub mod reach;
 pub mod references;
+pub(crate) mod rules;
 pub mod service;
 pub mod settings;
 pub mod slices;
@@ -248,7 +249,8 @@ impl World {
         }
     }
 
-    fn lacks(&self, key: &ObjectKey) -> &[String] {
+    /// What the newest form of a virtual service refers to that is not there.
+    pub(crate) fn lacks(&self, key: &ObjectKey) -> &[String] {
         self.missing.get(key).map(Vec::as_slice).unwrap_or_default()
     }
 

@@ -176,7 +176,7 @@ impl PushLoop {
             Some(reading) => self.world.configure(reading),
             None => Affected::default(),
         };
-        self.world.hold_formers(batch.formers.as_deref());
+        let formers_changed = self.world.hold_formers(batch.formers.as_deref());
         affected.merge(self.world.take(batch.changes, batch.kept.as_deref()));
         self.compiler.invalidate(&self.world, &affected);
         let more_than_endpoints = !affected.is_empty() && !affected.endpoints_only();
@@ -192,7 +192,7 @@ impl PushLoop {
         self.keeper.tell(self.world.kept());
         if first || more_than_endpoints {
             self.debounce.note(now);
-        } else if objects_changed {
+        } else if objects_changed || formers_changed {
             // Nothing to push, but somebody waits to hear what became of the newer form.
             self.examine();
         } else if !affected.is_empty() {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::analyze::analyze;
 use crate::compile::diagnostics::codes;
+use crate::compile::routes::statics::Conditions;
 use crate::compile::{CaptureMode, Code, Diagnostic, ProxyRole, ProxyScope, compile};
 use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
@@ -60,7 +61,10 @@ pub(super) fn findings(object: &Object, settings: &MeshSettings) -> Vec<Diagnost
             said.extend(compile(&world, &scope).diagnostics().cloned());
         }
     }
-    said.retain(|one| one.object.as_ref() == Some(key) && OWN.contains(&one.code));
+    // On the stage there is one client for all, so who is left over for a route is not seen.
+    let for_some = matches!(object, Object::VirtualService(one) if is_for_some_clients(&one.spec));
+    let seen = |code: Code| OWN.contains(&code) && !(for_some && code == codes::UNREACHABLE_ROUTE);
+    said.retain(|one| one.object.as_ref() == Some(key) && seen(one.code));
     without_the_vain(said)
 }
 
@@ -78,6 +82,16 @@ fn without_the_vain(said: BTreeSet<Diagnostic>) -> Vec<Diagnostic> {
         one.code == codes::NOT_ACTED_ON && outer.any(|outer| inside(&one.field, outer))
     };
     said.into_iter().filter(|one| !is_vain(one)).collect()
+}
+
+/// Whether routes of a virtual service are for some clients, or at some gateways, only.
+fn is_for_some_clients(spec: &VirtualServiceSpec) -> bool {
+    let http = spec.http.iter().flat_map(|route| &route.matches);
+    let tcp = spec.tcp.iter().flat_map(|route| &route.matches);
+    let tls = spec.tls.iter().flat_map(|route| &route.matches);
+    let all = http.map(Conditions::from).chain(tcp.map(Conditions::from));
+    let mut all = all.chain(tls.map(Conditions::from));
+    all.any(|one| one.chooses_clients())
 }
 
 /// What stands on the stage.

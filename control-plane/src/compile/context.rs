@@ -12,7 +12,7 @@ use mesh_api::resource::Resource;
 use mesh_api::route::{Domain, VirtualHost};
 use mesh_api::units::Port;
 
-use super::destination_rules::{JoinedRule, RuleIndex, join};
+use super::destination_rules::{JoinedRule, join};
 use super::diagnostics::{Diagnostic, Report, codes};
 use super::routes::Via;
 use super::routes::candidates::{Candidate, CandidateIndex};
@@ -21,6 +21,7 @@ use super::scope::Client;
 use super::{ProxyRole, ResourceMap, Shared, Unplaced, clusters, sidecar};
 use crate::meta::ObjectKey;
 use crate::model::ownership::Viewer;
+use crate::model::rules::RuleIndex;
 use crate::model::service::Resolution;
 use crate::model::{Service, World};
 

@@ -5,8 +5,6 @@
 //! are joined, oldest first: subsets are added up, and parts of the policy the older do not set
 //! are filled from the younger.
 
-mod selection;
-
 use mesh_api::units::Port;
 
 use super::diagnostics::{Diagnostic, Report, codes};
@@ -17,9 +15,7 @@ use crate::crd::destination_rule::{
 };
 use crate::meta::ObjectKey;
 use crate::model::Service;
-
-pub(crate) use selection::RuleIndex;
-use selection::RuleObject;
+use crate::model::rules::{Caller, RuleIndex, RuleObject};
 
 /// A part of a policy and where it is written.
 #[derive(Debug)]
@@ -242,8 +238,12 @@ pub(crate) fn join<'w>(
     service: &Service,
     report: &mut Report,
 ) -> JoinedRule<'w> {
-    let mut joined = join_rules(&index.select(client, service), report);
-    let kept = kept.select(client, service);
+    let caller = Caller {
+        namespace: &client.namespace,
+        labels: Some(&client.labels),
+    };
+    let mut joined = join_rules(&index.of_service(caller, service), report);
+    let kept = kept.of_service(caller, service);
     if !kept.is_empty() {
         // What there is to say about these was said while they were there.
         joined.kept = Some(Box::new(join_rules(&kept, &mut Report::default())));

@@ -18,7 +18,7 @@ use mesh_api::units::Port;
 
 use super::ResourceMap;
 use super::clusters::limits;
-use super::destination_rules::{Block, RuleIndex, join};
+use super::destination_rules::{Block, join};
 use super::diagnostics::{Diagnostic, Report, codes};
 use super::outbound::{any_address, name};
 use super::scope::{CaptureMode, Client, ProxyRole, ProxyScope};
@@ -28,6 +28,7 @@ use crate::crd::object::Resource;
 use crate::crd::sidecar::SidecarSpec;
 use crate::meta::ObjectKey;
 use crate::model::protocol::Protocol;
+use crate::model::rules::RuleIndex;
 use crate::model::service::ServicePort;
 use crate::model::{Service, WorkloadInfo, World};
 

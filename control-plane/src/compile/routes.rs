@@ -8,7 +8,7 @@ mod headers;
 mod matches;
 mod retry;
 mod rule;
-mod statics;
+pub(crate) mod statics;
 pub(crate) mod strangers;
 
 use std::sync::Arc;

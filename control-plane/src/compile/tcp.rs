@@ -245,7 +245,8 @@ fn report_unreachable(
         &object.key,
         field,
         format!(
-            "is never reached for {host}: a route of an older virtual service takes every connection"
+            "is never reached for {host}: a route of a virtual service before it takes every \
+             connection"
         ),
     ));
 }

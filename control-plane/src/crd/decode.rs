@@ -67,15 +67,17 @@ impl Decoded {
         }
     }
 
-    /// What counts of a refused object: its last good version, else what stands in for it. An
-    /// object that was deleted and made again owes nothing to the one before.
-    pub fn instead(&self, former: Option<Object>) -> Option<Object> {
+    /// What counts of a refused object: the newest of its good versions, of equal ones the last,
+    /// else what stands in for it. An object that was deleted and made again owes nothing to the one before.
+    pub fn instead(&self, formers: impl IntoIterator<Item = Object>) -> Option<Object> {
         let made_again = |one: &Object| {
             let made = one.meta().creation_timestamp.zip(self.created);
             made.is_some_and(|(then, now)| then != now)
         };
-        former
+        formers
+            .into_iter()
             .filter(|one| !one.meta().stands_in && !made_again(one))
+            .max_by_key(|one| one.meta().generation)
             .or_else(|| self.stand_in.clone())
     }
 

@@ -42,12 +42,14 @@ impl World {
     }
 
     /// Takes in which objects count in a former form, because nobody can read their newest, if
-    /// they are others than before.
-    pub fn hold_formers(&mut self, formers: Option<&Formers>) {
-        if let Some(formers) = formers {
+    /// they are others than before. Returns whether they are.
+    pub fn hold_formers(&mut self, formers: Option<&Formers>) -> bool {
+        let news = formers.filter(|formers| self.kept.formers != **formers);
+        if let Some(formers) = news {
             let kept = Arc::make_mut(&mut self.kept);
             kept.formers.clone_from(formers);
         }
+        news.is_some()
     }
 
     /// Decides which form of each virtual service is in effect.

@@ -1,102 +1,41 @@
 //! Which subsets exist, and whether a virtual service refers to anything that does not.
 
-use std::collections::BTreeMap;
-use std::iter;
 use std::sync::Arc;
 
-use mesh_api::route::Domain;
-
-use super::{Catalog, World};
-use super::{host, ownership};
+use super::ownership::{Viewer, is_claim};
+use super::rules::{Caller, RuleIndex, RuleObject};
+use super::{World, host};
 use crate::crd::Kind;
-use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{Destination, VirtualServiceSpec};
 use crate::meta::ObjectKey;
 
-/// Destination rules, by namespace and host, as whoever refers to their subsets looks for them.
-#[derive(Debug)]
-pub struct Definitions<'w> {
-    world: &'w World,
-    by_namespace: BTreeMap<&'w str, OfNamespace<'w>>,
+/// The rules in which an author's subsets are looked for: those that hold for any workload of his
+/// namespace, and so nothing that strangers define.
+pub(super) fn heard<'w>(
+    world: &World,
+    rules: &RuleIndex<'w>,
+    author: &str,
+    host: &str,
+) -> Vec<&'w RuleObject> {
+    let viewer = Viewer::gateway(world, &Arc::from(author));
+    let caller = Caller {
+        namespace: author,
+        labels: None,
+    };
+    rules.select(caller, host, viewer.owner(world, host).as_deref())
 }
 
-type Rules<'w> = Vec<&'w Resource<DestinationRuleSpec>>;
-
-#[derive(Debug, Default)]
-struct OfNamespace<'w> {
-    exact: BTreeMap<Arc<str>, Rules<'w>>,
-    wildcards: BTreeMap<Domain, Rules<'w>>,
-}
-
-impl<'w> Definitions<'w> {
-    /// Those of a world.
-    pub fn of(world: &'w World) -> Self {
-        Self::among(world, &world.destination_rules)
-    }
-
-    /// Of these rules, in the light of who owns what in `world`.
-    pub(super) fn among(world: &'w World, rules: &'w Catalog<DestinationRuleSpec>) -> Self {
-        let mut by_namespace: BTreeMap<&str, OfNamespace<'_>> = BTreeMap::new();
-        for rule in rules.iter() {
-            let namespace = rule.namespace();
-            let domain = &world.settings().cluster_domain;
-            let host = host::resolve(&rule.spec.host, namespace, domain);
-            let place = by_namespace.entry(namespace).or_default();
-            match Domain::parse(&host) {
-                Some(Domain::Exact(host)) => place.exact.entry(host).or_default().push(rule),
-                Some(wildcard) => place.wildcards.entry(wildcard).or_default().push(rule),
-                None => {}
-            }
-        }
-        Self {
-            world,
-            by_namespace,
-        }
-    }
-
-    /// The rules that hold where a route that `author`, a namespace, wrote leads to a host: for
-    /// its own clients, and for those of the host's owner. What strangers define does not count.
-    pub(super) fn heard(&self, author: &str, host: &str) -> Rules<'w> {
-        let owners = ownership::owners(self.world, host);
-        let root = &*self.world.settings().root_namespace;
-        let mut heard: Rules<'_> = Vec::new();
-        for client in iter::once(author).chain(owners.iter().map(|owner| &**owner)) {
-            for owner in &owners {
-                // The first that has anything to say of the host is heard alone, as in compiling.
-                let places = [client, &**owner, root].into_iter();
-                let said = places
-                    .filter_map(|namespace| self.by_namespace.get(namespace))
-                    .find_map(|place| place.of(host));
-                for rule in said.into_iter().flatten() {
-                    if !heard.iter().any(|one| one.key == rule.key) {
-                        heard.push(rule);
-                    }
-                }
-            }
-        }
-        heard
-    }
-
-    /// Whether a subset is defined where a route of `author` leads to it.
-    pub fn contains(&self, author: &str, host: &str, subset: &str) -> bool {
-        let heard = self.heard(author, host);
-        let mut subsets = heard.iter().flat_map(|rule| &rule.spec.subsets);
-        subsets.any(|one| one.name == subset)
-    }
-}
-
-impl<'w> OfNamespace<'w> {
-    /// The rules that name a host most closely, if any does.
-    fn of(&self, host: &str) -> Option<&Rules<'w>> {
-        self.exact.get(host).or_else(|| {
-            let covering = self.wildcards.iter();
-            covering
-                .filter(|(domain, _)| domain.matches(host))
-                .max_by_key(|(domain, _)| domain.specificity())
-                .map(|(_, rules)| rules)
-        })
-    }
+/// Whether a subset is defined where a route of `author` leads to it.
+pub(super) fn is_defined(
+    world: &World,
+    rules: &RuleIndex<'_>,
+    author: &str,
+    (host, subset): (&str, &str),
+) -> bool {
+    let heard = heard(world, rules, author, host);
+    let mut subsets = heard.iter().flat_map(|rule| &rule.spec.subsets);
+    subsets.any(|one| one.name == subset)
 }
 
 /// Every destination a virtual service names, with its field.
@@ -132,14 +71,14 @@ pub fn each_destination<'s>(
 /// Whether anybody who may declares a host.
 fn is_declared(world: &World, host: &str) -> bool {
     let mut claims = world.claims(host).iter();
-    claims.any(|service| ownership::is_claim(world, service))
+    claims.any(|service| is_claim(world, service))
 }
 
 /// What a virtual service refers to that is not there: the services, subsets and delegates, each
 /// with the field that names it.
-pub fn missing(
+pub(super) fn missing(
     world: &World,
-    subsets: &Definitions<'_>,
+    rules: &RuleIndex<'_>,
     object: &Resource<VirtualServiceSpec>,
 ) -> Vec<String> {
     let mut missing = Vec::new();
@@ -151,7 +90,7 @@ pub fn missing(
         );
         let absent = match &destination.subset {
             _ if !is_declared(world, &host) => Some(format!("service {host}")),
-            Some(subset) if !subsets.contains(object.namespace(), &host, subset) => {
+            Some(subset) if !is_defined(world, rules, object.namespace(), (&host, subset)) => {
                 Some(format!("subset {subset} of {host}"))
             }
             Some(_) | None => None,

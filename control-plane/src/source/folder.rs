@@ -237,6 +237,10 @@ impl Watch {
             let hint = "raise fs.inotify.max_user_watches and max_user_instances";
             troubles.push(Problem::new(Severity::Info, message).hint(hint));
         }
+        if self.state.see(!scan.unlisted) {
+            let message = "nothing is pushed until all folders could be listed once";
+            troubles.push(Problem::new(Severity::Error, message).hint("make them readable"));
+        }
         self.state.notice(&self.place, troubles);
         for (place, content) in scan.found {
             self.state.observe(&place, content, now);

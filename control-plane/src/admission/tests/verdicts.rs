@@ -174,6 +174,26 @@ fn whatever_is_not_acted_on_is_named() {
     }
 }
 
+/// Routes for clients at different places do not hide each other, as they seem to on the stage.
+#[test]
+fn routes_for_different_clients_are_not_called_unreachable() {
+    let to = "route: [{destination: {host: a}}]";
+    for list in ["http", "tcp"] {
+        let spec = |first: &str| {
+            format!(
+                "{{hosts: [a.example.com], gateways: [mesh, edge], {list}: [{{{first} {to}}}, {{{to}}}]}}"
+            )
+        };
+        let said = |first: &str| {
+            let response = judged("networking.istio.io/v1", "VirtualService", &spec(first));
+            let all = warnings(&response);
+            all.iter().any(|one| one.contains("never reached"))
+        };
+        assert!(said(""), "{list}");
+        assert!(!said("match: [{gateways: [mesh]}],"), "{list}");
+    }
+}
+
 #[test]
 fn guards_that_keep_nobody_out_are_named() {
     for (api_version, kind, spec, expected) in [

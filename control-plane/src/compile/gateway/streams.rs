@@ -82,7 +82,7 @@ fn report_hidden(
         &candidate.object.key,
         format!("spec.tcp[{index}]"),
         format!(
-            "is never reached on port {} of {}: a route of an older virtual service takes every \
+            "is never reached on port {} of {}: a route of a virtual service before it takes every \
              connection",
             server.port, server.gateway.key
         ),

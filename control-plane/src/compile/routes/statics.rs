@@ -32,6 +32,15 @@ pub(crate) struct Conditions<'a> {
     source_namespace: Option<&'a str>,
 }
 
+impl Conditions<'_> {
+    /// Whether they let some clients only come here, or those of some gateways.
+    pub(crate) fn chooses_clients(&self) -> bool {
+        !self.gateways.is_empty()
+            || !self.source_labels.is_empty()
+            || self.source_namespace.is_some()
+    }
+}
+
 impl<'a> From<&'a HttpMatchRequest> for Conditions<'a> {
     fn from(one: &'a HttpMatchRequest) -> Self {
         Self {

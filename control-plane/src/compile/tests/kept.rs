@@ -170,6 +170,119 @@ spec:
     );
 }
 
+/// What is there is what clients of the author's namespace have.
+#[test]
+fn a_subset_is_there_if_the_authors_clients_have_it() {
+    let rule = |namespace: &str, name: &str, subset: &str, more: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}, namespace: {namespace}}}
+spec: {{host: b.pay.svc.cluster.local, {more} subsets: [{subset}]}}
+---"
+        )
+    };
+    let v1 = "{name: v1, labels: {version: v1}}";
+    let stable = "{name: stable, labels: {version: v1}}";
+    let private = "exportTo: ['.'],";
+    let some = "workloadSelector: {matchLabels: {app: x}},";
+    let held_by = |rules: &str| {
+        let lead = route("v1").replace("host: backend", "host: b.pay.svc.cluster.local");
+        let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: pay}
+spec: {clusterIP: 10.96.0.9, ports: [{name: http, port: 8080}]}
+---";
+        let world = world(&mesh(&format!("{service}{rules}{lead}")));
+        let mut all = world.virtual_services.iter();
+        all.any(|one| !world.lacks(&one.key).is_empty())
+    };
+    for (rules, held) in [
+        (rule("pay", "a", v1, ""), false),
+        (rule("pay", "a", v1, private), true),
+        // The author's own come first, then the owner's, then those of the root namespace.
+        (
+            rule("pay", "a", v1, "") + &rule("shop", "b", stable, ""),
+            true,
+        ),
+        (
+            rule("istio-system", "a", v1, "") + &rule("pay", "b", stable, ""),
+            true,
+        ),
+        (
+            rule("istio-system", "a", v1, "") + &rule("pay", "b", stable, private),
+            false,
+        ),
+        (
+            rule("istio-system", "a", v1, "") + &rule("shop", "b", stable, some),
+            false,
+        ),
+        (rule("shop", "a", v1, some), false),
+        (rule("evil", "a", v1, ""), true),
+    ] {
+        assert_eq!(held_by(&rules), held, "{rules}");
+    }
+}
+
+#[test]
+fn what_is_kept_does_not_depend_on_what_comes_back_first() {
+    let service = "
+apiVersion: v1
+kind: Service
+metadata: {name: backend, namespace: shop}
+spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 8080}]}
+";
+    let whole = mesh(&format!("{}---{}", rule("v1", ""), route("v1")));
+    let key = |yaml: &str| objects(yaml).remove(0).key().clone();
+    let gone = [key(service), key(&rule("v1", ""))];
+    let mut kept = Vec::new();
+    for order in [vec![0, 1], vec![1, 0]] {
+        let mut world = world(&whole);
+        for index in order {
+            world.apply([Change::Removed(gone[index].clone())]);
+        }
+        set(&mut world, service);
+        kept.push(Arc::clone(world.kept()));
+    }
+    assert_eq!(kept[0], kept[1]);
+    assert!(!kept[0].is_empty());
+}
+
+/// A stranger's entry and rule for the same outside host change nothing for others.
+#[test]
+fn strangers_do_not_end_holding_back_for_hosts_outside_either() {
+    let entry = |namespace: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: api, namespace: {namespace}}}
+spec:
+  hosts: [api.example.com]
+  ports: [{{number: 8080, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 10.9.9.9}}]
+"
+        )
+    };
+    let rule = |namespace: &str, subset: &str| {
+        let rule = rule(subset, "").replace("namespace: shop", &format!("namespace: {namespace}"));
+        rule.replace("host: backend", "host: api.example.com")
+    };
+    let lead = route("v1").replace("host: backend", "host: api.example.com");
+    let mut world = world(&mesh(
+        &[entry("shop"), rule("shop", "v1"), lead].join("---"),
+    ));
+    assert!(world.kept().is_empty());
+    set(&mut world, &entry("evil"));
+    set(&mut world, &rule("evil", "v1"));
+    set(&mut world, &rule("shop", "stable"));
+    let (_, kept) = (world.generation(), world.kept());
+    assert_eq!(kept.routes().count(), 1);
+}
+
 #[test]
 fn a_deleted_rule_stays_whole_for_the_routes_that_need_it() {
     let tls = "tls: {mode: SIMPLE}";

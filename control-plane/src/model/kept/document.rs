@@ -34,7 +34,8 @@ impl std::fmt::Display for NotKept {
 
 impl Kept {
     /// The document, in at most [`MAX_BYTES`]. What does not fit is left out and named: settings
-    /// come first, then definitions of subsets, routes, and former objects, each by name.
+    /// come first, then former objects that keep somebody out, definitions of subsets, routes,
+    /// and other former objects.
     pub fn to_text(&self) -> (String, Vec<NotKept>) {
         let (document, left_out) = self.to_document();
         (document.to_string(), left_out)
@@ -56,20 +57,38 @@ impl Kept {
                 });
             }
         }
-        // The rules come first: a route without the subsets it uses is not worth keeping.
+        // Without that of a guard less is open, or in a broken file everything.
+        let mut formers = self.fitting_formers(true, &mut room, &mut left_out);
+        // The rules come before the routes: a route without the subsets it uses is not worth keeping.
         let rules = documents(self.rules.values(), &mut room, &mut left_out);
         let routes = documents(self.routes.values(), &mut room, &mut left_out);
-        let formers = self.formers.iter().filter_map(|former| {
-            let document = former.to_document();
-            fitting(&former.key.to_string(), document, &mut room, &mut left_out)
-        });
-        let formers: Vec<Value> = formers.collect();
+        formers.extend(self.fitting_formers(false, &mut room, &mut left_out));
+        // As they came: whoever reads them has the same then.
+        formers.sort_by_key(|(index, _)| *index);
+        let formers: Vec<Value> = formers.into_iter().map(|(_, former)| former).collect();
         let settings = self.settings.as_ref().map(|_| settings);
         let document = json!({
             "format": FORMAT, "settings": settings, "rules": rules, "routes": routes,
             "formers": formers,
         });
         (document, left_out)
+    }
+
+    /// The former objects there is room for, of guards or of all others, with their numbers.
+    fn fitting_formers(
+        &self,
+        guards: bool,
+        room: &mut usize,
+        left_out: &mut Vec<NotKept>,
+    ) -> Vec<(usize, Value)> {
+        let all = self.formers.iter().enumerate();
+        let wanted = all.filter(|(_, former)| former.key.kind.is_guard() == guards);
+        let fitting = wanted.filter_map(|(index, former)| {
+            let name = former.key.to_string();
+            let document = fitting(&name, former.to_document(), room, left_out)?;
+            Some((index, document))
+        });
+        fitting.collect()
     }
 
     /// Reads a document. What cannot be read is named and not kept.

@@ -11,7 +11,8 @@ use crate::crd::destination_rule::DestinationRuleSpec;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::VirtualServiceSpec;
 use crate::meta::{ObjectKey, ObjectMeta};
-use crate::model::references::{Definitions, each_destination, missing};
+use crate::model::references::{each_destination, heard, is_defined, missing};
+use crate::model::rules::RuleIndex;
 use crate::model::{Catalog, World, host};
 
 /// The objects before a change.
@@ -43,8 +44,8 @@ pub(in crate::model) struct Held {
 
 /// Decides it. `world` holds the objects as they are now, with what was kept and missing before.
 pub(in crate::model) fn hold(world: &World, before: &Before) -> Held {
-    let known = Definitions::of(world);
-    let former_rules = Definitions::among(world, &before.destination_rules);
+    let known = RuleIndex::of(world);
+    let former_rules = RuleIndex::over(world, before.destination_rules.iter());
     let mut held = Held::default();
     held.kept.settings.clone_from(&world.kept.settings);
     held.kept.formers.clone_from(&world.kept.formers);
@@ -103,8 +104,8 @@ fn in_effect<'a>(
 /// were before the change, else as they were kept.
 fn definitions(
     world: &World,
-    known: &Definitions<'_>,
-    before: &Definitions<'_>,
+    known: &RuleIndex<'_>,
+    before: &RuleIndex<'_>,
     form: &Resource<VirtualServiceSpec>,
 ) -> Vec<Resource<DestinationRuleSpec>> {
     let domain = &world.settings().cluster_domain;
@@ -112,14 +113,14 @@ fn definitions(
     each_destination(&form.spec, |destination, _field| {
         if let Some(subset) = destination.subset.as_deref() {
             let host = host::resolve(&destination.host, form.namespace(), domain);
-            if !known.contains(form.namespace(), &host, subset) {
+            if !is_defined(world, known, form.namespace(), (&host, subset)) {
                 wanted.entry(host).or_default().insert(subset);
             }
         }
     });
     let mut found = Vec::new();
     for (host, subsets) in wanted {
-        let heard = before.heard(form.namespace(), &host).into_iter();
+        let heard = heard(world, before, form.namespace(), &host).into_iter();
         let newer: Vec<_> = heard.filter_map(|rule| cut(rule, &subsets)).collect();
         let have: BTreeSet<String> = names(&newer);
         let older = world.kept.rules.values().filter(|rule| {

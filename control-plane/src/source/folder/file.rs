@@ -168,9 +168,6 @@ impl File {
         self.bytes = bytes;
         // Their last good values are kept key by key, so that a restart finds them, too.
         self.settings.clear();
-        for entry in &mut self.entries {
-            entry.leaving = None;
-        }
     }
 
     /// Starts with what was kept of the file, as if it had been read before.
@@ -205,7 +202,7 @@ impl File {
         self.said.clear();
         let mut before = std::mem::take(&mut self.entries);
         let mut named: BTreeSet<ObjectKey> = BTreeSet::new();
-        let mut unnamed = false;
+        let mut unnamed = None;
         self.settings.clear();
         for document in documents {
             if document.settings.is_some() {
@@ -222,7 +219,9 @@ impl File {
                 self.said.push((position, decoded.key.clone(), problem));
             }
             let Some(key) = decoded.key.clone() else {
-                unnamed |= decoded.outcome == Outcome::Rejected;
+                if decoded.outcome == Outcome::Rejected {
+                    unnamed = unnamed.or(Some(position));
+                }
                 continue;
             };
             if !named.insert(key.clone()) {
@@ -263,10 +262,15 @@ impl File {
         }
         for mut entry in before {
             // A document without a readable name may be the object that seems to be gone.
+            entry.outdated = unnamed.is_some();
             entry.leaving = match (unnamed, until) {
-                (true, _) => None,
-                (false, Some(until)) => Some(entry.leaving.unwrap_or(until)),
-                (false, None) => continue,
+                (Some(position), _) => {
+                    self.said
+                        .push((position, Some(entry.key.clone()), perhaps()));
+                    None
+                }
+                (None, Some(until)) => Some(entry.leaving.unwrap_or(until)),
+                (None, None) => continue,
             };
             self.entries.push(entry);
         }
@@ -317,4 +321,11 @@ impl File {
             })
             .collect()
     }
+}
+
+/// What to say of an object that is gone from a file in which a document has no readable name.
+fn perhaps() -> Problem {
+    let message = "is not in the file any more, unless it is this document, whose name cannot be \
+                   read; its last good version stays in force";
+    Problem::new(Severity::Warning, message).hint("repair the document, or remove it")
 }

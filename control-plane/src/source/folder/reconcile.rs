@@ -39,6 +39,8 @@ pub(super) struct Reconciler {
     started: bool,
     /// Something may be different since the last batch.
     dirty: bool,
+    /// A folder could not be listed, so that nobody knows what is in it.
+    blind: bool,
     files: BTreeMap<Arc<str>, File>,
     /// Troubles of folders and of the watch itself, by place.
     notices: BTreeMap<Arc<str>, Vec<Report>>,
@@ -70,6 +72,7 @@ impl Reconciler {
             settle,
             started: false,
             dirty: false,
+            blind: false,
             files: BTreeMap::new(),
             notices: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -153,6 +156,13 @@ impl Reconciler {
             .min()
     }
 
+    /// Takes in whether there is a folder that could not be listed. At a start nothing is passed
+    /// on then: without what is in it the mesh might be open. Returns whether that is so.
+    pub(super) fn see(&mut self, everything: bool) -> bool {
+        self.blind = !everything;
+        self.blind && !self.started
+    }
+
     /// Says what is wrong with a folder or the watch; an empty list takes it back.
     pub(super) fn notice(&mut self, place: &Arc<str>, problems: Vec<Problem>) {
         let reports: Vec<Report> = problems
@@ -210,14 +220,13 @@ impl Reconciler {
         };
         self.reported = reports;
         self.reported.retain(|_, reports| !reports.is_empty());
-        // Nothing is passed on before it is known what the settings are.
-        if resolved.open.is_empty() {
+        // Nothing is passed on before it is known what the settings are, and what there is.
+        if resolved.open.is_empty() && (self.started || !self.blind) {
             batch.changes = self.changes(&wanted);
             batch.mesh = self.changed_settings(resolved.reading);
             batch.kept = self.kept.take();
             batch.formers = self.changed_formers();
             batch.initial_complete = !self.started;
-            self.entries_kept.clear();
             self.started = true;
             self.live = wanted;
         }

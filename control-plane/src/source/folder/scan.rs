@@ -57,6 +57,8 @@ pub(super) struct Scan {
     pub(super) troubles: Vec<Problem>,
     /// A file was being written while it was read; look again soon.
     pub(super) unsteady: bool,
+    /// A folder could not be listed.
+    pub(super) unlisted: bool,
 }
 
 /// The files seen by one look.
@@ -89,6 +91,7 @@ impl Scanner {
         for (place, path) in &listing.files {
             self.look(place, path, touched.contains(path), &mut scan);
         }
+        scan.unlisted = !listing.unlisted.is_empty();
         let hidden = |place: &str| {
             listing
                 .unlisted

@@ -17,8 +17,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What was read, where `former` counted before.
-    pub(super) fn new(decoded: Decoded, former: Option<Object>) -> Self {
+    /// What was read, where these were good versions before.
+    pub(super) fn new(decoded: Decoded, formers: impl IntoIterator<Item = Object>) -> Self {
         match decoded.outcome {
             Outcome::Object(object) => Self {
                 object: Ok(object),
@@ -31,7 +31,7 @@ impl Entry {
                     problems: Vec::new(),
                     refused: Some(Box::new(decoded)),
                 };
-                entry.fall_back(former);
+                entry.fall_back(formers);
                 entry
             }
         }
@@ -43,15 +43,18 @@ impl Entry {
         object.filter(|object| !object.meta().stands_in)
     }
 
-    /// Whether the newest version was refused and there is nothing good to fall back to.
-    pub(super) fn lacks_former(&self) -> bool {
-        self.refused.is_some() && self.good().is_none()
+    /// Takes in a good version somebody else knows; `false` if that changes nothing.
+    pub(super) fn adopt(&mut self, former: Object) -> bool {
+        let before = self.object.clone();
+        let own = self.good().cloned();
+        self.fall_back([Some(former), own].into_iter().flatten());
+        self.object != before
     }
 
     /// Falls back to a former version, if the newest was refused.
-    pub(super) fn fall_back(&mut self, former: Option<Object>) {
+    fn fall_back(&mut self, formers: impl IntoIterator<Item = Object>) {
         if let Some(newest) = &self.refused {
-            let instead = newest.instead(former);
+            let instead = newest.instead(formers);
             self.problems.clone_from(&newest.problems);
             self.problems.push(refused(instead.as_ref()));
             self.object = instead.ok_or_else(|| newest.selects.clone());

@@ -123,10 +123,9 @@ impl Objects {
 
     fn there(&mut self, key: ObjectKey, decoded: Decoded) {
         let before = self.entries.remove(&key);
-        let former = before.and_then(|entry| entry.object.ok());
-        let former = former.filter(|object| !object.meta().stands_in);
-        let former = former.or_else(|| self.kept.get(&key).cloned());
-        let entry = Entry::new(decoded, former);
+        let own = before.and_then(|entry| entry.object.ok());
+        let kept = self.kept.get(&key).cloned();
+        let entry = Entry::new(decoded, [kept, own].into_iter().flatten());
         self.note_former(&key, entry.former());
         let relabelled = key.kind == Kind::Namespace;
         self.dirty.insert(key.clone());
@@ -168,7 +167,8 @@ impl Objects {
         changed.then(|| Arc::new(self.formers.values().cloned().collect()))
     }
 
-    /// Takes in what is kept: for objects that were refused and have no former version here.
+    /// Takes in what is kept: for objects that were refused, where it is newer than what is known
+    /// here.
     pub(super) fn adopt(&mut self, formers: &Formers) {
         let readable = |former: &Former| {
             let object = former.decoded().object()?.clone();
@@ -178,9 +178,8 @@ impl Objects {
         let mut adopted = Vec::new();
         for (key, object) in &self.kept {
             if let Some(entry) = self.entries.get_mut(key)
-                && entry.lacks_former()
+                && entry.adopt(object.clone())
             {
-                entry.fall_back(Some(object.clone()));
                 adopted.push((key.clone(), entry.former()));
             }
         }

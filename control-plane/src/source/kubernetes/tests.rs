@@ -132,6 +132,13 @@ impl Running {
         }
     }
 
+    async fn stays_quiet_about_objects(&mut self) {
+        let end = Instant::now() + MOMENT;
+        while let Ok(batch) = timeout_at(end, self.next()).await {
+            assert_eq!(batch.changes, []);
+        }
+    }
+
     async fn stays_quiet(&mut self) {
         let next = timeout(MOMENT, self.batches.recv()).await;
         assert!(next.is_err(), "{next:?}");

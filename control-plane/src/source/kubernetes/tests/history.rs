@@ -178,3 +178,35 @@ async fn an_object_made_again_owes_nothing_to_the_one_before() {
         assert_eq!(used, uses, "{created}: {changes:?}");
     }
 }
+
+/// Of two replicas the one that missed a version has it from what is kept; an older one is no news.
+#[tokio::test]
+async fn the_newest_good_form_counts_on_every_replica() {
+    let form = |weight: u32, generation: u32| {
+        let mut object = route(weight);
+        object["metadata"] = json!({
+            "name": "backend", "namespace": "shop", "creationTimestamp": THEN,
+            "generation": generation
+        });
+        object
+    };
+    let stored = |object: Value| {
+        let text = json!({"format": 1, "formers": [{"object": object}]}).to_string();
+        json!({"data": {keep::KEY: text}})
+    };
+    let api = cluster();
+    api.put(ROUTE, form(80, 2));
+    let (_leading, watched) = watch::channel(false);
+    let mut running = Running::start_as(api.client(), timing(), watched);
+    running.complete().await;
+    let mut bad = unreadable_route(THEN);
+    bad["metadata"]["generation"] = json!(4);
+    api.put(ROUTE, bad);
+    running
+        .says(&["VirtualService shop/backend", "last good version"])
+        .await;
+    api.put(&kept_path(), stored(form(90, 3)));
+    assert_eq!(running.changes().await, ["+ VirtualService shop/backend"]);
+    api.put(&kept_path(), stored(form(70, 1)));
+    running.stays_quiet_about_objects().await;
+}

@@ -64,6 +64,25 @@ fn a_broken_file_and_a_refused_object_keep_what_they_were() {
     assert!(again.state.formers.is_empty());
 }
 
+/// Without what is in it nobody knows whether the mesh is open.
+#[test]
+fn a_start_waits_for_folders_that_cannot_be_listed() {
+    let mut state = Reconciler::new(SETTLE, Start::new("istio-system", Kept::default()));
+    let bytes = Content::Bytes(service("a", "1").into_bytes());
+    state.observe(&Arc::from("a.yaml"), bytes, Instant::now());
+    assert!(state.see(false));
+    let batch = state.flush();
+    assert!(!batch.initial_complete && batch.changes.is_empty());
+    assert!(!state.see(true));
+    let batch = state.flush();
+    assert!(batch.initial_complete && batch.changes.len() == 1);
+    // Once it has begun, what cannot be listed any more stays as it is.
+    assert!(!state.see(false));
+    let bytes = Content::Bytes(service("a", "2").into_bytes());
+    state.observe(&Arc::from("a.yaml"), bytes, Instant::now());
+    assert_eq!(state.flush().changes.len(), 1);
+}
+
 /// What may be found in a file.
 fn content() -> impl Strategy<Value = Option<String>> {
     let object = |name: &'static str| {
@@ -78,8 +97,10 @@ fn content() -> impl Strategy<Value = Option<String>> {
         (object("a"), object("c")).prop_map(|(a, c)| format!("{a}---\n{c}")),
         (object("b"), object("a")).prop_map(|(b, a)| format!("{b}---\n{a}")),
     ];
+    let unnamed = |text: String| Some(text.replacen("{name:", "{nmae:", 1));
     prop_oneof![
         1 => Just(None),
+        2 => file.clone().prop_map(unnamed),
         2 => file.clone().prop_map(|text| Some(broken(&text))),
         6 => file.prop_map(Some),
     ]
