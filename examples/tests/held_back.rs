@@ -28,6 +28,18 @@ async fn says(mesh: &Mesh, parts: &[&str], wanted: bool) {
     .unwrap();
 }
 
+/// Waits until a text is among what is kept: that is stored beside the pushes, a moment later.
+async fn keeps(mesh: &Mesh, part: &str) {
+    let kept = mesh.config_dir().with_file_name(".config.state");
+    let kept = kept.join("kept-configuration.json");
+    wait_until(&format!("kept: {part}"), SOON, async || {
+        let text = std::fs::read_to_string(&kept).unwrap_or_default();
+        Ok(text.contains(part).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 /// Kills the control plane and a proxy that keeps nothing itself, and starts both again.
 async fn restart_all(mesh: &mut Mesh, proxy: &str) {
     mesh.kill(CONTROL_PLANE).unwrap();
@@ -67,12 +79,17 @@ async fn what_nobody_can_read_survives_a_restart_in_its_last_good_form() {
     let (rule, route) = routing.split_once("\n---\n").unwrap();
     let refused = format!("{rule}\n---\n{}", route.replace("http:", "htpp:"));
     let held = ["VirtualService", "its last good version stays in force"];
-    for (broken, told) in [
-        (refused, held),
-        (routing.replace("kind:", "kind"), ["not YAML", "held back"]),
+    for (broken, told, former) in [
+        (refused, held, "\"kind\":\"VirtualService\""),
+        (
+            routing.replace("kind:", "kind"),
+            ["not YAML", "held back"],
+            "\"kind\":\"DestinationRule\"",
+        ),
     ] {
         mesh.write_config(FILE, &broken).unwrap();
         says(&mesh, &told, true).await;
+        keeps(&mesh, former).await;
         for _ in 0..2 {
             restart_all(&mut mesh, "frontend-1").await;
             says(&mesh, &told, true).await;
@@ -138,12 +155,7 @@ async fn settings_nobody_can_read_keep_their_last_good_value() {
     let file = "mesh-config.yaml";
     let good = settings("outboundTrafficPolicy: {mode: REGISTRY_ONLY}");
     mesh.write_config(file, &good).unwrap();
-    wait_until("the settings are kept", SOON, async || {
-        let text = std::fs::read_to_string(&kept).unwrap_or_default();
-        Ok(text.contains("REGISTRY_ONLY").then_some(()))
-    })
-    .await
-    .unwrap();
+    keeps(&mesh, "REGISTRY_ONLY").await;
     let typo = settings("outboundTrafficPolicy: {mode: REGISTRY_ONLLY}");
     mesh.write_config(file, &typo).unwrap();
     let told = ["did you mean REGISTRY_ONLY?", "keeps its last good value"];
