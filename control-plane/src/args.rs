@@ -23,8 +23,9 @@ pub enum Command {
     ///
     /// The folder holds Kubernetes Services, EndpointSlices, Pods or WorkloadEntries, and Istio
     /// resources, in any number of files. MeshConfig is key `mesh` of a ConfigMap `istio` in the
-    /// root namespace. A broken file keeps the last good version of its own
-    /// objects and is reported here, on /debug/diagnostics and in the metrics.
+    /// root namespace. A broken file keeps the last good version of its own objects, also over a
+    /// restart, and is reported here, on /debug/diagnostics and in the metrics. A start waits until
+    /// all folders below could be listed.
     ///
     /// Example: control-plane serve --config-dir ./mesh
     #[command(verbatim_doc_comment)]

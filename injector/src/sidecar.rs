@@ -93,7 +93,7 @@ fn duration(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         format!("{}s", duration.as_secs())
     } else {
-        // Rounded up: nothing would mean for ever.
+        // Rounded up: a little is more than nothing.
         format!("{}ms", duration.as_micros().div_ceil(1000))
     }
 }

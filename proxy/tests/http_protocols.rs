@@ -284,6 +284,34 @@ async fn a_gateway_believes_nobody_and_sends_some_hosts_to_https() {
     assert_eq!(fetch(address, "unknown.test", "/").await.status, 404);
 }
 
+/// A connection that stays open is sent to https as its port is set now, not as it was then.
+#[tokio::test]
+async fn an_open_connection_follows_what_its_gateway_sends_to_https() {
+    let upstream = Upstream::named("one").await;
+    let (mut proxy, address) = (TestProxy::start(), free_address());
+    let set = |hosts: &[&str]| {
+        let hosts = hosts.iter().map(|host| Domain::parse(host).unwrap());
+        let gateway = GatewayProtocol::Http {
+            scope: RouteScope::port(Port::new(80).unwrap()),
+            https_redirect: hosts.collect(),
+        };
+        vec![
+            Resource::Cluster(Arc::new(cluster(SHOP))),
+            endpoints(SHOP, &[upstream.address]),
+            routes(SHOP, vec![always(forward(SHOP))]),
+            listener("gateway", address, mesh::gateway(gateway)),
+        ]
+    };
+    proxy.apply(set(&[])).await;
+    let mut client = Client::http1(address).await;
+    for (hosts, status) in [(&[][..], 200), (&[SHOP][..], 301), (&[][..], 200)] {
+        proxy.apply(set(hosts)).await;
+        for _ in 0..2 {
+            assert_eq!(client.get(SHOP, "/").await.status, status, "{hosts:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn heads_without_bodies_and_early_answers_keep_the_connection_in_step() {
     let upstream = Upstream::serve(|request, _| async move {

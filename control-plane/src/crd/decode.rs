@@ -68,7 +68,8 @@ impl Decoded {
     }
 
     /// What counts of a refused object: the newest of its good versions, of equal ones the last,
-    /// else what stands in for it. An object that was deleted and made again owes nothing to the one before.
+    /// else what stands in for it. An object that was deleted and made again owes nothing to the
+    /// one before.
     pub fn instead(&self, formers: impl IntoIterator<Item = Object>) -> Option<Object> {
         let made_again = |one: &Object| {
             let made = one.meta().creation_timestamp.zip(self.created);

@@ -7,7 +7,8 @@
 //! - of a virtual service whose newest form refers to something that is not there: the last form
 //!   all of which was there, and the definitions of the subsets that form uses and that no
 //!   destination rule holds any more;
-//! - of an object whose newest form cannot be read: the last that could;
+//! - of an object whose newest form cannot be read: the last that could, and in a file that cannot
+//!   be read as a whole everything it held;
 //! - of the mesh's settings: the last good value of every key.
 //!
 //! Everything else a [`World`](super::World) holds is derived from the objects alone. Its
@@ -36,7 +37,7 @@ pub struct Kept {
     pub(super) routes: BTreeMap<ObjectKey, Arc<Resource<VirtualServiceSpec>>>,
     /// Destination rules, cut down to the subsets those routes use and that are nowhere else.
     pub(super) rules: BTreeMap<ObjectKey, Arc<Resource<DestinationRuleSpec>>>,
-    /// The last good forms of objects whose newest nobody can read.
+    /// The forms that count of objects whose newest nobody can read.
     pub(crate) formers: Formers,
     /// The last good value of every key of the mesh's settings; `None`: none were ever read.
     pub(crate) settings: Option<KeptSettings>,

@@ -8,6 +8,7 @@ mod mirror;
 mod prepare;
 mod route;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{PolicyFault, ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
 use crate::http::idle::InFlight;
-use crate::http::intake::Terms;
+use crate::http::intake::{Intake, Terms};
 use crate::http::respond::LocalReply;
 use crate::net::Accepted;
 use crate::telemetry::ResponseFlag;
@@ -40,6 +41,8 @@ struct Entry {
     selection: RouteSelection,
     listener: Arc<Listener>,
     gateway: bool,
+    /// The listener as it was in a version of the configuration, looked up once for each.
+    newest: RefCell<(u64, Arc<Listener>)>,
     /// Where the connection came in; `None` if the local application sent it.
     place: Option<Rc<Place>>,
 }
@@ -53,26 +56,41 @@ impl Entry {
         }
     }
 
-    /// Hosts that are sent to https whatever their routes say.
+    /// Whether the gateway's port sends a host to https whatever its routes say.
     ///
-    /// As the port is set now; those it came with once it has left the configuration.
-    fn https_redirect<'c>(&'c self, config: &'c ActiveConfig) -> &'c [Domain] {
+    /// As the port is set now; as it was set at first once it has left the configuration.
+    fn goes_to_https(&self, config: &ActiveConfig, intake: &Intake) -> bool {
         if !self.gateway {
-            return &[];
+            return false;
         }
-        let listener = config.listener(&self.listener.name);
-        match &listener.unwrap_or(&self.listener).kind {
-            ListenerKind::Gateway(gateway) => match &gateway.protocol {
-                GatewayProtocol::Http { https_redirect, .. } => https_redirect,
-                GatewayProtocol::Tcp(_)
-                | GatewayProtocol::TlsPassthrough(_)
-                | GatewayProtocol::Refuse { .. } => &[],
-            },
-            ListenerKind::Outbound(_)
-            | ListenerKind::OutboundCapture { .. }
-            | ListenerKind::Inbound(_)
-            | ListenerKind::InboundCapture { .. } => &[],
+        let mut newest = self.newest.borrow_mut();
+        if newest.0 != config.sequence() {
+            let listener = config.listener(&self.listener.name);
+            let listener = listener.unwrap_or(&self.listener);
+            *newest = (config.sequence(), Arc::clone(listener));
         }
+        let domains = https_redirect(&newest.1);
+        if domains.is_empty() {
+            return false;
+        }
+        let (host, _) = intake.host();
+        domains.iter().any(|domain| domain.matches(&host))
+    }
+}
+
+/// The hosts a listener sends to https.
+fn https_redirect(listener: &Listener) -> &[Domain] {
+    match &listener.kind {
+        ListenerKind::Gateway(gateway) => match &gateway.protocol {
+            GatewayProtocol::Http { https_redirect, .. } => https_redirect,
+            GatewayProtocol::Tcp(_)
+            | GatewayProtocol::TlsPassthrough(_)
+            | GatewayProtocol::Refuse { .. } => &[],
+        },
+        ListenerKind::Outbound(_)
+        | ListenerKind::OutboundCapture { .. }
+        | ListenerKind::Inbound(_)
+        | ListenerKind::InboundCapture { .. } => &[],
     }
 }
 
@@ -96,6 +114,8 @@ pub async fn serve<IO>(
     let entry = Rc::new(Entry {
         client: Client::of(&worker, &connection, server),
         selection,
+        // No version is number 0 once there is a listener.
+        newest: RefCell::new((0, Arc::clone(&listener))),
         listener,
         gateway,
         place,
@@ -143,7 +163,7 @@ async fn handle(
         Err(fault) => return arrival.fail(&fault.into()),
     };
     prepare::headers(&entry, &mut arrival);
-    if route::goes_to_https(&entry, &config.active, &intake) {
+    if entry.goes_to_https(&config.active, &intake) {
         let elsewhere = redirect::to_https(route::origin(&entry, &intake, &arrival.parts));
         return arrival.answer(elsewhere, |_headers| {});
     }

@@ -10,7 +10,7 @@ use super::hold::bare;
 use super::{Former, Kept};
 use crate::crd::object::Resource;
 use crate::crd::{Decoded, Kind, Object, decode};
-use crate::meta::ObjectKey;
+use crate::meta::{ObjectKey, ObjectMeta};
 
 /// The form of the document.
 const FORMAT: u64 = 1;
@@ -59,7 +59,7 @@ impl Kept {
         }
         // Without that of a guard less is open, or in a broken file everything.
         let mut formers = self.fitting_formers(true, &mut room, &mut left_out);
-        // The rules come before the routes: a route without the subsets it uses is not worth keeping.
+        // Rules come before routes: a route without the subsets it uses is not worth keeping.
         let rules = documents(self.rules.values(), &mut room, &mut left_out);
         let routes = documents(self.routes.values(), &mut room, &mut left_out);
         formers.extend(self.fitting_formers(false, &mut room, &mut left_out));
@@ -214,27 +214,38 @@ fn fitting(
 }
 
 fn document<S: Serialize>(object: &Resource<S>) -> Value {
-    let ObjectKey {
-        kind,
-        namespace,
-        name,
-    } = &object.key;
-    let meta = bare(&object.meta);
-    let mut metadata = json!({"name": name, "namespace": namespace});
+    written(&object.key, &bare(&object.meta), &object.spec)
+}
+
+/// An object as a document, with all that is in `meta`.
+pub(super) fn written<S: Serialize>(key: &ObjectKey, meta: &ObjectMeta, spec: &S) -> Value {
+    let ObjectMeta {
+        labels,
+        annotations,
+        creation_timestamp,
+        generation,
+        stands_in: _,
+    } = meta;
+    let mut metadata = json!({"name": key.name, "namespace": key.namespace});
     if let Some(map) = metadata.as_object_mut() {
-        let created = meta.creation_timestamp.map(|time| json!(time.to_string()));
-        map.extend(created.map(|time| ("creationTimestamp".to_owned(), time)));
-        let generation = meta.generation.map(|count| json!(count));
-        map.extend(generation.map(|count| ("generation".to_owned(), count)));
+        let mut add = |name: &str, value: Option<Value>| {
+            map.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        add("labels", (!labels.is_empty()).then(|| json!(labels)));
+        let annotated = !annotations.is_empty();
+        add("annotations", annotated.then(|| json!(annotations)));
+        let created = creation_timestamp.map(|time| json!(time.to_string()));
+        add("creationTimestamp", created);
+        add("generation", generation.map(|count| json!(count)));
     }
     json!({
-        "apiVersion": api_version(*kind),
-        "kind": kind.as_str(),
+        "apiVersion": api_version(key.kind),
+        "kind": key.kind.as_str(),
         "metadata": metadata,
-        "spec": serde_json::to_value(&object.spec).unwrap_or_default(),
+        "spec": serde_json::to_value(spec).unwrap_or_default(),
     })
 }
 
-pub(super) fn api_version(kind: Kind) -> String {
+fn api_version(kind: Kind) -> String {
     format!("{}/{}", kind.group(), kind.storage_version())
 }

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::document::{api_version, why};
+use super::document::{why, written};
 use crate::crd::object::Resource;
 use crate::crd::{Decoded, Object, decode};
-use crate::meta::{ObjectKey, ObjectMeta};
+use crate::meta::ObjectKey;
 
 /// All of them, in the order of their objects in a cluster, of files and documents in a folder.
 pub type Formers = Vec<Former>;
@@ -123,31 +123,7 @@ impl Stood {
 }
 
 fn whole<S: Serialize>(object: &Resource<S>) -> Value {
-    let ObjectMeta {
-        labels,
-        annotations,
-        creation_timestamp,
-        generation,
-        stands_in: _,
-    } = &object.meta;
-    let mut annotations = annotations.clone();
-    annotations.remove(LAST_APPLIED);
-    let mut metadata = json!({"name": object.key.name, "namespace": object.key.namespace});
-    if let Some(map) = metadata.as_object_mut() {
-        let mut add = |name: &str, value: Option<Value>| {
-            map.extend(value.map(|value| (name.to_owned(), value)));
-        };
-        add("labels", (!labels.is_empty()).then(|| json!(labels)));
-        let annotated = !annotations.is_empty();
-        add("annotations", annotated.then(|| json!(annotations)));
-        let created = creation_timestamp.map(|time| json!(time.to_string()));
-        add("creationTimestamp", created);
-        add("generation", generation.map(|count| json!(count)));
-    }
-    json!({
-        "apiVersion": api_version(object.key.kind),
-        "kind": object.key.kind.as_str(),
-        "metadata": metadata,
-        "spec": serde_json::to_value(&object.spec).unwrap_or_default(),
-    })
+    let mut meta = object.meta.clone();
+    meta.annotations.remove(LAST_APPLIED);
+    written(&object.key, &meta, &object.spec)
 }

@@ -11,7 +11,7 @@ use mesh_api::workload::ServiceIdentity;
 
 use super::Entry;
 use crate::carry::arrival::Arrival;
-use crate::config::{ActiveConfig, HostRoutes, RouteRule, WorkerConfig};
+use crate::config::{HostRoutes, RouteRule, WorkerConfig};
 use crate::error::RoutingFault;
 use crate::filter::cors::Verdict;
 use crate::filter::redirect::Origin;
@@ -82,16 +82,6 @@ pub(super) fn origin<'r>(entry: &Entry, intake: &'r Intake, parts: &'r Parts) ->
         port: entry.client.downstream.local.port(),
         uri: &parts.uri,
     }
-}
-
-/// Whether the gateway's port sends this host to https.
-pub(super) fn goes_to_https(entry: &Entry, config: &ActiveConfig, intake: &Intake) -> bool {
-    let domains = entry.https_redirect(config);
-    if domains.is_empty() {
-        return false;
-    }
-    let (host, _) = intake.host();
-    domains.iter().any(|domain| domain.matches(&host))
 }
 
 /// Counts a request that reaches no endpoint for the service it meant.
