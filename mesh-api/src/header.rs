@@ -67,6 +67,24 @@ pub fn is_internal(name: &str) -> bool {
     begins(name, INTERNAL_PREFIX) || is(name, CLIENT_CERTIFICATE)
 }
 
+/// Names, besides those only proxies may say, that a proxy adds to what it forwards.
+const ADDED: [&str; 6] = [
+    "b3",
+    "host",
+    "traceparent",
+    "tracestate",
+    "via",
+    "x-request-id",
+];
+
+/// Whether a proxy on the way, of the mesh or in front of it, adds such a header.
+pub fn is_added_by_proxies(name: &str) -> bool {
+    is_internal(name)
+        || begins(name, FORWARDED_PREFIX)
+        || begins(name, "x-b3-")
+        || ADDED.contains(&name)
+}
+
 /// Whether a name that is spelled with `_` would be taken for a header that frames a message,
 /// concerns one hop, names the host, or says where a request came from.
 pub fn is_look_alike(name: &str) -> bool {

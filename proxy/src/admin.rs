@@ -29,8 +29,6 @@ use crate::bootstrap::Settings;
 use crate::config::live::LiveConfig;
 use crate::control::ControlStatus;
 
-pub(crate) use stats::render_connections;
-
 const METRICS_PATH: &str = "/stats/prometheus";
 const READY_PATH: &str = "/healthz/ready";
 

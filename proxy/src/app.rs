@@ -22,6 +22,7 @@ use mesh_api::proxy::CaptureMode;
 use mesh_api::reserved::HEALTH_PORT;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
+use mesh_runtime::memory;
 use mesh_runtime::process::ProcessSection;
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
@@ -32,11 +33,12 @@ use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Request};
 use crate::bootstrap::{AtDeadline, Settings};
+use crate::budgets::{Budgets, Resources};
 use crate::config::live::LiveConfig;
 use crate::control::{self, ClientSettings, ControlStatus, Identity};
 use crate::dispatch::Command;
 use crate::listeners::{self, Applier};
-use crate::net::slots::{ConnectionSlots, connections_for};
+use crate::net::Way;
 use crate::runtimes::{self, WorkerThread};
 use crate::telemetry::peers::PeerRequests;
 use crate::telemetry::{AccessLog, Telemetry};
@@ -144,14 +146,14 @@ impl Proxy {
         let accepting = readiness.gate("accepting connections");
         let live = LiveConfig::new();
         let drains = Drains::default();
-        let slots = slots(&settings);
+        let budgets = budgets(&settings);
         let (peers, wanted_peers) = PeerRequests::channel();
         let access_log = AccessLog::start(settings.access_log, io::stdout())
             .context("cannot start the access log")?;
         let telemetry = Telemetry::new()
             .with_access_log(access_log)
             .with_peer_requests(peers);
-        sections(&prometheus, &telemetry, &slots);
+        sections(&prometheus, &telemetry, &budgets);
         tokio::spawn(prometheus.clone().upkeep());
 
         let (ask, requests) = mpsc::channel(4);
@@ -168,7 +170,7 @@ impl Proxy {
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
-            slots,
+            budgets,
             drains: drains.watches(),
         };
         let workers = start_workers(&shared, &telemetry)?;
@@ -287,28 +289,33 @@ fn start_workers(shared: &Shared, telemetry: &Telemetry) -> anyhow::Result<Vec<W
         .collect()
 }
 
-/// The cap on connections: what was asked for, or less where there are not enough files.
-fn slots(settings: &Settings) -> ConnectionSlots {
-    let asked = settings.max_connections;
+/// What peers may cost: as many connections as were asked for, or less where there is not enough for
+/// them.
+fn budgets(settings: &Settings) -> Budgets {
     let open_files = process::raise_open_files();
-    let possible = connections_for(open_files);
+    let resources = Resources {
+        open_files: Some(open_files),
+        memory: memory::available(),
+    };
+    let budgets = Budgets::new(settings, resources);
+    let (asked, possible) = (settings.max_connections, budgets.slots.limit(Way::Inbound));
     if possible < asked {
+        let memory = resources.memory;
         tracing::info!(
             asked,
             possible,
             open_files,
-            "the limit of open files lowers the cap on connections"
+            memory,
+            "the limit of open files, or of memory, lowers the cap on connections"
         );
     }
-    ConnectionSlots::new(asked.min(possible))
+    budgets
 }
 
-fn sections(prometheus: &Prometheus, telemetry: &Telemetry, slots: &ConnectionSlots) {
+fn sections(prometheus: &Prometheus, telemetry: &Telemetry, budgets: &Budgets) {
     prometheus.add_section(Arc::new(telemetry.clone()));
     prometheus.add_section(Arc::new(ProcessSection));
     prometheus.add_section(Arc::new(BuildInfo::of("proxy")));
-    let slots = slots.clone();
-    prometheus.add_section(Arc::new(move |out: &mut String| {
-        admin::render_connections(out, &slots);
-    }));
+    let budgets = budgets.clone();
+    prometheus.add_section(Arc::new(move |out: &mut String| budgets.render(out)));
 }

@@ -119,8 +119,8 @@ pub(crate) struct TrafficOptions {
     /// Worker threads [default: the CPU quota rounded up, 1 or 2].
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<String>,
-    /// Downstream connections at any time; more are refused. Lowered to what the limit of open
-    /// files allows.
+    /// Connections from the application, and from others, at any time. When there are as many, the
+    /// one that has had nothing to do for longest goes. Lowered to what open files and memory allow.
     #[arg(long, value_name = "N", default_value = "50000")]
     pub(crate) max_connections: String,
     /// How long a client may take to send the head of a request.

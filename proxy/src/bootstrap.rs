@@ -42,7 +42,7 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// What becomes of connections that are still there when that time is over.
     pub at_deadline: AtDeadline,
-    /// Downstream connections at any time, over all workers and listeners.
+    /// Downstream connections at any time, for each way, over all workers and listeners.
     pub max_connections: usize,
     /// How long a client may take for the head of a request.
     pub header_read_timeout: Duration,

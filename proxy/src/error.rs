@@ -33,6 +33,9 @@ pub enum ProxyError {
     Upstream(#[from] UpstreamFault),
 }
 
+/// Headers of one request, those that proxies of the mesh add aside: the same at every hop.
+pub const MAX_HEADERS: usize = 100;
+
 /// What is wrong with a request as the client sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestFault {
@@ -54,6 +57,9 @@ pub enum RequestFault {
     /// Content-Length and Transfer-Encoding together, or an encoding that is not `chunked`.
     #[error("the length of its body is ambiguous")]
     FramingAmbiguous,
+    /// More headers than are served.
+    #[error("it has more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
     /// HTTP/1.0 and older.
     #[error(
         "it speaks HTTP/1.0; at least HTTP/1.1 is needed, unless this proxy is started with \
@@ -169,7 +175,7 @@ pub enum ConnectFault {
     Forbidden(#[from] Forbidden),
 }
 
-/// The limits of `connectionPool`.
+/// The limits of `connectionPool`, and of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// `maxConnections`.
@@ -180,6 +186,8 @@ pub enum Limit {
     Requests,
     /// `maxRetries` or the retry budget.
     Retries,
+    /// The sockets of this process.
+    Sockets,
 }
 
 impl fmt::Display for Limit {
@@ -189,6 +197,7 @@ impl fmt::Display for Limit {
             Self::Pending => "pending request",
             Self::Requests => "active request",
             Self::Retries => "retry",
+            Self::Sockets => "upstream socket",
         })
     }
 }
@@ -308,6 +317,7 @@ impl RequestFault {
             Self::AuthorityMalformed => "authority_malformed",
             Self::PathMalformed => "path_normalization_failed",
             Self::FramingAmbiguous => "framing_ambiguous",
+            Self::TooManyHeaders => "too_many_headers",
             Self::VersionTooOld => "low_version",
             Self::MethodRefused | Self::ConnectRefused => "method_refused",
             Self::BodyBroken => "downstream_body_broken",

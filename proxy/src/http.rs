@@ -3,9 +3,12 @@
 
 pub mod body;
 pub mod executor;
+pub mod frame;
 pub mod framing;
 pub mod headers;
-pub mod idle;
 pub mod intake;
+pub mod meter;
+pub mod outbox;
 pub mod path;
 pub mod respond;
+pub mod watched;

@@ -15,6 +15,7 @@ pub mod app;
 pub mod args;
 pub mod authz;
 pub mod bootstrap;
+pub mod budgets;
 pub mod carry;
 pub mod command;
 pub mod config;

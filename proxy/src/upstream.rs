@@ -15,6 +15,7 @@ mod late_answer;
 pub mod lease;
 pub mod limits;
 pub mod local;
+mod peer_limits;
 pub mod pool;
 pub mod retry;
 pub mod ring;
@@ -31,6 +32,7 @@ pub use endpoint::EndpointState;
 pub use lease::{LeasedConnection, UpstreamLease};
 pub use limits::{ClusterShared, Grant};
 pub use local::{LocalCluster, LocalEndpoint};
+pub use pool::Rights;
 pub use tcp::{TcpUpstream, connect_tcp};
 pub use worker::Upstreams;
 

@@ -15,10 +15,12 @@ use std::sync::Arc;
 
 use crate::authz::Sentry;
 use crate::bootstrap::Settings;
+use crate::budgets::Budgets;
 use crate::config::WorkerConfig;
 use crate::config::live::{ConfigCache, LiveConfig};
-use crate::http::idle::IdleWatch;
+use crate::http::outbox::Buffers;
 use crate::net::Way;
+use crate::net::connections::Connections;
 use crate::net::slots::ConnectionSlots;
 use crate::telemetry::WorkerTelemetry;
 use crate::upstream::Upstreams;
@@ -31,8 +33,8 @@ pub struct Shared {
     pub settings: Arc<Settings>,
     /// The published configuration.
     pub live: Arc<LiveConfig>,
-    /// The cap on downstream connections.
-    pub slots: ConnectionSlots,
+    /// What all peers together may cost.
+    pub budgets: Budgets,
     /// Told when the process drains.
     pub drains: DrainWatches,
 }
@@ -55,8 +57,10 @@ pub struct Worker {
     pub slots: ConnectionSlots,
     /// Looks after everything that goes on by a permit.
     pub sentry: Sentry,
-    /// Looks after downstream HTTP connections that take too long.
-    pub idle: IdleWatch,
+    /// What may be held in memory for this worker's clients.
+    pub buffers: Rc<Buffers>,
+    /// This worker's downstream connections.
+    pub connections: Connections,
     /// The addresses this proxy listens on, admin ports aside.
     pub(crate) bound: RefCell<BTreeSet<SocketAddr>>,
     view: RefCell<View>,
@@ -81,12 +85,12 @@ impl Worker {
         let Shared {
             settings,
             live,
-            slots,
+            budgets,
             drains,
         } = shared;
         let mut cache = live.cache();
         let config = Rc::new(WorkerConfig::new(Arc::clone(cache.load()), None));
-        let upstreams = Upstreams::new(id, &settings);
+        let upstreams = Upstreams::new(id, &settings, budgets.sockets);
         Rc::new(Self {
             id,
             settings,
@@ -95,8 +99,9 @@ impl Worker {
             drains,
             sentry: Sentry::new(Arc::clone(&live)),
             live,
-            slots,
-            idle: IdleWatch::default(),
+            slots: budgets.slots,
+            buffers: budgets.buffers.of(id),
+            connections: Connections::default(),
             bound: RefCell::default(),
             view: RefCell::new(View { cache, config }),
         })

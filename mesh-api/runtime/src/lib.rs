@@ -24,6 +24,7 @@ pub mod drain;
 pub mod durable;
 pub mod https;
 pub mod logging;
+pub mod memory;
 pub mod pki;
 pub mod process;
 pub mod prometheus;

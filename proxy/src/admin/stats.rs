@@ -9,7 +9,6 @@ use mesh_runtime::admin::{AdminRequest, AdminResponse, Router};
 
 use crate::config::ActiveConfig;
 use crate::config::live::LiveConfig;
-use crate::net::slots::ConnectionSlots;
 use crate::upstream::ClusterState;
 
 /// Mounts the pages that show counts.
@@ -115,26 +114,4 @@ fn clusters_page(active: &ActiveConfig) -> String {
         }
     }
     page
-}
-
-/// Downstream connections for the scrape page.
-pub(crate) fn render_connections(out: &mut String, slots: &ConnectionSlots) {
-    for (name, help, value) in [
-        (
-            "proxy_downstream_connections",
-            "Downstream connections open now.",
-            slots.open(),
-        ),
-        (
-            "proxy_downstream_connections_limit",
-            "The cap on them.",
-            slots.limit(),
-        ),
-    ] {
-        // Writing to a String cannot fail.
-        let _written = writeln!(
-            out,
-            "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"
-        );
-    }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::ConnectionLimits;
 
@@ -19,12 +18,13 @@ use super::response::ResponseBody;
 use crate::authz::Permit;
 use crate::error::{ProxyError, RequestFault};
 use crate::http::body::replay::Replay;
-use crate::http::body::{RequestBody, Source};
+use crate::http::body::{ClientBody, RequestBody, Source};
 use crate::http::framing;
 use crate::http::headers::Scan;
-use crate::http::idle::InFlight;
 use crate::http::intake::{self, Intake};
+use crate::http::outbox::Buffers;
 use crate::http::respond::LocalReply;
+use crate::net::connections::InFlight;
 use crate::telemetry::RequestSeries;
 use crate::upstream::attempt::Sent;
 use crate::worker::Worker;
@@ -39,18 +39,18 @@ pub struct Arrival {
     /// What its headers say.
     pub scan: Scan,
     body: Option<Source>,
-    incoming: Option<Incoming>,
+    incoming: Option<ClientBody>,
     /// The client's end of the WebSocket it asks for.
     websocket: Option<OnUpgrade>,
 }
 
 /// How often a request may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sends {
+#[derive(Clone, Copy, Debug)]
+pub enum Sends<'a> {
     /// Once, unless it comes back unsent.
     Once,
-    /// Perhaps again: its body is kept.
-    Again,
+    /// Perhaps again: its body is kept, within this budget.
+    Again(&'a Rc<Buffers>),
 }
 
 impl Arrival {
@@ -58,7 +58,7 @@ impl Arrival {
     /// told whether the request is gRPC.
     pub fn begin(
         client: &Client,
-        mut request: Request<Incoming>,
+        mut request: Request<ClientBody>,
         in_flight: InFlight,
         series: impl FnOnce(bool) -> Rc<RequestSeries>,
     ) -> Box<Self> {
@@ -118,7 +118,7 @@ impl Arrival {
     pub fn request(
         &mut self,
         http2: bool,
-        sends: Sends,
+        sends: Sends<'_>,
     ) -> Result<Request<RequestBody>, RequestFault> {
         if http2 {
             // There is no 101 in HTTP/2 (RFC 9113 section 8.6).
@@ -129,10 +129,12 @@ impl Arrival {
             headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         for_wire(&mut self.parts, http2)?;
-        let body = match self.body.take() {
-            None => RequestBody::Empty,
-            Some(source) if sends == Sends::Again => RequestBody::Replay(Replay::new(source)),
-            Some(source) => RequestBody::Stream(Box::new(source)),
+        let body = match (self.body.take(), sends) {
+            (None, _) => RequestBody::Empty,
+            (Some(source), Sends::Again(budget)) => {
+                RequestBody::Replay(Replay::new(source, budget))
+            }
+            (Some(source), Sends::Once) => RequestBody::Stream(Box::new(source)),
         };
         let length = http_body::Body::size_hint(&body).exact();
         framing::announce(&mut self.parts.headers, http2, length);

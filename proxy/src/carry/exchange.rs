@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
 
@@ -18,11 +17,11 @@ use super::response::{ResponseBody, Tail};
 use super::upgrade::Tunnel;
 use crate::authz::Permit;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
-use crate::http::body::Source;
+use crate::http::body::{ClientBody, Source};
 use crate::http::framing::{self, Reuse};
 use crate::http::headers::{SERVICE_TIME, Scan, strip_response};
-use crate::http::idle::InFlight;
 use crate::http::respond::{Asked, LocalReply, reply};
+use crate::net::connections::InFlight;
 use crate::net::{Accepted, HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
 use crate::upstream::attempt::Sent;
@@ -119,6 +118,11 @@ impl Exchange {
     /// The facts of the request.
     pub fn record(&mut self) -> &mut RequestRecord {
         &mut self.tail.record
+    }
+
+    /// Requests under way on the client's connection, this one included.
+    pub fn under_way(&self) -> u32 {
+        self.tail.connection.as_ref().map_or(1, InFlight::siblings)
     }
 
     /// Answers for an error.
@@ -238,6 +242,9 @@ impl Exchange {
             return Response::from_parts(parts, ResponseBody::none());
         }
         tail.deadline = onward.clock.sleep();
+        if let (Some(left), Some(connection)) = (onward.clock.left(), &tail.connection) {
+            connection.answer_within(left);
+        }
         tail.record.response_head(&parts);
         let bodyless = framing::is_bodyless(head, parts.status);
         let body = if bodyless && !hyper::body::Body::is_end_stream(&incoming) {
@@ -271,7 +278,7 @@ impl Exchange {
     }
 
     /// The client's body, counted; the clock is told of its end.
-    pub fn source(&mut self, incoming: Incoming, clock: &Clock) -> Source {
+    pub fn source(&mut self, incoming: ClientBody, clock: &Clock) -> Source {
         Source::new(incoming, self.record().request_meter(), clock.progress())
     }
 }

@@ -23,6 +23,7 @@ pub async fn pass_through(
     destination: SocketAddr,
     permit: Permit,
 ) {
+    connection.seat.carries();
     let config = worker.config();
     let mut start = start_of(&connection, None);
     let (cluster, series) = match connection.way {
@@ -48,22 +49,22 @@ pub async fn pass_through(
     start.cluster = Some(cluster);
     let series = worker.telemetry.tcp_series(&series);
     drop(config);
-    let dialed = match allowed {
-        Ok(()) => dial::dial(destination, source, patience)
+    let socket = worker.upstreams.socket(1);
+    let dialed = match (allowed, &socket) {
+        (Ok(()), Ok(_socket)) => dial::dial(destination, source, patience)
             .await
-            .map_err(|error| ConnectFault::from(&error)),
-        Err(forbidden) => Err(forbidden.into()),
+            .map_err(|error| UpstreamFault::Connect(ConnectFault::from(&error))),
+        (Err(forbidden), _) => Err(UpstreamFault::Connect(forbidden.into())),
+        (Ok(()), Err(limit)) => Err(UpstreamFault::Overflow(*limit)),
     };
     let mut stream = match dialed {
         Ok(stream) => stream,
-        Err(fault) => {
-            let fault = UpstreamFault::Connect(fault).into();
-            return refuse(&worker, series, &connection, &start, &fault);
-        }
+        Err(fault) => return refuse(&worker, series, &connection, &start, &fault.into()),
     };
     let record = ConnectionRecord::start(&worker.telemetry, series, &start);
     record.set_upstream(destination, stream.local_addr().ok());
     drop(start);
     let by = (&*worker, permit);
     copy(by, &mut connection, prefix, &mut stream, copying, &record).await;
+    drop(socket);
 }

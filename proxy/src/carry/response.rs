@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 
 use crate::http::body::BodyError;
 use crate::http::headers::strip_trailers;
-use crate::http::idle::InFlight;
+use crate::net::connections::{InFlight, Verdict};
 use crate::telemetry::{RequestRecord, ResponseFlag};
 use crate::upstream::UpstreamLease;
 use crate::upstream::attempt::is_stream_reset;
@@ -91,8 +91,19 @@ impl Drop for Tail {
     /// What is not over by now was cut off. A record that is not finished here finishes itself as
     /// left by the client.
     fn drop(&mut self) {
-        if self.connection.as_ref().is_some_and(InFlight::is_revoked) {
+        let Some(connection) = &self.connection else {
+            return;
+        };
+        if connection.is_revoked() {
             self.break_off(ResponseFlag::NotEnforceable, "policy_revoked");
+            return;
+        }
+        match connection.verdict() {
+            Verdict::Fine | Verdict::Idle | Verdict::HeadLate => {}
+            Verdict::Stalled => self.break_off(ResponseFlag::StreamIdle, "stream_idle_timeout"),
+            Verdict::AnswerLate => {
+                self.break_off(ResponseFlag::UpstreamTimeout, "response_timeout");
+            }
         }
     }
 }
@@ -147,6 +158,22 @@ impl ResponseBody {
         }
     }
 
+    /// Whether the answer's deadline passed; whoever asks is woken when it does.
+    pub fn poll_late(&mut self, context: &mut Context<'_>) -> Poll<BodyError> {
+        let deadline = self.tail.as_mut().and_then(|tail| tail.deadline.as_mut());
+        let Some(deadline) = deadline else {
+            return Poll::Pending;
+        };
+        std::task::ready!(deadline.as_mut().poll(context));
+        self.break_off(ResponseFlag::UpstreamTimeout, "response_timeout");
+        Poll::Ready(BodyError::Timeout)
+    }
+
+    /// The client took nothing for too long.
+    pub fn stalled(&mut self) {
+        self.break_off(ResponseFlag::StreamIdle, "stream_idle_timeout");
+    }
+
     fn is_over(&self) -> bool {
         match &self.kind {
             Kind::Empty => true,
@@ -163,14 +190,7 @@ impl ResponseBody {
             return Poll::Ready(None);
         };
         match Pin::new(incoming).poll_frame(context) {
-            Poll::Pending => {
-                let late = self.tail.as_mut().and_then(|tail| tail.deadline.as_mut());
-                if late.is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
-                    self.break_off(ResponseFlag::UpstreamTimeout, "response_timeout");
-                    return Poll::Ready(Some(Err(BodyError::Timeout)));
-                }
-                Poll::Pending
-            }
+            Poll::Pending => self.poll_late(context).map(|late| Some(Err(late))),
             Poll::Ready(None) => {
                 self.kind = Kind::Empty;
                 self.complete();
@@ -180,11 +200,16 @@ impl ResponseBody {
                 if let Some(trailers) = frame.trailers_mut() {
                     strip_trailers(trailers);
                 }
+                let whole = frame.is_trailers() || incoming_ended(&self.kind);
                 if let Some(tail) = &mut self.tail {
                     if let Some(data) = frame.data_ref() {
                         tail.record.response_chunk(data);
                     } else if let Some(trailers) = frame.trailers_ref() {
                         tail.record.trailers(trailers);
+                    }
+                    if whole && let Some(lease) = tail.upstream.take() {
+                        // The client may take long for what is left; the upstream need not wait.
+                        lease.release();
                     }
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -200,6 +225,13 @@ impl ResponseBody {
                 Poll::Ready(Some(Err(BodyError::Upstream)))
             }
         }
+    }
+}
+
+fn incoming_ended(kind: &Kind) -> bool {
+    match kind {
+        Kind::Upstream(incoming) => incoming.is_end_stream(),
+        Kind::Empty | Kind::Full(_) => false,
     }
 }
 

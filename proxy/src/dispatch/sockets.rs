@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::{Closing, WorkerSocket};
 use crate::net::accept::{Newcomer, accept};
 use crate::net::accepted::{Connection, Way};
+use crate::net::connections::Seat;
 use crate::worker::Worker;
 use crate::{gateway, inbound, outbound};
 
@@ -88,8 +89,9 @@ impl Sockets {
         let (stop, stopped) = oneshot::channel();
         let (worker, place) = (Rc::clone(&self.worker), Rc::clone(&slot));
         let task = tokio::task::spawn_local(async move {
-            let slots = worker.slots.clone();
-            accept(socket, &slots, stopped, |newcomer| {
+            let way = || way_of(&place.last.borrow().kind);
+            let free = || worker.connections.place(&worker.slots, way());
+            accept(socket, free, stopped, |newcomer| {
                 start(&worker, &place, newcomer);
             })
             .await;
@@ -109,7 +111,7 @@ impl Sockets {
                 .filter(|(_, served)| {
                     served
                         .iter()
-                        .any(|served| is_from_others(&served.slot.last.borrow().kind))
+                        .any(|served| way_of(&served.slot.last.borrow().kind) == Way::Inbound)
                 })
                 .map(|(address, _)| *address)
                 .collect(),
@@ -142,12 +144,12 @@ impl Sockets {
     }
 }
 
-fn is_from_others(kind: &ListenerKind) -> bool {
+fn way_of(kind: &ListenerKind) -> Way {
     match kind {
         ListenerKind::Inbound(_)
         | ListenerKind::InboundCapture { .. }
-        | ListenerKind::Gateway(_) => true,
-        ListenerKind::Outbound(_) | ListenerKind::OutboundCapture { .. } => false,
+        | ListenerKind::Gateway(_) => Way::Inbound,
+        ListenerKind::Outbound(_) | ListenerKind::OutboundCapture { .. } => Way::Outbound,
     }
 }
 
@@ -156,13 +158,11 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, newcomer: Newcomer) {
     let listener = slot.listener(worker);
     let worker = Rc::clone(worker);
     let bound = slot.address;
-    let way = if is_from_others(&listener.kind) {
-        Way::Inbound
-    } else {
-        Way::Outbound
-    };
-    tokio::task::spawn_local(async move {
-        let Newcomer { stream, peer, slot } = newcomer;
+    let Newcomer { stream, peer, slot } = newcomer;
+    let way = slot.way();
+    let seat = worker.connections.arrive(slot, peer.ip());
+    let watch = Arc::clone(seat.watch());
+    let task = tokio::task::spawn_local(async move {
         let in_flight = worker.drains.of(way).guard();
         // A socket bound to one address needs no system call to know it.
         let local = if bound.ip().is_unspecified() || bound.port() == 0 {
@@ -176,10 +176,12 @@ fn start(worker: &Rc<Worker>, slot: &Rc<Slot>, newcomer: Newcomer) {
             local,
             original_destination: None,
             way,
+            seat,
         };
         serve(worker, connection, listener).await;
-        drop((slot, in_flight));
+        drop(in_flight);
     });
+    Seat::ends_with(&watch, task.abort_handle());
 }
 
 async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Listener>) {

@@ -1,11 +1,13 @@
 //! A request's body on its way to the upstream. It is not held in memory beyond what a retry
 //! policy asks for.
 
+mod client;
 pub mod replay;
 pub mod request;
 
 use std::fmt;
 
+pub use client::{ClientBody, StreamBody};
 pub use request::{BodyTap, Progress, RequestBody, Source};
 
 /// Why a body ended early. The other side sees a broken connection or a reset stream, never a

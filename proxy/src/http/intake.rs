@@ -3,16 +3,17 @@
 
 use std::borrow::Cow;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Version};
+use mesh_api::header::is_added_by_proxies;
 use mesh_api::route::NormalForm;
 use mesh_api::route::host::split_authority;
 
 use super::headers::{Scan, strip_request};
 use super::{framing, path};
 use crate::bootstrap::Http10;
-use crate::error::RequestFault;
+use crate::error::{MAX_HEADERS, RequestFault};
 
 /// A request that may be routed.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct Terms {
 /// query as target, one Host header, one length, no header of this hop. Also says whether the
 /// client asks for a WebSocket.
 pub fn admit(parts: &mut Parts, scan: Scan, terms: Terms) -> Result<(Intake, bool), RequestFault> {
+    check_count(&parts.headers)?;
     check_method(parts, terms.http10)?;
     framing::check_request(&mut parts.headers, scan)?;
     let authority = single_authority(parts, scan)?;
@@ -48,6 +50,23 @@ pub fn admit(parts: &mut Parts, scan: Scan, terms: Terms) -> Result<(Intake, boo
         // What would follow the head is neither the request's nor the WebSocket's.
         && !content;
     Ok((Intake { authority }, websocket))
+}
+
+/// One limit for both protocols and for every hop: what proxies in front of this one added does not
+/// count.
+fn check_count(headers: &HeaderMap) -> Result<(), RequestFault> {
+    if headers.len() <= MAX_HEADERS {
+        return Ok(());
+    }
+    let own = headers
+        .iter()
+        .filter(|(name, _)| is_added_by_proxies(name.as_str()))
+        .count();
+    // Nobody adds as many as a client may send.
+    if headers.len() - own <= MAX_HEADERS && own <= MAX_HEADERS {
+        return Ok(());
+    }
+    Err(RequestFault::TooManyHeaders)
 }
 
 fn check_method(parts: &Parts, http10: Http10) -> Result<(), RequestFault> {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use mesh_api::listener::{Listener, ListenerKind};
 use mesh_api::name::ListenerName;
 use mesh_api::route::{RetryCondition, RetryPolicy};
@@ -22,10 +21,11 @@ use crate::carry::response::ResponseBody;
 use crate::carry::server::{self, Stay};
 use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
+use crate::http::body::ClientBody;
 use crate::http::headers::FORWARDED_PROTO;
-use crate::http::idle::InFlight;
 use crate::http::intake::Terms;
 use crate::net::Accepted;
+use crate::net::connections::InFlight;
 use crate::telemetry::trace::{self, RequestIds};
 use crate::telemetry::{RequestSeries, SeriesPair, Service};
 use crate::upstream::attempt::Target;
@@ -105,7 +105,7 @@ async fn requests<IO>(
     let requests = Rc::clone(&entry);
     let ended = server::serve(
         &worker,
-        connection.io,
+        (connection.io, connection.seat),
         spoken,
         stay,
         move |request, scope| {
@@ -123,7 +123,7 @@ async fn requests<IO>(
 /// **The spine.** Permit, application, answer.
 async fn handle(
     entry: Rc<Entry>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
@@ -185,6 +185,7 @@ async fn forward(
         target: Target {
             upstreams: &client.worker.upstreams,
             cluster,
+            under_way: arrival.exchange.under_way(),
             http2,
             resend_safe: true,
         },

@@ -25,6 +25,7 @@ pub async fn serve(
     let ListenerKind::Inbound(inbound) = &listener.kind else {
         return;
     };
+    connection.seat.carries();
     let config = worker.config();
     let service = service(inbound);
     let key = config.inbound_key(

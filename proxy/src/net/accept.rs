@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::bind::is_exhaustion;
-use super::slots::{ConnectionSlot, ConnectionSlots};
+use super::slots::ConnectionSlot;
 
 /// Connections taken in a row before others get a turn.
 const BATCH: usize = 16;
@@ -36,10 +36,10 @@ pub struct Newcomer {
 }
 
 /// Accepts until `stop` is sent (or dropped), then what is already queued; hands every
-/// connection to `serve`.
+/// connection for which there is a `place` to `serve`.
 pub async fn accept(
     listener: TcpListener,
-    slots: &ConnectionSlots,
+    place: impl Fn() -> Option<ConnectionSlot>,
     mut stop: oneshot::Receiver<()>,
     mut serve: impl FnMut(Newcomer),
 ) {
@@ -55,7 +55,7 @@ pub async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 pauses.recovered();
-                arrive(stream, peer, slots, &mut serve);
+                arrive(stream, peer, &place, &mut serve);
                 in_a_row += 1;
                 if in_a_row == BATCH {
                     in_a_row = 0;
@@ -77,7 +77,7 @@ pub async fn accept(
         tracing::debug!(%error, "connections that arrive while this socket closes may be reset");
     }
     tokio::time::sleep(LAST_HANDSHAKES).await;
-    take_queued(&listener, slots, &mut serve).await;
+    take_queued(&listener, &place, &mut serve).await;
 }
 
 /// Makes the kernel ignore whoever begins to connect; handshakes under way still complete.
@@ -106,7 +106,7 @@ fn refuse_new(listener: &TcpListener) -> io::Result<()> {
 /// Takes the connections that were completed before the socket closes.
 async fn take_queued(
     listener: &TcpListener,
-    slots: &ConnectionSlots,
+    place: &impl Fn() -> Option<ConnectionSlot>,
     serve: &mut impl FnMut(Newcomer),
 ) {
     // Readiness may be stale, so the queue is asked itself until it says that it is empty.
@@ -119,7 +119,7 @@ async fn take_queued(
                     .set_nonblocking(true)
                     .and_then(|()| TcpStream::from_std(stream));
                 if let (Ok(stream), Some(peer)) = (stream, peer.as_socket()) {
-                    arrive(stream, peer, slots, serve);
+                    arrive(stream, peer, place, serve);
                 }
             }
             Err(error) if is_exhaustion(&error) => tokio::time::sleep(SHORTEST_PAUSE).await,
@@ -132,10 +132,10 @@ async fn take_queued(
 fn arrive(
     stream: TcpStream,
     peer: SocketAddr,
-    slots: &ConnectionSlots,
+    place: &impl Fn() -> Option<ConnectionSlot>,
     serve: &mut impl FnMut(Newcomer),
 ) {
-    let Some(slot) = slots.acquire() else {
+    let Some(slot) = place() else {
         metrics::counter!("proxy_connections_refused_total").increment(1);
         reset(&stream);
         return;

@@ -10,6 +10,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::connections::Seat;
+
 /// Which way a connection goes, seen from the workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
@@ -32,6 +34,8 @@ pub struct Connection {
     pub original_destination: Option<SocketAddr>,
     /// Which way it goes.
     pub way: Way,
+    /// Its place among the others.
+    pub seat: Seat,
 }
 
 impl Connection {
@@ -48,6 +52,7 @@ impl Connection {
             local: self.local,
             original_destination: self.original_destination,
             way: self.way,
+            seat: self.seat,
             version,
         }
     }
@@ -66,6 +71,8 @@ pub struct Accepted<IO = Prefixed<TcpStream>> {
     pub original_destination: Option<SocketAddr>,
     /// Which way it goes.
     pub way: Way,
+    /// Its place among the others.
+    pub seat: Seat,
     /// Which HTTP the first bytes are; meaningless for bytes that are none.
     pub version: HttpVersion,
 }

@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
 use mesh_api::listener::{GatewayProtocol, Listener, ListenerKind, RouteSelection};
 use mesh_api::route::{Domain, RouteAction};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,10 +25,11 @@ use crate::carry::server::{self, Stay};
 use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{PolicyFault, ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
-use crate::http::idle::InFlight;
+use crate::http::body::ClientBody;
 use crate::http::intake::{Intake, Terms};
 use crate::http::respond::LocalReply;
 use crate::net::Accepted;
+use crate::net::connections::InFlight;
 use crate::telemetry::ResponseFlag;
 use crate::worker::Worker;
 use route::Lookup;
@@ -124,7 +124,7 @@ pub async fn serve<IO>(
     let requests = Rc::clone(&entry);
     let ended = server::serve(
         &worker,
-        connection.io,
+        (connection.io, connection.seat),
         spoken,
         stay,
         move |request, scope| {
@@ -142,7 +142,7 @@ pub async fn serve<IO>(
 /// it ends with.
 async fn handle(
     entry: Rc<Entry>,
-    request: Request<Incoming>,
+    request: Request<ClientBody>,
     in_flight: InFlight,
 ) -> Response<ResponseBody> {
     let client = &entry.client;

@@ -27,6 +27,7 @@ pub async fn serve(
     destinations: Arc<Destinations>,
     permit: Permit,
 ) {
+    connection.seat.carries();
     let config = worker.config();
     let mut start = start_of(&connection, server_name);
     let name = match &destinations.pick(rand::random()).1.target {

@@ -16,7 +16,7 @@ use hyper::client::conn::TrySendError;
 use super::connect::Dial;
 use super::pool::http2::Dialing;
 use super::pool::{Http1Lease, Http2Stream};
-use super::{Grant, LeasedConnection, LocalCluster, LocalEndpoint, UpstreamLease, Upstreams};
+use super::{LeasedConnection, LocalCluster, LocalEndpoint, Rights, UpstreamLease, Upstreams};
 use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
 use crate::http::body::RequestBody;
 
@@ -32,6 +32,8 @@ pub struct Target<'a> {
     pub upstreams: &'a Upstreams,
     /// The cluster.
     pub cluster: &'a Rc<LocalCluster>,
+    /// Requests under way on the client's connection.
+    pub under_way: u32,
     /// Whether HTTP/2 is spoken to the endpoint.
     pub http2: bool,
     /// Whether a safe request that met a closing connection may be sent again even if it may
@@ -200,8 +202,19 @@ async fn acquire(
         let alone = dial.pool.is_unconnected();
         match shared.connection(limits, alone, &mut counted) {
             // Rare, and large: in a box of its own.
-            Ok(grant) => return Box::pin(open(&dial, target.http2, grant)).await,
-            Err(Limit::Connections | Limit::Pending | Limit::Requests | Limit::Retries) => {
+            Ok(grant) => {
+                let socket = target.upstreams.socket(target.under_way);
+                let socket = socket.map_err(UpstreamFault::Overflow)?;
+                let rights = Rights { grant, socket };
+                return Box::pin(open(&dial, target.http2, rights)).await;
+            }
+            Err(
+                Limit::Connections
+                | Limit::Pending
+                | Limit::Requests
+                | Limit::Retries
+                | Limit::Sockets,
+            ) => {
                 dial.pools.freed().await;
                 if let Some(ready) = take(&dial, target.http2) {
                     return Ok(ready);
@@ -231,15 +244,15 @@ async fn dial_in_progress(dial: &Dial<'_>) -> bool {
 async fn open(
     dial: &Dial<'_>,
     http2: bool,
-    grant: Grant,
+    rights: Rights,
 ) -> Result<LeasedConnection, UpstreamFault> {
     let opened = if http2 {
         let _duty = Dialing::begin(dial.pool);
-        dial.http2(grant).await.map(|connection| {
+        dial.http2(rights).await.map(|connection| {
             LeasedConnection::Http2(Http2Stream::share(connection, dial.pools, dial.pool))
         })
     } else {
-        dial.http1(grant).await.map(|connection| {
+        dial.http1(rights).await.map(|connection| {
             LeasedConnection::Http1(Http1Lease::new(connection, dial.pools, dial.pool))
         })
     };

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mesh_api::cluster::{Cluster, ClusterEndpoints, ConnectionLimits, TcpKeepalive, UpstreamTls};
@@ -12,11 +13,18 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::late_answer::LateAnswer;
+use super::peer_limits::Overheard;
 use super::pool::{ClusterPools, EndpointPool, Http1Connection, Http2Connection, OpenConnection};
-use super::{EndpointState, Grant, Upstreams};
+use super::{EndpointState, Rights, Upstreams};
 use crate::error::{ConnectFault, UpstreamFault};
 use crate::http::executor::LocalExecutor;
 
+/// Headers of one answer: as many as clients may send, and as many more.
+const MAX_HEADERS: usize = 200;
+/// The read buffer of a connection may grow to this; a head must fit.
+const MAX_BUFFER: usize = 64 * 1024;
+/// How long a new HTTP/2 connection may take to say what it allows.
+const FIRST_WORD: Duration = Duration::from_millis(250);
 /// The most header bytes an upstream may answer with over HTTP/2.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
 /// Flow-control window of one stream and of a connection towards an upstream.
@@ -110,11 +118,13 @@ impl Dial<'_> {
     }
 
     /// A connection that speaks HTTP/1.1; the grant is held for as long as it is open.
-    pub(crate) async fn http1(&self, grant: Grant) -> Result<Http1Connection, ConnectFault> {
-        let open = OpenConnection::new(self.pools, self.pool, grant);
+    pub(crate) async fn http1(&self, rights: Rights) -> Result<Http1Connection, ConnectFault> {
+        let open = OpenConnection::new(self.pools, self.pool, rights);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_headers(MAX_HEADERS)
+            .max_buf_size(MAX_BUFFER)
             .handshake(LateAnswer::new(TokioIo::new(stream)))
             .await
             .map_err(|_cause| ConnectFault::Handshake)?;
@@ -129,8 +139,8 @@ impl Dial<'_> {
     }
 
     /// A connection that speaks HTTP/2; the grant is held for as long as it is open.
-    pub(crate) async fn http2(&self, grant: Grant) -> Result<Http2Connection, ConnectFault> {
-        let open = OpenConnection::new(self.pools, self.pool, grant);
+    pub(crate) async fn http2(&self, rights: Rights) -> Result<Http2Connection, ConnectFault> {
+        let open = OpenConnection::new(self.pools, self.pool, rights);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
         let mut builder = hyper::client::conn::http2::Builder::new(LocalExecutor);
@@ -145,6 +155,7 @@ impl Dial<'_> {
                 .keep_alive_timeout(keepalive.timeout)
                 .keep_alive_while_idle(true);
         }
+        let (stream, limits) = Overheard::new(stream);
         let (sender, connection) = builder
             .handshake(TokioIo::new(stream))
             .await
@@ -156,7 +167,10 @@ impl Dial<'_> {
             }
         });
         self.upstreams.keep_swept();
-        Ok(Http2Connection::new(sender, remote, local))
+        // How many requests may share it is known once it has said so, which servers do at once; one
+        // that does not gets what most would allow.
+        let _silent = tokio::time::timeout(FIRST_WORD, limits.known()).await;
+        Ok(Http2Connection::new(sender, limits, (remote, local)))
     }
 }
 

@@ -24,6 +24,7 @@ pub use http2::{Http2Connection, Http2Stream};
 
 use super::limits::EndpointShared;
 use super::{ClusterId, ClusterShared, ClusterState, EndpointState, Grant};
+use crate::net::sockets::SocketPermit;
 
 /// This worker's connections to one cluster, and where its balancer stands.
 #[derive(Debug)]
@@ -68,11 +69,20 @@ impl fmt::Debug for EndpointPool {
 pub struct OpenConnection {
     pool: Rc<EndpointPool>,
     pools: Rc<ClusterPools>,
-    _grant: Grant,
+    _rights: Rights,
+}
+
+/// What it takes to open a connection: the cluster's right to one more, and a socket.
+#[derive(Debug)]
+pub struct Rights {
+    /// Of the cluster.
+    pub grant: Grant,
+    /// Of the process.
+    pub socket: SocketPermit,
 }
 
 impl OpenConnection {
-    pub(crate) fn new(pools: &Rc<ClusterPools>, pool: &Rc<EndpointPool>, grant: Grant) -> Self {
+    pub(crate) fn new(pools: &Rc<ClusterPools>, pool: &Rc<EndpointPool>, rights: Rights) -> Self {
         pool.open.set(pool.open.get() + 1);
         pool.shared.connections.fetch_add(1, Ordering::Relaxed);
         pools
@@ -83,7 +93,7 @@ impl OpenConnection {
         Self {
             pool: Rc::clone(pool),
             pools: Rc::clone(pools),
-            _grant: grant,
+            _rights: rights,
         }
     }
 }
@@ -92,7 +102,7 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.pool.open.set(self.pool.open.get().saturating_sub(1));
         self.pool.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        // The grant is given back when this is gone; who waits looks after that.
+        // The rights are given back when this is gone; who waits looks after that.
         self.pools.wake_waiting();
     }
 }
@@ -233,6 +243,20 @@ impl ClusterPools {
         }
     }
 
+    /// Since when the connection has been idle that has been so for longest.
+    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
+        let pools = self.endpoints.borrow();
+        let oldest = pools.values().filter_map(|pool| pool.oldest_idle());
+        oldest.min()
+    }
+
+    /// Closes connections that have been idle since `since` or before.
+    pub(crate) fn close_idle(&self, since: Instant) {
+        for pool in self.endpoints.borrow().values() {
+            pool.idle.borrow_mut().retain(|idle| idle.since() > since);
+        }
+    }
+
     /// Where the round-robin balancer stands; moves on.
     pub(crate) fn next_turn(&self) -> u64 {
         let turn = self.cursor.get();
@@ -301,6 +325,11 @@ impl EndpointPool {
     pub(crate) fn busy(self: &Rc<Self>) -> Busy {
         self.active.set(self.active.get() + 1);
         Busy(Rc::clone(self))
+    }
+
+    fn oldest_idle(&self) -> Option<Instant> {
+        // The one used last is taken first, so the first one is the oldest.
+        self.idle.borrow().first().map(http1::Idle::since)
     }
 
     fn retire(&self) {

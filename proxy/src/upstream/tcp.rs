@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::balancer::{self, Choice};
 use super::connect::Dial;
 use super::pool::{Busy, OpenConnection};
-use super::{EndpointState, LocalCluster, LocalEndpoint, Upstreams};
+use super::{EndpointState, LocalCluster, LocalEndpoint, Rights, Upstreams};
 use crate::error::{ProxyError, UpstreamFault};
 
 /// Endpoints tried before a client is told that there is none.
@@ -66,8 +66,11 @@ pub async fn connect_tcp(
             .shared()
             .connection(&state.cluster().limits, false, &mut false)
             .map_err(UpstreamFault::Overflow)?;
+        // One for each client's connection.
+        let socket = upstreams.socket(1).map_err(UpstreamFault::Overflow)?;
+        let rights = Rights { grant, socket };
         let guard = TcpGuard {
-            _open: OpenConnection::new(cluster.pools(), endpoint.pool(), grant),
+            _open: OpenConnection::new(cluster.pools(), endpoint.pool(), rights),
             _busy: endpoint.pool().busy(),
         };
         match dial.tcp().await {

@@ -13,6 +13,8 @@ use super::dns::Resolver;
 use super::pool::ClusterPools;
 use super::{ClusterId, ClusterState};
 use crate::bootstrap::Settings;
+use crate::error::Limit;
+use crate::net::sockets::{SocketBudget, SocketPermit};
 use crate::net::territory::{Forbidden, Purpose, Territory};
 
 /// How often idle connections are looked through.
@@ -24,17 +26,19 @@ pub struct Upstreams {
     pools: Rc<RefCell<Vec<Option<Rc<ClusterPools>>>>>,
     settings: Arc<Settings>,
     resolver: Resolver,
+    sockets: SocketBudget,
     sweeping: Cell<bool>,
     worker: usize,
 }
 
 impl Upstreams {
     /// No connections yet; `worker` says whose they are to be.
-    pub fn new(worker: usize, settings: &Arc<Settings>) -> Self {
+    pub fn new(worker: usize, settings: &Arc<Settings>, sockets: SocketBudget) -> Self {
         Self {
             pools: Rc::default(),
             settings: Arc::clone(settings),
             resolver: Resolver::default(),
+            sockets,
             sweeping: Cell::new(false),
             worker,
         }
@@ -81,6 +85,24 @@ impl Upstreams {
                 *slot = None;
             }
         }
+    }
+
+    /// The right to open one more connection for a client that has so many requests under way. An
+    /// idle connection goes where there is none left.
+    pub(crate) fn socket(&self, under_way: u32) -> Result<SocketPermit, Limit> {
+        if let Some(permit) = self.sockets.take(under_way) {
+            return Ok(permit);
+        }
+        let pools = self.pools.borrow();
+        let pools = || pools.iter().flatten();
+        let Some(oldest) = pools().filter_map(|pools| pools.oldest_idle()).min() else {
+            metrics::counter!("proxy_upstream_connections_refused_total").increment(1);
+            return Err(Limit::Sockets);
+        };
+        for pools in pools() {
+            pools.close_idle(oldest);
+        }
+        Ok(self.sockets.exceed())
     }
 
     /// Resolves names of endpoints.

@@ -29,10 +29,10 @@ use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity, WorkloadId};
 use mesh_runtime::logging::LogFormat;
 use mesh_runtime::prometheus::ScrapeSection;
 use proxy::bootstrap::{AtDeadline, Http10, Settings};
+use proxy::budgets::{Budgets, Resources};
 use proxy::config::live::LiveConfig;
 use proxy::control::ControlPlane;
 use proxy::listeners::{self, Applier};
-use proxy::net::slots::ConnectionSlots;
 use proxy::pod::PodSettings;
 use proxy::runtimes::{WorkerThread, spawn_worker};
 use proxy::telemetry::{AccessLogMode, Telemetry};
@@ -73,7 +73,7 @@ pub struct TestProxy {
     pub live: Arc<LiveConfig>,
     pub drain: Drains,
     pub telemetry: Telemetry,
-    pub slots: ConnectionSlots,
+    pub budgets: Budgets,
     applier: Applier,
     workers: Vec<WorkerThread>,
 }
@@ -91,11 +91,11 @@ impl TestProxy {
     pub fn telling(settings: Settings, telemetry: Telemetry) -> Self {
         let settings = Arc::new(settings);
         let (live, drain) = (LiveConfig::new(), Drains::default());
-        let slots = ConnectionSlots::new(settings.max_connections);
+        let budgets = Budgets::new(&settings, Resources::default());
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),
-            slots: slots.clone(),
+            budgets: budgets.clone(),
             drains: drain.watches(),
         };
         let workers: Vec<WorkerThread> = (0..settings.concurrency.get())
@@ -113,7 +113,7 @@ impl TestProxy {
             live,
             drain,
             telemetry,
-            slots,
+            budgets,
             applier,
             workers,
         }

@@ -63,12 +63,22 @@ impl Clock {
 
     /// What ends the response when the deadline passes while it is being sent.
     pub fn sleep(&self) -> Option<Pin<Box<Sleep>>> {
-        let deadline = match self {
-            Self::Off => return None,
-            Self::At(deadline) => *deadline,
-            Self::After(progress, limit) => progress.ended()? + *limit,
-        };
+        let deadline = self.deadline()?;
         Some(Box::pin(tokio::time::sleep_until(deadline)))
+    }
+
+    /// How long there is until the deadline.
+    pub fn left(&self) -> Option<Duration> {
+        let deadline = self.deadline()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Off => None,
+            Self::At(deadline) => Some(*deadline),
+            Self::After(progress, limit) => Some(progress.ended()? + *limit),
+        }
     }
 }
 

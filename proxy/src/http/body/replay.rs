@@ -1,7 +1,8 @@
 //! A request body that can be sent again: what went by is kept, up to a limit.
 //!
 //! The body streams through while it is kept, so that the first attempt waits for nothing. Past
-//! the limit what was kept is dropped and the request is no longer tried again.
+//! the limit, its own or that of all copies together, what was kept is dropped and the request is no
+//! longer tried again.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use super::{BodyError, Source};
+use crate::http::outbox::{Buffers, Held};
 
 /// The most that is kept of one request.
 pub const LIMIT: usize = 1 << 20;
@@ -22,6 +24,8 @@ struct Kept {
     source: Source,
     chunks: Vec<Bytes>,
     size: usize,
+    /// The chunks, as the process counts them.
+    held: Held,
     trailers: Option<HeaderMap>,
     ended: bool,
     /// Too much, or broken off: there is no second attempt.
@@ -49,8 +53,8 @@ impl fmt::Debug for Replay {
 }
 
 impl Replay {
-    /// The first attempt's view.
-    pub fn new(source: Source) -> Self {
+    /// The first attempt's view. What is kept counts towards `budget`.
+    pub fn new(source: Source, budget: &Rc<Buffers>) -> Self {
         let declared = source.hint();
         // A body that will be too large is not kept to begin with.
         let limit = u64::try_from(LIMIT).unwrap_or(u64::MAX);
@@ -59,6 +63,7 @@ impl Replay {
             source,
             chunks: Vec::new(),
             size: 0,
+            held: Held::new(budget),
             trailers: None,
             ended: false,
             lost,
@@ -159,10 +164,11 @@ impl Kept {
             return false;
         };
         self.size += data.len();
-        if self.size > LIMIT {
+        if self.size > LIMIT || !self.held.grow(data.len()) {
             self.lost = true;
             // Frees the memory at once.
             self.chunks = Vec::new();
+            self.held.clear();
             return false;
         }
         self.chunks.push(data.clone());

@@ -9,13 +9,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::BodyError;
 use super::replay::Replay;
+use super::{BodyError, ClientBody};
 use crate::http::headers::strip_trailers;
+use crate::http::outbox::{Buffers, Held};
 use crate::telemetry::record::BodyMeter;
 
 /// Frames a mirror may lag behind before it is given up.
@@ -69,10 +69,10 @@ impl Progress {
 
 /// What the client sends, counted.
 pub struct Source {
-    incoming: Incoming,
+    incoming: ClientBody,
     meter: Rc<BodyMeter>,
     progress: Option<Rc<Progress>>,
-    mirrors: Vec<mpsc::Sender<Frame<Bytes>>>,
+    mirrors: Vec<Mirror>,
 }
 
 impl fmt::Debug for Source {
@@ -83,7 +83,7 @@ impl fmt::Debug for Source {
 
 impl Source {
     /// The body as it comes from the client; it is counted in `meter`.
-    pub fn new(incoming: Incoming, meter: Rc<BodyMeter>, progress: Option<Rc<Progress>>) -> Self {
+    pub fn new(incoming: ClientBody, meter: Rc<BodyMeter>, progress: Option<Rc<Progress>>) -> Self {
         Self {
             incoming,
             meter,
@@ -92,10 +92,12 @@ impl Source {
         }
     }
 
-    /// A copy of everything that will be read. If its reader falls behind, it breaks off.
-    pub fn tap(&mut self) -> BodyTap {
-        let (sender, receiver) = mpsc::channel(MIRROR_LAG);
-        self.mirrors.push(sender);
+    /// A copy of everything that will be read. If its reader falls behind, or too much is held in
+    /// memory, it breaks off.
+    pub fn tap(&mut self, budget: &Rc<Buffers>) -> BodyTap {
+        let (frames, receiver) = mpsc::channel(MIRROR_LAG);
+        let budget = Rc::clone(budget);
+        self.mirrors.push(Mirror { frames, budget });
         BodyTap {
             frames: receiver,
             hint: self.incoming.size_hint(),
@@ -123,7 +125,7 @@ impl Source {
             None => self.complete(),
             Some(Err(_)) => {}
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(|_lost| BodyError::Downstream)))
+        Poll::Ready(frame)
     }
 
     /// Whether everything was read.
@@ -147,14 +149,27 @@ impl Source {
         if self.mirrors.is_empty() {
             return;
         }
-        self.mirrors.retain(|mirror| {
-            let copy = match (frame.data_ref(), frame.trailers_ref()) {
-                (Some(data), _) => Frame::data(data.clone()),
-                (None, Some(trailers)) => Frame::trailers(trailers.clone()),
-                (None, None) => return true,
-            };
-            mirror.try_send(copy).is_ok()
-        });
+        self.mirrors.retain(|mirror| mirror.copy(frame));
+    }
+}
+
+/// Where copies of frames go, and the budget they count towards.
+struct Mirror {
+    frames: mpsc::Sender<(Frame<Bytes>, Held)>,
+    budget: Rc<Buffers>,
+}
+
+impl Mirror {
+    /// Whether the copy keeps up.
+    fn copy(&self, frame: &Frame<Bytes>) -> bool {
+        let copy = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Frame::data(data.clone()),
+            (None, Some(trailers)) => Frame::trailers(trailers.clone()),
+            (None, None) => return true,
+        };
+        let mut held = Held::new(&self.budget);
+        let fits = held.grow(frame.data_ref().map_or(0, Bytes::len));
+        fits && self.frames.try_send((copy, held)).is_ok()
     }
 }
 
@@ -162,7 +177,7 @@ impl Source {
 /// up.
 #[derive(Debug)]
 pub struct BodyTap {
-    frames: mpsc::Receiver<Frame<Bytes>>,
+    frames: mpsc::Receiver<(Frame<Bytes>, Held)>,
     hint: SizeHint,
 }
 
@@ -178,7 +193,10 @@ impl Body for RequestBody {
             Self::Empty => Poll::Ready(None),
             Self::Stream(source) => source.poll_read(context),
             Self::Replay(replay) => replay.poll_read(context),
-            Self::Tap(tap) => tap.frames.poll_recv(context).map(|frame| frame.map(Ok)),
+            Self::Tap(tap) => {
+                let frame = std::task::ready!(tap.frames.poll_recv(context));
+                Poll::Ready(frame.map(|(frame, _held)| Ok(frame)))
+            }
         }
     }
 

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use tokio::io::AsyncReadExt;
 
 use super::*;
-use crate::net::bind;
+use crate::net::slots::ConnectionSlots;
+use crate::net::{Way, bind};
 
 fn listen() -> (TcpListener, SocketAddr) {
     let mut sockets = bind::listen("127.0.0.1:0".parse().unwrap(), NonZeroUsize::MIN).unwrap();
@@ -24,11 +25,16 @@ async fn what_is_queued_at_the_stop_is_served() {
         .collect();
     let (stop, stopped) = oneshot::channel();
     stop.send(()).unwrap();
-    let slots = ConnectionSlots::new(1000);
+    let slots = ConnectionSlots::new(0, 1000);
     let served = RefCell::new(Vec::new());
-    accept(listener, &slots, stopped, |newcomer| {
-        served.borrow_mut().push(newcomer);
-    })
+    accept(
+        listener,
+        || slots.acquire(Way::Inbound),
+        stopped,
+        |newcomer| {
+            served.borrow_mut().push(newcomer);
+        },
+    )
     .await;
     assert_eq!(served.borrow().len(), clients.len());
     assert!(
@@ -42,21 +48,26 @@ async fn beyond_the_cap_connections_are_reset_and_places_come_back() {
     tokio::task::LocalSet::new()
         .run_until(async {
             let (listener, address) = listen();
-            let slots = ConnectionSlots::new(2);
+            let slots = ConnectionSlots::new(0, 2);
             let served = Rc::new(RefCell::new(Vec::new()));
             let (_stop, stopped) = oneshot::channel();
             let (copy, sink) = (slots.clone(), Rc::clone(&served));
             let task = tokio::task::spawn_local(async move {
-                accept(listener, &copy, stopped, |newcomer| {
-                    sink.borrow_mut().push(newcomer);
-                })
+                accept(
+                    listener,
+                    || copy.acquire(Way::Inbound),
+                    stopped,
+                    |newcomer| {
+                        sink.borrow_mut().push(newcomer);
+                    },
+                )
                 .await;
             });
             let first = TcpStream::connect(address).await.unwrap();
             let _second = TcpStream::connect(address).await.unwrap();
             let mut third = TcpStream::connect(address).await.unwrap();
             assert!(third.read(&mut [0]).await.is_err(), "the third is reset");
-            assert_eq!(slots.open(), 2);
+            assert_eq!(slots.open(Way::Inbound), 2);
             drop(first);
             served.borrow_mut().remove(0);
             let _fourth = TcpStream::connect(address).await.unwrap();

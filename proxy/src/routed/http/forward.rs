@@ -196,7 +196,12 @@ async fn carry(
         mirror(entry, config, &permit, mirrors, &mut arrival, choice);
     }
     let keep = terms.copy.every || (grpc && terms.copy.grpc) || (http2 && terms.copy.http2);
-    let mut slot = match arrival.request(http2, if keep { Sends::Again } else { Sends::Once }) {
+    let sends = if keep {
+        Sends::Again(&worker.buffers)
+    } else {
+        Sends::Once
+    };
+    let mut slot = match arrival.request(http2, sends) {
         Ok(request) => Some(request),
         Err(fault) => return arrival.fail(&fault.into()),
     };
@@ -204,6 +209,7 @@ async fn carry(
         target: Target {
             upstreams: &worker.upstreams,
             cluster,
+            under_way: arrival.exchange.under_way(),
             http2,
             resend_safe: false,
         },
@@ -282,9 +288,9 @@ fn mirror(
             continue;
         };
         let http2 = speaks_http2(cluster.state().cluster().protocol, client);
-        let body = arrival
-            .source()
-            .map_or(RequestBody::Empty, |source| RequestBody::Tap(source.tap()));
+        let body = arrival.source().map_or(RequestBody::Empty, |source| {
+            RequestBody::Tap(source.tap(&client.worker.buffers))
+        });
         let (mut copy, ()) = Request::new(()).into_parts();
         copy.method = arrival.parts.method.clone();
         copy.uri = arrival.parts.uri.clone();
@@ -298,6 +304,7 @@ fn mirror(
             let options = mirror::MirrorOptions {
                 http2,
                 grpc: arrival.exchange.grpc,
+                under_way: arrival.exchange.under_way(),
                 choice,
             };
             let request = Request::from_parts(copy, body);

@@ -81,6 +81,8 @@ pub(super) struct MirrorOptions {
     pub(super) http2: bool,
     /// Whether it is gRPC.
     pub(super) grpc: bool,
+    /// Requests under way on the client's connection.
+    pub(super) under_way: u32,
     /// What may decide on the endpoint.
     pub(super) choice: Choice,
 }
@@ -98,6 +100,7 @@ async fn deliver(
     let target = Target {
         upstreams: &worker.upstreams,
         cluster,
+        under_way: options.under_way,
         http2: options.http2,
         resend_safe: false,
     };

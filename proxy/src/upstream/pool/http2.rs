@@ -4,12 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use hyper::client::conn::http2::SendRequest;
 use tokio::time::Instant;
 
 use super::{ClusterPools, EndpointPool};
 use crate::http::body::RequestBody;
+use crate::upstream::peer_limits::PeerLimits;
 
 /// Streams of one connection unless the cluster says otherwise; a busier endpoint gets another
 /// connection. Most servers allow at least this many.
@@ -18,6 +20,8 @@ const DEFAULT_MAX_STREAMS: u32 = 100;
 /// An open HTTP/2 connection.
 pub struct Http2Connection {
     sender: RefCell<SendRequest<RequestBody>>,
+    /// What the other side allows.
+    limits: Arc<PeerLimits>,
     /// The endpoint's address.
     pub remote: SocketAddr,
     /// Our address.
@@ -43,12 +47,13 @@ impl fmt::Debug for Http2Connection {
 impl Http2Connection {
     pub(crate) fn new(
         sender: SendRequest<RequestBody>,
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
+        limits: Arc<PeerLimits>,
+        (remote, local): (SocketAddr, Option<SocketAddr>),
     ) -> Self {
         let now = Instant::now();
         Self {
             sender: RefCell::new(sender),
+            limits,
             remote,
             local,
             opened: now,
@@ -61,6 +66,12 @@ impl Http2Connection {
 
     pub(super) fn is_usable(&self) -> bool {
         !self.closing.get() && !self.sender.borrow().is_closed()
+    }
+
+    /// Whether one more stream may be opened, of at most `most`.
+    fn has_room(&self, most: u32) -> bool {
+        // One that allows none for now gets a request all the same, which waits for its turn.
+        self.streams.get() < most.min(self.limits.streams()).max(1)
     }
 
     /// Since when no stream is open; `None` while one is.
@@ -110,7 +121,7 @@ impl Http2Stream {
             }
             one.is_usable()
         });
-        let free = connections.iter().find(|one| one.streams.get() < streams)?;
+        let free = connections.iter().find(|one| one.has_room(streams))?;
         Some(Self::open(free, pool, requests))
     }
 

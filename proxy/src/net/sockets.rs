@@ -1,0 +1,109 @@
+//! The cap on connections to upstreams, shared by all workers, so that there is always a file left
+//! for the next client's.
+//!
+//! A client that has many requests under way, each with a connection of its own, gets less the
+//! fewer there are left: a share of what is free. The last quarter is for those that have hardly any,
+//! so no number of greedy clients takes all.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Of what is free one client may have one part in so many.
+const SHARE: usize = 4;
+/// One part in so many of all is for clients with few requests under way.
+const RESERVE: usize = 4;
+const FEW: u32 = 2;
+
+/// How many sockets may be open to upstreams. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct SocketBudget {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    limit: usize,
+    open: AtomicUsize,
+}
+
+/// The right to one socket; given back when dropped.
+#[derive(Debug)]
+pub struct SocketPermit {
+    shared: Arc<Shared>,
+}
+
+impl SocketBudget {
+    /// At most `limit` at once.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                limit,
+                open: AtomicUsize::new(0),
+            }),
+        }
+    }
+
+    /// The right to one more socket, for a client that has so many requests under way; `None` if it
+    /// has its share.
+    pub fn take(&self, under_way: u32) -> Option<SocketPermit> {
+        let permit = self.exceed();
+        let (open, limit) = (self.open(), self.shared.limit);
+        let free = (limit - limit / RESERVE).saturating_sub(open);
+        let has = usize::try_from(under_way).unwrap_or(usize::MAX);
+        let modest = under_way <= FEW && open <= limit;
+        (modest || has <= free / SHARE).then_some(permit)
+    }
+
+    /// The right to one more socket whatever is open: another one is being closed for it.
+    pub fn exceed(&self) -> SocketPermit {
+        self.shared.open.fetch_add(1, Ordering::Relaxed);
+        SocketPermit {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Sockets open now.
+    pub fn open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// The cap.
+    pub fn limit(&self) -> usize {
+        self.shared.limit
+    }
+}
+
+impl Drop for SocketPermit {
+    fn drop(&mut self) {
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_many_gets_less_and_something_is_left() {
+        let budget = SocketBudget::new(1_000);
+        let mut held = Vec::new();
+        // One after the other, so that the first ones do not know what will be missing.
+        for _client in 0..80 {
+            let mut under_way = 1;
+            while let Some(permit) = budget.take(under_way) {
+                held.push(permit);
+                under_way += 1;
+            }
+        }
+        assert!(held.len() > 750 && held.len() < 950, "{}", held.len());
+        // The next client is not turned away, nor the ones after it.
+        let rest: Vec<_> = std::iter::from_fn(|| budget.take(1)).collect();
+        assert_eq!(held.len() + rest.len(), 1_000);
+        assert_eq!(budget.open(), 1_000);
+        let more = budget.exceed();
+        assert_eq!(budget.open(), 1_001);
+        drop((held, rest, more));
+        assert_eq!(budget.open(), 0);
+        assert_eq!(budget.limit(), 1_000);
+    }
+}
