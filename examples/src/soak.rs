@@ -9,10 +9,12 @@
 //! | [`swaps`] | no request fails or sees half a change while the configuration is swapped |
 //! | [`restarts`] | a control plane that dies and comes back costs nothing and loses nothing |
 //! | [`wire_faults`] | a damaged resource is refused by name and field; everything else goes on |
+//! | [`floods`] | no few clients that send or hold too much disturb the traffic of others |
 //! | [`hostile_bytes`] | no bytes on any listener disturb the traffic of others |
 
 mod crowd;
 mod findings;
+mod floods;
 mod hostile;
 mod relay;
 mod restarts;
@@ -30,6 +32,7 @@ use mesh_runtime::{Shutdown, StopReason};
 use crate::mesh::MeshOptions;
 
 pub use findings::{Claim, Findings};
+pub use floods::{Attack, FloodsPlan, floods};
 pub use hostile::{HostilePlan, hostile_bytes};
 pub use restarts::{RestartsPlan, restarts};
 pub use swaps::{SwapsPlan, swaps};
@@ -52,7 +55,9 @@ pub enum Which {
     WireFaults,
     /// Hostile clients.
     HostileBytes,
-    /// All of them, one after the other.
+    /// Floods and greed, at every kind of listener and at HAProxy.
+    Floods,
+    /// All of them but floods, one after the other.
     All,
 }
 
@@ -62,7 +67,7 @@ pub enum Which {
     name = "soak",
     version,
     about = "Long runs against a whole mesh: swaps, restarts, damaged pushes, hostile clients",
-    after_help = "Examples:\n  soak swaps --swaps 1000 --requests 200000\n  soak all --json > soak.json"
+    after_help = "Examples:\n  soak swaps --swaps 1000 --requests 200000\n  soak all --json > soak.json\n  soak floods --flood-seconds 5 --flood-connections 3 --flood-rounds 1"
 )]
 pub struct SoakArgs {
     /// What to run.
@@ -86,6 +91,18 @@ pub struct SoakArgs {
     /// The seed of the random bytes of `hostile-bytes`.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Seconds of each attack of `floods`.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub flood_seconds: u64,
+    /// Connections at once of each attack of `floods`.
+    #[arg(long, value_delimiter = ',', default_values_t = [3_usize, 10, 80])]
+    pub flood_connections: Vec<usize>,
+    /// How often `floods` makes each attack; the table shows the middle one.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=9))]
+    pub flood_rounds: u64,
+    /// Only these attacks of `floods`.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub attacks: Vec<Attack>,
     /// Print the findings as JSON, on standard output; progress goes to standard error.
     #[arg(long)]
     pub json: bool,
@@ -108,7 +125,8 @@ pub async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
-    let wanted = |which| args.which == which || args.which == Which::All;
+    let wanted =
+        |which| args.which == which || (args.which == Which::All && which != Which::Floods);
     let tell: Tell<'_> = &|line| progress(line);
     let mut options = MeshOptions {
         binaries: args.binaries.clone(),
@@ -146,6 +164,15 @@ async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
             rounds: args.fault_rounds,
         };
         show(wire_faults(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::Floods) {
+        let plan = FloodsPlan {
+            time: std::time::Duration::from_secs(args.flood_seconds),
+            connections: args.flood_connections.clone(),
+            rounds: usize::try_from(args.flood_rounds).unwrap_or(1),
+            only: args.attacks.clone(),
+        };
+        show(floods(plan, options.clone(), tell).await?)?;
     }
     if wanted(Which::HostileBytes) {
         let plan = HostilePlan {

@@ -14,9 +14,11 @@ use crate::{demo, tools};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 What to run, and options, passed on as they are:
-  swaps | restarts | wire-faults | hostile-bytes | all
+  swaps | restarts | wire-faults | hostile-bytes | floods | all (but floods)
   --swaps N --requests N    how many swaps and requests
   --restarts N              how many control plane crashes
+  --flood-seconds N --flood-connections 3,10,80 --flood-rounds N --attacks resets,pings
+                            how long, how many and which floods, beside HAProxy if installed
   --json                    findings as JSON on standard output
 
 Examples:

@@ -89,6 +89,25 @@ impl Report {
         part
     }
 
+    /// Both runs, which went on at the same time, as one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        for (status, count) in other.statuses {
+            *self.statuses.entry(status).or_default() += count;
+        }
+        for (share, count) in other.shares {
+            *self.shares.entry(share).or_default() += count;
+        }
+        self.reasons.extend(other.reasons);
+        self.reconnects += other.reconnects;
+        // Fails only for another shape; all have the same.
+        let _added = self.latency.add(&other.latency);
+        self.elapsed = self.elapsed.max(other.elapsed);
+        self
+    }
+
     /// The figures as JSON.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({

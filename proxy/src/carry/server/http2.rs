@@ -61,6 +61,12 @@ impl From<Fault> for Ended {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Abuse(abuse) => Self::Abusive(abuse),
+            // The library has limits of its own, for heads without end and for broken-off requests.
+            Fault::Protocol(error)
+                if error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM) =>
+            {
+                Self::Abusive(Abuse::Limits)
+            }
             Fault::Protocol(error) => {
                 tracing::trace!(%error, "a downstream HTTP/2 connection ended early");
                 Self::Broken

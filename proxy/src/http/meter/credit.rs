@@ -43,6 +43,8 @@ pub enum Abuse {
     EmptyData,
     /// CONTINUATION frames.
     Continuation,
+    /// Requests broken off before they were looked at, or parts of a head.
+    Limits,
     /// Frames of no known kind, or of one that clients do not send.
     Unknown,
 }
@@ -58,6 +60,7 @@ impl Abuse {
             Self::Reset => "reset",
             Self::EmptyData => "empty_data",
             Self::Continuation => "continuation",
+            Self::Limits => "limits",
             Self::Unknown => "unknown",
         }
     }
