@@ -22,7 +22,7 @@ use crate::name::{
 use crate::policy::{Policy, PolicyRule};
 use crate::resource::Resource;
 use crate::route::{Domain, NormalForm};
-use crate::settings::ProxySettings;
+use crate::settings::{AccessLogMode, ProxySettings};
 use crate::units::{PartsPerMillion, Port};
 use crate::workload::{Labels, Locality, Peer, ServiceIdentity, Workload, WorkloadId};
 
@@ -47,11 +47,17 @@ pub(crate) fn settings() -> impl Strategy<Value = ProxySettings> {
         NormalForm::MergeSlashes,
         NormalForm::DecodeAndMergeSlashes,
     ]);
-    (paths, option::of(time()))
-        .prop_map(|(paths, detection_timeout)| ProxySettings {
+    let access_log = prop::sample::select(vec![
+        AccessLogMode::Off,
+        AccessLogMode::Text,
+        AccessLogMode::Json,
+    ]);
+    (paths, option::of(time()), option::of(access_log))
+        .prop_map(|(paths, detection_timeout, access_log)| ProxySettings {
             name: SettingsName,
             paths,
             detection_timeout,
+            access_log,
         })
         .boxed()
 }

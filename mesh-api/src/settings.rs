@@ -19,4 +19,20 @@ pub struct ProxySettings {
     /// (`protocolDetectionTimeout` of `MeshConfig`); zero: for as long as the connection lives.
     /// `None`: what the proxy was started with.
     pub detection_timeout: Option<Duration>,
+    /// Whether requests and connections are logged (`accessLogFile` and `accessLogEncoding` of
+    /// `MeshConfig`). `None`: as the proxy was started.
+    pub access_log: Option<AccessLogMode>,
+}
+
+/// Whether a proxy writes an access log, and how a line of it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AccessLogMode {
+    /// Nothing is logged.
+    #[default]
+    Off,
+    /// Envoy's default line.
+    Text,
+    /// The same facts as one JSON object per line.
+    Json,
 }

@@ -151,7 +151,7 @@ impl Proxy {
         let access_log = AccessLog::start(settings.access_log, io::stdout())
             .context("cannot start the access log")?;
         let telemetry = Telemetry::new()
-            .with_access_log(access_log)
+            .with_access_log(Some(access_log))
             .with_peer_requests(peers);
         sections(&prometheus, &telemetry, &budgets);
         tokio::spawn(prometheus.clone().upkeep());
@@ -178,7 +178,8 @@ impl Proxy {
             .iter()
             .map(|worker| worker.commands.clone())
             .collect();
-        let applier = Applier::new(Arc::clone(&settings), live, senders);
+        let applier = Applier::new(Arc::clone(&settings), live, senders)
+            .switching(telemetry.access_log().cloned());
         let client = client_settings(&settings);
         let control = control::run(client, applier, wanted_peers, status, configured);
         let control = tokio::spawn(control);

@@ -21,7 +21,7 @@ use mesh_api::listener::{Bind, Listener, ListenerKind, RouteSelection, Unmatched
 use mesh_api::name::{ClusterName, ListenerName, PolicyName};
 use mesh_api::policy::Policy;
 use mesh_api::route::NormalForm;
-use mesh_api::settings::ProxySettings;
+use mesh_api::settings::{AccessLogMode, ProxySettings};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::workload::{Peer, Workload};
 
@@ -172,6 +172,11 @@ impl ActiveConfig {
     /// for ever, `None`: what this proxy was started with.
     pub fn detection_timeout(&self) -> Option<Duration> {
         self.settings.detection_timeout
+    }
+
+    /// Whether the mesh wants requests logged, and how; `None`: as this proxy was started.
+    pub fn access_log(&self) -> Option<AccessLogMode> {
+        self.settings.access_log
     }
 
     /// A policy by name.

@@ -24,6 +24,7 @@ use crate::config::live::LiveConfig;
 use crate::control::Apply;
 use crate::dispatch::{Closing, Command, WorkerSocket};
 use crate::net::bind::{self, BindError};
+use crate::telemetry::AccessLog;
 
 /// Puts snapshots into effect; lives on the control runtime.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub struct Applier {
     live: Arc<LiveConfig>,
     workers: Vec<mpsc::Sender<Command>>,
     bound: BTreeSet<SocketAddr>,
+    access_log: Option<AccessLog>,
 }
 
 impl Applier {
@@ -46,7 +48,15 @@ impl Applier {
             live,
             workers,
             bound: BTreeSet::new(),
+            access_log: None,
         }
+    }
+
+    /// One that also switches this log as the mesh says.
+    #[must_use]
+    pub fn switching(mut self, access_log: Option<AccessLog>) -> Self {
+        self.access_log = access_log;
+        self
     }
 
     /// The snapshot in effect.
@@ -73,7 +83,13 @@ impl Applier {
             .collect();
 
         self.announce_refusals(&snapshot);
+        let mode = next.access_log();
         self.live.publish(Arc::new(next));
+        if let Some(log) = &self.access_log
+            && let Err(error) = log.follow(mode)
+        {
+            tracing::error!(%error, "the access log cannot be started; nothing is logged");
+        }
         self.bound = wanted.into_keys().collect();
         if !opened.is_empty() {
             self.hand_over(opened).await;

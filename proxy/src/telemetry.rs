@@ -15,7 +15,7 @@
 //! | [`access_log`] | one line per request, through a writer that cannot block it |
 //! | [`trace`] | request ids and trace context |
 //! | [`pair`] | the two series of a place that carries HTTP |
-//! | `first_word` | ports at which servers turned out to speak first |
+//! | `first_word` | ports whose first word is not what it was said to be |
 //! | [`peers`] | asking for the workload behind an address |
 
 pub mod access_log;
@@ -86,7 +86,7 @@ impl Telemetry {
         &self.metrics
     }
 
-    /// The access log, to flush it at the end.
+    /// The access log: to switch it, and to flush it at the end.
     pub fn access_log(&self) -> Option<&AccessLog> {
         self.access_log.as_ref()
     }
@@ -135,9 +135,15 @@ impl WorkerTelemetry {
         self.first_word.server_speaks_first(reporter, port);
     }
 
+    /// Counts a connection at a port of the application that is declared HTTP, whose client
+    /// greeted with TLS and was led to it as bytes; says so once per port of the process.
+    pub fn client_speaks_tls(&self, port: u16) {
+        self.first_word.client_speaks_tls(port);
+    }
+
     /// Whether requests are logged.
     pub fn logs_requests(&self) -> bool {
-        self.access_log.is_some()
+        self.logger().is_some()
     }
 
     /// Asks, once in a while, for the workload behind `address`, which configuration does not
@@ -148,7 +154,8 @@ impl WorkerTelemetry {
         }
     }
 
+    /// The way into the access log; `None` while nothing is logged.
     pub(crate) fn logger(&self) -> Option<&Rc<AccessLogger>> {
-        self.access_log.as_ref()
+        self.access_log.as_ref().filter(|logger| logger.is_on())
     }
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use mesh_api::cluster::TcpKeepalive;
 use mesh_api::listener::UnmatchedTraffic;
 use mesh_api::mesh_config::{
-    H2UpgradePolicy, InboundMode, MeshConfig, Normalization, OutboundMode, RetryPolicy, keys,
+    AccessLogEncoding, H2UpgradePolicy, InboundMode, MeshConfig, Normalization, OutboundMode,
+    RetryPolicy, keys,
 };
 use mesh_api::name::SettingsName;
 use mesh_api::route::NormalForm;
-use mesh_api::settings::ProxySettings;
+use mesh_api::settings::{AccessLogMode, ProxySettings};
 use serde_json::Value;
 
 /// Settings of the mesh that the compiler reads.
@@ -44,6 +45,8 @@ pub struct MeshSettings {
     /// How long proxies wait for a client that says nothing where they have to find out the
     /// protocol; zero: for ever, `None`: as long as they were started with.
     pub detection_timeout: Option<Duration>,
+    /// Whether proxies log requests, and how; `None`: as they were started.
+    pub access_log: Option<AccessLogMode>,
     /// Settings that were written and are not acted on.
     pub not_acted_on: Vec<String>,
 }
@@ -74,6 +77,7 @@ impl Default for MeshSettings {
             exports: DefaultExports::default(),
             paths: NormalForm::default(),
             detection_timeout: None,
+            access_log: None,
             not_acted_on: Vec::new(),
         }
     }
@@ -118,6 +122,7 @@ impl MeshSettings {
                 Normalization::DecodeAndMergeSlashes => NormalForm::DecodeAndMergeSlashes,
             },
             detection_timeout: config.protocol_detection_timeout.map(Duration::from),
+            access_log: access_log(config),
             not_acted_on: not_acted_on.to_vec(),
         }
     }
@@ -128,13 +133,30 @@ impl MeshSettings {
             name: SettingsName,
             paths: self.paths,
             detection_timeout: self.detection_timeout,
+            access_log: self.access_log,
         };
         (settings != ProxySettings::default()).then_some(settings)
     }
 }
 
+/// What `accessLogFile` and `accessLogEncoding` say together; `None`: nothing, so that proxies that
+/// were started by hand log as their command line says.
+fn access_log(config: &MeshConfig) -> Option<AccessLogMode> {
+    let file = config.access_log_file.as_deref()?;
+    Some(match config.access_log_encoding.unwrap_or_default() {
+        _ if file.is_empty() => AccessLogMode::Off,
+        AccessLogEncoding::Text => AccessLogMode::Text,
+        AccessLogEncoding::Json => AccessLogMode::Json,
+    })
+}
+
+/// The one place proxies write their access log to: in a pod there is no other that somebody reads.
+const STDOUT: &str = "/dev/stdout";
+
 /// Settings the control plane acts on, with everything below them.
-const ACTED_ON: [&str; 12] = [
+const ACTED_ON: [&str; 14] = [
+    "accessLogEncoding",
+    "accessLogFile",
     "connectTimeout",
     "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
@@ -150,9 +172,7 @@ const ACTED_ON: [&str; 12] = [
 ];
 
 /// Settings the injector acts on when it writes a proxy into a pod, with everything below them.
-const ACTED_ON_AT_INJECTION: [&str; 14] = [
-    "accessLogEncoding",
-    "accessLogFile",
+const ACTED_ON_AT_INJECTION: [&str; 12] = [
     "defaultConfig.concurrency",
     "defaultConfig.discoveryAddress",
     "defaultConfig.drainDuration",
@@ -187,6 +207,11 @@ pub fn not_acted_on(document: &Value, config: &MeshConfig) -> Vec<String> {
             !acted_on && !says_what_is_done(key, config) && is_known(key)
         })
         .collect();
+    // Lines are written all the same, but not there.
+    let file = config.access_log_file.as_deref();
+    if let Some(file) = file.filter(|file| !["", STDOUT].contains(file)) {
+        found.push(format!("accessLogFile {file} (lines go to {STDOUT})"));
+    }
     found.sort();
     found
 }
@@ -246,6 +271,30 @@ mod tests {
                 "extensionProviders",
             ]
         );
+    }
+
+    #[test]
+    fn the_access_log_is_what_file_and_encoding_say() {
+        for (document, expected) in [
+            (json!({}), None),
+            (json!({"accessLogEncoding": "JSON"}), None),
+            (json!({"accessLogFile": ""}), Some(AccessLogMode::Off)),
+            (json!({"accessLogFile": STDOUT}), Some(AccessLogMode::Text)),
+            (
+                json!({"accessLogFile": STDOUT, "accessLogEncoding": "JSON"}),
+                Some(AccessLogMode::Json),
+            ),
+        ] {
+            let config = MeshConfig::read(document.clone()).unwrap().0;
+            let settings = MeshSettings::default().configured(&config, &[]);
+            let of_proxies = settings.of_proxies().and_then(|proxies| proxies.access_log);
+            assert_eq!((settings.access_log, of_proxies), (expected, expected));
+            assert_eq!(not_acted_on(&document, &config), Vec::<String>::new());
+        }
+        let elsewhere = json!({"accessLogFile": "/var/log/access"});
+        let config = MeshConfig::read(elsewhere.clone()).unwrap().0;
+        let named = not_acted_on(&elsewhere, &config);
+        assert!(named[0].contains("/dev/stdout"), "{named:?}");
     }
 
     #[test]

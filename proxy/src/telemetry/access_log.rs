@@ -4,6 +4,9 @@
 //! thread takes lines from all workers' queues and writes them. Where the reader of the log
 //! stalls (a full disk, a pipe nobody reads) the queue fills, lines are dropped and counted,
 //! and traffic goes on.
+//!
+//! Whether lines are written, and how, changes while the proxy runs. Thread and queues exist from
+//! the first time on that they are: a proxy that never logs does not pay for them.
 
 mod clock;
 mod json;
@@ -11,119 +14,156 @@ mod line;
 mod text;
 mod writer;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+pub use mesh_api::settings::AccessLogMode;
+use parking_lot::Mutex;
 
 pub(super) use line::Line;
 use writer::{Lane, Writer};
 
-/// Whether and how requests are logged (`--access-log`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogMode {
-    /// Not.
-    #[default]
-    Off,
-    /// Envoy's default line.
-    Text,
-    /// The same facts as one JSON object per line.
-    Json,
-}
-
-impl FromStr for AccessLogMode {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "off" => Ok(Self::Off),
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            other => Err(format!("\"{other}\" is none of: off, text, json")),
-        }
-    }
-}
-
-impl fmt::Display for AccessLogMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "off",
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Text,
-    Json,
-}
+type Output = Box<dyn io::Write + Send>;
 
 /// The access log of the process. Clones share it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AccessLog {
-    format: Format,
-    writer: Arc<Writer>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// What holds where the mesh says nothing.
+    started_as: AccessLogMode,
+    /// The mode in effect, as [`number`] writes it.
+    mode: AtomicU8,
+    /// Until the writer takes it.
+    output: Mutex<Option<Output>>,
+    writer: OnceLock<Arc<Writer>>,
+}
+
+const fn number(mode: AccessLogMode) -> u8 {
+    match mode {
+        AccessLogMode::Off => 0,
+        AccessLogMode::Text => 1,
+        AccessLogMode::Json => 2,
+    }
 }
 
 impl AccessLog {
-    /// Starts the writer thread over `output`, normally standard output; `None` if the mode is
-    /// off.
-    pub fn start(
-        mode: AccessLogMode,
-        output: impl io::Write + Send + 'static,
-    ) -> io::Result<Option<Self>> {
-        let format = match mode {
-            AccessLogMode::Off => return Ok(None),
-            AccessLogMode::Text => Format::Text,
-            AccessLogMode::Json => Format::Json,
+    /// A log over `output`, normally standard output. The writer's thread is started once
+    /// something is to be written.
+    ///
+    /// # Errors
+    /// The thread could not be started.
+    pub fn start(mode: AccessLogMode, output: impl io::Write + Send + 'static) -> io::Result<Self> {
+        let log = Self {
+            shared: Arc::new(Shared {
+                started_as: mode,
+                mode: AtomicU8::new(number(AccessLogMode::Off)),
+                output: Mutex::new(Some(Box::new(output))),
+                writer: OnceLock::new(),
+            }),
         };
-        Ok(Some(Self {
-            format,
-            writer: Writer::start(output)?,
-        }))
+        log.follow(None)?;
+        Ok(log)
+    }
+
+    /// Logs as the mesh wants from now on; `None`: as it was started.
+    ///
+    /// # Errors
+    /// The writer's thread could not be started; nothing changes then.
+    pub fn follow(&self, mode: Option<AccessLogMode>) -> io::Result<()> {
+        let shared = &self.shared;
+        let mode = mode.unwrap_or(shared.started_as);
+        if mode != AccessLogMode::Off {
+            // Held to the end: two calls start one thread.
+            let mut output = shared.output.lock();
+            if let Some(output) = output.take() {
+                let _first = shared.writer.set(Writer::start(output)?);
+            }
+        }
+        // After the writer is there, so that whoever sees the mode finds it.
+        let before = shared.mode.swap(number(mode), Ordering::Release);
+        if before != number(mode) {
+            tracing::info!(?mode, "access log");
+        }
+        Ok(())
+    }
+
+    /// Whether lines are written now.
+    pub(super) fn is_on(&self) -> bool {
+        self.shared.mode.load(Ordering::Relaxed) != number(AccessLogMode::Off)
     }
 
     /// Lines that were not written: the queue was full, or writing failed.
     pub fn dropped(&self) -> u64 {
-        self.writer.dropped()
+        self.shared
+            .writer
+            .get()
+            .map_or(0, |writer| writer.dropped())
     }
 
     /// Waits until every line offered so far was written, at most `limit`; whether it was.
     pub async fn flush(&self, limit: Duration) -> bool {
-        self.writer.flush(limit).await
+        match self.shared.writer.get() {
+            Some(writer) => writer.flush(limit).await,
+            None => true,
+        }
     }
 
     /// The part of one worker.
     pub(super) fn logger(&self) -> AccessLogger {
         AccessLogger {
-            format: self.format,
+            log: self.clone(),
             buffer: RefCell::default(),
-            lane: self.writer.lane(),
+            lane: OnceCell::new(),
         }
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog")
+            .field("mode", &self.shared.mode)
+            .field("writer", &self.shared.writer.get())
+            .finish_non_exhaustive()
     }
 }
 
 /// One worker's way into the log.
 #[derive(Debug)]
 pub struct AccessLogger {
-    format: Format,
+    log: AccessLog,
     buffer: RefCell<Vec<u8>>,
-    lane: Lane,
+    lane: OnceCell<Lane>,
 }
 
 impl AccessLogger {
+    /// Whether lines are written now.
+    pub(super) fn is_on(&self) -> bool {
+        self.log.is_on()
+    }
+
+    /// Writes a line as lines are written now, which may be not at all any more.
     pub(super) fn write(&self, line: &Line<'_>) {
+        let mode = self.log.shared.mode.load(Ordering::Acquire);
+        let Some(writer) = self.log.shared.writer.get() else {
+            return;
+        };
         let mut buffer = self.buffer.borrow_mut();
         buffer.clear();
-        match self.format {
-            Format::Text => text::format(line, &mut buffer),
-            Format::Json => json::format(line, &mut buffer),
+        if mode == number(AccessLogMode::Text) {
+            text::format(line, &mut buffer);
+        } else if mode == number(AccessLogMode::Json) {
+            json::format(line, &mut buffer);
+        } else {
+            return;
         }
-        self.lane.offer(&buffer);
+        self.lane.get_or_init(|| writer.lane()).offer(&buffer);
     }
 }
 

@@ -31,7 +31,7 @@ impl io::Write for Written {
 pub fn start(settings: Settings) -> (TestProxy, Written) {
     let written = Written::default();
     let log = AccessLog::start(AccessLogMode::Text, written.clone()).unwrap();
-    let telemetry = Telemetry::new().with_access_log(log);
+    let telemetry = Telemetry::new().with_access_log(Some(log));
     (TestProxy::telling(settings, telemetry), written)
 }
 

@@ -108,7 +108,8 @@ impl TestProxy {
             .iter()
             .map(|worker| worker.commands.clone())
             .collect();
-        let applier = Applier::new(settings, Arc::clone(&live), senders);
+        let applier = Applier::new(settings, Arc::clone(&live), senders)
+            .switching(telemetry.access_log().cloned());
         Self {
             live,
             drain,

@@ -7,9 +7,8 @@ use crate::model::MeshSettings;
 use crate::model::settings::not_acted_on;
 
 /// Settings that act elsewhere than in what is compiled, and where.
-const ELSEWHERE: [(&str, &str); 6] = [
-    ("accessLogEncoding", "the injector's arguments of the proxy"),
-    ("accessLogFile", "the injector's arguments of the proxy"),
+const ELSEWHERE: [(&str, &str); 5] = [
+    ("accessLogEncoding", "beside accessLogFile"),
     ("defaultConfig", "the injector's arguments of the proxy"),
     ("enablePrometheusMerge", "the injector's annotations"),
     (

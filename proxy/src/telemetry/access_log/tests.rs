@@ -114,23 +114,38 @@ fn a_long_text_is_cut() {
     assert!(text.len() < line::MAX_TEXT + 500, "{}", text.len());
 }
 
-#[test]
-fn modes_parse() {
-    for mode in [AccessLogMode::Off, AccessLogMode::Text, AccessLogMode::Json] {
-        assert_eq!(mode.to_string().parse(), Ok(mode));
-    }
-    assert!("xml".parse::<AccessLogMode>().is_err());
-    assert!(
-        AccessLog::start(AccessLogMode::Off, io::sink())
-            .unwrap()
-            .is_none()
-    );
+fn log(output: impl Write + Send + 'static) -> AccessLog {
+    AccessLog::start(AccessLogMode::Text, output).unwrap()
 }
 
-fn log(output: impl Write + Send + 'static) -> AccessLog {
-    AccessLog::start(AccessLogMode::Text, output)
-        .unwrap()
-        .unwrap()
+#[tokio::test]
+async fn the_mesh_switches_it_on_and_off_and_between_formats() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let log = AccessLog::start(AccessLogMode::Off, writer).unwrap();
+    let logger = log.logger();
+    let cluster = cluster();
+    let say = |path: &str| logger.write(&line(&cluster, path.as_bytes()));
+    assert!(!logger.is_on() && log.shared.writer.get().is_none());
+    say("/unheard");
+    log.follow(Some(AccessLogMode::Text)).unwrap();
+    assert!(logger.is_on());
+    say("/text");
+    log.follow(Some(AccessLogMode::Json)).unwrap();
+    say("/json");
+    log.follow(Some(AccessLogMode::Off)).unwrap();
+    say("/off");
+    log.follow(Some(AccessLogMode::Text)).unwrap();
+    // What the mesh says nothing about is as it was started.
+    log.follow(None).unwrap();
+    say("/unsaid");
+    assert!(log.flush(Duration::from_secs(10)).await);
+    drop((logger, log));
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("\"POST /text HTTP/2\""), "{text}");
+    assert!(lines[1].contains("\"path\":\"/json\""), "{text}");
 }
 
 #[tokio::test]

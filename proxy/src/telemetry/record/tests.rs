@@ -192,7 +192,7 @@ async fn grpc_status_and_messages_are_counted() {
 async fn the_line_says_what_happened() {
     let written = Written::default();
     let log = AccessLog::start(AccessLogMode::Text, written.clone()).unwrap();
-    let telemetry = Telemetry::new().with_access_log(log);
+    let telemetry = Telemetry::new().with_access_log(Some(log));
     let worker = telemetry.worker(0);
     let series = worker.series(&key(Protocol::Http));
     let mut record = RequestRecord::start(&worker, series, &downstream(), &request());
