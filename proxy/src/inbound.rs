@@ -17,7 +17,7 @@ use crate::carry::pass_through::pass_through;
 use crate::carry::patience::{detection, http_start};
 use crate::carry::refuse;
 use crate::net::detect::{Spoken, read_start};
-use crate::net::{Connection, original_dst};
+use crate::net::{Connection, client_hello, original_dst};
 use crate::telemetry::Reporter;
 use crate::worker::Worker;
 
@@ -35,6 +35,13 @@ pub async fn serve(worker: Rc<Worker>, connection: Connection, listener: Arc<Lis
             let Some((bytes, version)) = http_start(&worker, &connection).await else {
                 return;
             };
+            if bytes.first() == Some(&client_hello::HANDSHAKE_RECORD) {
+                // The application speaks TLS itself, under a name that says HTTP. No request
+                // begins like that, so nothing can be lost by carrying it as what it is.
+                worker.telemetry.client_speaks_tls(inbound.port.value());
+                let bytes = tcp::serve(worker, connection, bytes, place, listener);
+                return Box::pin(bytes).await;
+            }
             let accepted = connection.after(bytes, version);
             Box::pin(http::serve(worker, accepted, place, listener)).await;
         }

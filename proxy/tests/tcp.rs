@@ -247,12 +247,21 @@ async fn detected_bytes_go_to_the_tcp_routes() {
 }
 
 fn inbound(name: &str, bind: std::net::SocketAddr, to: std::net::SocketAddr) -> Resource {
+    inbound_as(InboundProtocol::Tcp, name, bind, to)
+}
+
+fn inbound_as(
+    protocol: InboundProtocol,
+    name: &str,
+    bind: std::net::SocketAddr,
+    to: std::net::SocketAddr,
+) -> Resource {
     Resource::Listener(std::sync::Arc::new(Listener {
         name: ListenerName(name.into()),
         bind: Bind::Socket(bind),
         kind: ListenerKind::Inbound(Box::new(InboundListener {
             port: Port::new(bind.port()).unwrap(),
-            protocol: InboundProtocol::Tcp,
+            protocol,
             target: InboundTarget::Address(to),
             service: Some(ServiceIdentity {
                 host: "store.test".into(),
@@ -307,4 +316,30 @@ async fn inbound_bytes_obey_the_policy_even_when_it_changes() {
 
     proxy.apply(vec![policy(PolicyRule::Allow), port]).await;
     assert_eq!(ask(address, b"again").await.unwrap(), "again");
+}
+
+#[tokio::test]
+async fn a_port_that_is_called_http_leads_tls_to_the_application_as_it_is() {
+    let application = echo("").await;
+    let (mut proxy, address) = (TestProxy::start(), free_address());
+    let port = inbound_as(InboundProtocol::Http1, "in", address, application.address);
+    proxy
+        .apply(vec![policy(PolicyRule::Allow), port.clone()])
+        .await;
+    let hello = client_hello("own.example");
+    let answer = ask(address, &hello).await.unwrap();
+    assert_eq!(answer.as_bytes(), hello);
+    let labels = [
+        "reporter=\"destination\"",
+        "destination_service=\"store.test\"",
+    ];
+    proxy
+        .metric_reaches("istio_tcp_connections_closed_total", &labels, 1.0)
+        .await;
+    // What is kept out as HTTP is kept out as bytes.
+    let reason = "STRICT is not enforceable".into();
+    let refuse = PolicyRule::Refuse { reason };
+    proxy.apply(vec![policy(refuse), port]).await;
+    assert!(ask(address, &hello).await.is_err());
+    assert_eq!(application.connections(), 1);
 }
