@@ -5,8 +5,9 @@
 //! told to go elsewhere, then every connection is told to finish, then whatever remains is cut.
 //!
 //! In a pod, the application stops at the same time as the proxy or before it, and needs its way
-//! out until its last connection is gone: where connections are captured, outbound ones are
-//! accepted and carried until the application has none, or until the deadline.
+//! out until it is gone: where connections are captured, outbound ones are accepted and carried
+//! until nobody else listens in the pod and the application has no connection, or until the
+//! deadline.
 
 mod predecessor;
 mod process;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::future::{join_all, select_all};
-use mesh_api::proxy::CaptureMode;
+use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::reserved::HEALTH_PORT;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
@@ -39,6 +40,7 @@ use crate::control::{self, ClientSettings, ControlStatus, Identity};
 use crate::dispatch::Command;
 use crate::listeners::{self, Applier};
 use crate::net::Way;
+use crate::pod::listening;
 use crate::runtimes::{self, WorkerThread};
 use crate::telemetry::peers::PeerRequests;
 use crate::telemetry::{AccessLog, Telemetry};
@@ -79,17 +81,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     }
     let mut proxy = Proxy::start(Arc::clone(&settings))?;
-    let hurry = loop {
+    let haste = loop {
         tokio::select! {
             reason = shutdown.recv() => {
                 tracing::info!(%reason, "stopping");
-                break reason == StopReason::StdinClosed;
+                break match reason {
+                    StopReason::StdinClosed => Haste::Hurry,
+                    StopReason::Terminate | StopReason::Interrupt => Haste::None,
+                };
             }
             request = proxy.requests.recv() => match request {
                 Some(Request::Drain) => proxy.start_draining(),
                 Some(Request::Quit) | None => {
                     tracing::info!("stopping as asked on the admin port");
-                    break false;
+                    break Haste::Asked;
                 }
             },
             ended = &mut proxy.control => {
@@ -101,7 +106,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        () = proxy.stop(hurry) => {}
+        () = proxy.stop(haste) => {}
         reason = shutdown.recv() => {
             let remaining = proxy.drains.in_flight();
             tracing::warn!(%reason, remaining, "stopping at once: told a second time");
@@ -110,6 +115,17 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     proxy.end().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How much is waited for at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    /// The application, too: it is told to stop at the same time.
+    None,
+    /// The pod itself asked for the end, so its application needs no proxy any more.
+    Asked,
+    /// Nobody is there any more to be considerate of.
+    Hurry,
 }
 
 /// Which worker thread ended first.
@@ -184,6 +200,9 @@ impl Proxy {
         let control = control::run(client, applier, wanted_peers, status, configured);
         let control = tokio::spawn(control);
         accepting.open();
+        if is_beside_an_application(&settings) {
+            tokio::spawn(listening::warn_of_own_user());
+        }
         Ok(Self {
             settings,
             telemetry,
@@ -204,8 +223,9 @@ impl Proxy {
         self.draining.get_or_insert_with(Instant::now);
     }
 
-    /// Stops in order; `hurry` where nobody is there any more to be considerate of.
-    async fn stop(&mut self, hurry: bool) {
+    /// Stops in order.
+    async fn stop(&mut self, haste: Haste) {
+        let hurry = haste == Haste::Hurry;
         self.accepting.close();
         let settings = &self.settings;
         let mut limit = match settings.at_deadline {
@@ -235,6 +255,14 @@ impl Proxy {
             .map(|worker| worker.commands.clone())
             .collect();
         listeners::stop_accepting(&commands).await;
+        let deadline = Instant::now() + limit;
+        if haste == Haste::None && is_beside_an_application(settings) {
+            let gone = tokio::time::timeout(limit, listening::alone()).await;
+            if gone.is_err() {
+                tracing::warn!("the application still listens; the proxy ends before it");
+            }
+        }
+        let limit = deadline.saturating_duration_since(Instant::now());
         match self.drains.wait_idle(limit).await {
             Drained::Idle => {}
             Drained::DeadlinePassed { remaining } => {
@@ -264,6 +292,11 @@ impl Proxy {
             tracing::warn!("the last access-log lines were not written in time");
         }
     }
+}
+
+/// Whether the other sockets of this network are an application's that needs its proxy.
+fn is_beside_an_application(settings: &Settings) -> bool {
+    settings.role == ProxyRole::Sidecar && settings.mode == CaptureMode::OriginalDestination
 }
 
 fn client_settings(settings: &Settings) -> ClientSettings {

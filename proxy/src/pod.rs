@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub mod kubelet;
+pub(crate) mod listening;
 pub mod metrics;
 pub mod probes;
 

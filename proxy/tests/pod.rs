@@ -13,6 +13,7 @@ mod process;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use mesh_api::listener::{ListenerKind, UnmatchedTraffic};
@@ -92,40 +93,51 @@ fn status(namespace: &str, method: &str, address: &str, path: &str) -> String {
     answer.split(' ').nth(1).unwrap_or("nobody").to_owned()
 }
 
-/// An application that answers every request with the same, and says who asked.
-fn application(namespace: &str, address: &str, answer: &'static str) {
+/// An application; it listens until this is dropped.
+struct Application {
+    _stop: mpsc::Sender<()>,
+}
+
+/// An application that serves each connection on a thread of its own.
+fn serve(namespace: &str, address: &str, each: fn(TcpStream)) -> Application {
     let address: SocketAddr = address.parse().unwrap();
+    let (stop, stopped) = mpsc::channel();
     inside(namespace, move || {
         let listener = TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
         std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut head = [0; 4096];
-                drop(stream.read(&mut head));
-                let length = answer.len();
-                drop(write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\
-                     content-type: application/openmetrics-text; version=1.0.0\r\n\r\n{answer}"
-                ));
+            while stopped.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
+                match listener.accept() {
+                    Ok((stream, _)) => drop(std::thread::spawn(move || each(stream))),
+                    Err(_nobody) => pause(5),
+                }
             }
         });
     });
+    Application { _stop: stop }
+}
+
+/// Answers every request with the same metrics.
+fn application(namespace: &str, address: &str) -> Application {
+    serve(namespace, address, |mut stream| {
+        const ANSWER: &str = "x_total 1\n# EOF\n";
+        let mut head = [0; 4096];
+        drop(stream.read(&mut head));
+        let length = ANSWER.len();
+        drop(write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\
+             content-type: application/openmetrics-text; version=1.0.0\r\n\r\n{ANSWER}"
+        ));
+    })
 }
 
 /// Says everything back.
-fn echo(namespace: &str, address: &str) {
-    let address: SocketAddr = address.parse().unwrap();
-    inside(namespace, move || {
-        let listener = TcpListener::bind(address).unwrap();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || {
-                    let mut reader = stream.try_clone().unwrap();
-                    drop(std::io::copy(&mut reader, &mut &stream));
-                });
-            }
-        });
-    });
+fn echo(namespace: &str, address: &str) -> Application {
+    serve(namespace, address, |stream| {
+        let mut reader = stream.try_clone().unwrap();
+        drop(std::io::copy(&mut reader, &mut &stream));
+    })
 }
 
 fn connect(namespace: &str, address: &str) -> std::io::Result<TcpStream> {
@@ -154,7 +166,7 @@ fn every_port_answers_whom_it_should() {
     }
     let namespaces = Namespaces::new("ports");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    application(workload, "10.77.0.1:8080", "x_total 1\n# EOF\n");
+    let app = application(workload, "10.77.0.1:8080");
     let metrics = r#"{"scrape": "true", "port": "8080"}"#;
     let options = ["--app-probers", PROBES, "--app-metrics", metrics];
     let mut proxy = start(&namespaces, "10.77.0.1", &options);
@@ -243,7 +255,7 @@ fn hooks_run_for_the_node_and_the_pod_itself_alone() {
     }
     let namespaces = Namespaces::new("hooks");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    application(workload, "10.77.0.1:8080", "stopped");
+    let _app = application(workload, "10.77.0.1:8080");
     let _proxy = start(&namespaces, "10.77.0.1", &["--app-probers", PROBES]);
     for (from, at, expected) in [
         (peer, "10.77.0.1:15020", "200"),
@@ -262,7 +274,7 @@ fn an_ipv6_pod_is_a_pod() {
     }
     let namespaces = Namespaces::new("six");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    application(workload, "[fd77::1]:8080", "hello");
+    let _app = application(workload, "[fd77::1]:8080");
     let _proxy = start(&namespaces, "fd77::1", &["--app-probers", PROBES]);
     for (at, path) in [
         ("[fd77::1]:15021", "/healthz/ready"),
@@ -285,8 +297,8 @@ fn the_application_keeps_its_way_out_until_it_is_gone() {
     }
     let namespaces = Namespaces::new("out");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    echo(peer, "10.77.0.2:7000");
-    echo(workload, "10.77.0.1:9000");
+    let _far = echo(peer, "10.77.0.2:7000");
+    let app = echo(workload, "10.77.0.1:9000");
     let options = ["--min-drain", "500ms", "--drain-timeout", "20s"];
     let mut proxy = start(&namespaces, "10.77.0.1", &options);
     let mut inbound = connect(peer, "10.77.0.1:9000").unwrap();
@@ -308,6 +320,11 @@ fn the_application_keeps_its_way_out_until_it_is_gone() {
     assert!(talks(&mut another));
     assert!(proxy.child.try_wait().unwrap().is_none());
     drop(another);
+    pause(500);
+    // It has no connection now, and may open one as long as it serves.
+    assert!(proxy.child.try_wait().unwrap().is_none());
+    assert!(talks(&mut connect(workload, "10.77.0.2:7000").unwrap()));
+    drop(app);
     assert!(proxy.ended(Duration::from_secs(3)).success());
 }
 
@@ -323,8 +340,8 @@ fn a_drained_proxy_without_application_ends_at_once() {
     }
     let namespaces = Namespaces::new("pre");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    echo(peer, "10.77.0.2:7000");
-    echo(workload, "10.77.0.1:9000");
+    let _far = echo(peer, "10.77.0.2:7000");
+    let app = echo(workload, "10.77.0.1:9000");
     let options = ["--min-drain", "1s", "--drain-timeout", "20s"];
     let mut proxy = start(&namespaces, "10.77.0.1", &options);
     let drained = run(&namespaces, &["request", "POST", "/drain"]);
@@ -336,7 +353,7 @@ fn a_drained_proxy_without_application_ends_at_once() {
     assert!(talks(&mut connect(peer, "10.77.0.1:9000").unwrap()));
     let mut outbound = connect(workload, "10.77.0.2:7000").unwrap();
     assert!(talks(&mut outbound));
-    drop(outbound);
+    drop((outbound, app));
     pause(100);
     let begun = Instant::now();
     proxy.signal(Signal::SIGTERM);
@@ -354,7 +371,7 @@ fn connections_are_waited_for_where_that_is_wanted() {
     }
     let namespaces = Namespaces::new("zero");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    echo(workload, "10.77.0.1:9000");
+    let app = echo(workload, "10.77.0.1:9000");
     let options = [
         "--min-drain",
         "0s",
@@ -368,6 +385,6 @@ fn connections_are_waited_for_where_that_is_wanted() {
     proxy.signal(Signal::SIGTERM);
     pause(1000);
     assert!(talks(&mut inbound));
-    drop(inbound);
+    drop((inbound, app));
     assert!(proxy.ended(Duration::from_secs(3)).success());
 }
