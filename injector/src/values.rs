@@ -168,7 +168,9 @@ impl Default for Proxy {
             exclude_inbound_ports: String::new(),
             include_outbound_ports: String::new(),
             exclude_outbound_ports: String::new(),
-            readiness_initial_delay_seconds: 1,
+            // None: the startup probe has asked already. A kubelet that may not ask yet asks a
+            // whole period later, and the pod is not ready so long.
+            readiness_initial_delay_seconds: 0,
             readiness_period_seconds: 5,
             readiness_failure_threshold: 3,
         }

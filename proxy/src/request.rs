@@ -73,15 +73,21 @@ pub(crate) async fn request(options: &RequestOptions) -> Result<Bytes, String> {
 pub(crate) async fn wait(options: &WaitOptions) -> Result<(), String> {
     let to = Place::Port(SocketAddr::new(options.address, options.port));
     let deadline = Instant::now() + options.timeout;
+    let mut said = None;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = left.min(ONE_TRY);
-        let why = match exchange(&to, &Method::GET, READY, limit).await {
+        let failure = match exchange(&to, &Method::GET, READY, limit).await {
             Ok(answer) if answer.status == StatusCode::OK => return Ok(()),
-            Ok(answer) => String::from_utf8_lossy(&answer.body).trim_end().to_owned(),
-            Err(error) => error,
+            Ok(answer) => {
+                said = Some(String::from_utf8_lossy(&answer.body).trim_end().to_owned());
+                None
+            }
+            Err(error) => Some(error),
         };
         if Instant::now() + BETWEEN_TRIES >= deadline {
+            // The proxy's own word says more than that the last try was cut short.
+            let why = said.or(failure).unwrap_or_default();
             return Err(format!(
                 "the proxy is not ready after {:?}: {why}",
                 options.timeout
@@ -238,7 +244,7 @@ mod tests {
             address: IpAddr::from([127, 0, 0, 1]),
             port,
         };
-        let error = wait(&options(Duration::from_millis(250)))
+        let error = wait(&options(Duration::from_millis(1500)))
             .await
             .unwrap_err();
         assert!(error.contains("waiting for: configuration"), "{error}");

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -17,7 +18,14 @@ pub struct Readiness {
 struct Shared {
     gates: RwLock<Vec<Arc<Entry>>>,
     changed: Notify,
+    /// Whether all were open once.
+    started: AtomicBool,
 }
+
+/// How long a probe of a process that has never been ready yet is left without an answer. Most
+/// become ready within that, and a platform that is answered "not yet" takes it for a failure it
+/// has to tell about, and asks again much later than need be. Probes wait at least a second.
+const HOLD: Duration = Duration::from_millis(900);
 
 #[derive(Debug)]
 struct Entry {
@@ -111,16 +119,27 @@ impl Readiness {
         }
     }
 
+    /// The answer for a probe that can wait: while the process starts, only once it is ready, or
+    /// after [`HOLD`]; from then on at once.
+    async fn answer(&self) -> AdminResponse {
+        if !self.shared.started.load(Ordering::Relaxed)
+            && tokio::time::timeout(HOLD, self.ready()).await.is_ok()
+        {
+            self.shared.started.store(true, Ordering::Relaxed);
+        }
+        self.response()
+    }
+
     /// Mounts the probe's answer at `path`.
     #[must_use]
     pub fn mount(&self, router: Router, path: &str) -> Router {
         let readiness = self.clone();
         router.get(
             path,
-            "200 when ready, else 503 and what is waited for",
+            "200 when ready, else 503 and what is waited for; while it starts, after a moment",
             move |_request| {
-                let answer = readiness.response();
-                async move { answer }
+                let readiness = readiness.clone();
+                async move { readiness.answer().await }
             },
         )
     }
@@ -169,5 +188,27 @@ mod tests {
         assert_eq!(readiness.response().status(), 200);
         listeners.close();
         assert!(!readiness.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_it_starts_a_probe_is_answered_when_it_is_ready_or_after_a_moment() {
+        let begun = tokio::time::Instant::now();
+        let readiness = Readiness::new();
+        let gate = readiness.gate("config");
+        assert_eq!(readiness.answer().await.status(), 503);
+        assert_eq!(begun.elapsed(), HOLD);
+
+        let asked = readiness.clone();
+        let probe = tokio::spawn(async move { asked.answer().await });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!probe.is_finished());
+        gate.open();
+        assert_eq!(probe.await.unwrap().status(), 200);
+        assert_eq!(begun.elapsed(), HOLD + Duration::from_millis(300));
+
+        // A process that goes says so at once.
+        gate.close();
+        assert_eq!(readiness.answer().await.status(), 503);
+        assert_eq!(begun.elapsed(), HOLD + Duration::from_millis(300));
     }
 }
