@@ -66,8 +66,8 @@ impl Webhook<'_> {
     }
 }
 
-/// How the configuration should be: unchecked objects pass until this process was ready once, so
-/// that a first installation is not held up; from then on none does.
+/// How the configuration should be: closed, as the manifest has it. Somebody may have opened it in
+/// an emergency, and that is left alone until this process was ready once.
 fn follow(
     mut trust: watch::Receiver<Trust>,
     readiness: Readiness,

@@ -18,6 +18,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Client, ResourceExt};
 use mesh_kubernetes::authority::Trust;
 use mesh_kubernetes::client::within;
+use mesh_kubernetes::outage;
 use mesh_runtime::drain::DrainWatch;
 use serde_json::json;
 use tokio::sync::watch;
@@ -139,6 +140,7 @@ impl Publisher {
             }
             // The namespace is going or gone; its watch says so next.
             Err(failure) if failure.is_not_found() => false,
+            Err(failure) if outage::told_of(&failure) => false,
             Err(failure) => {
                 tracing::warn!(error = %failure,
                     "pods of this namespace cannot learn whom to trust; trying again");
@@ -156,6 +158,7 @@ impl Publisher {
             }
             Ok(Event::Delete(namespace)) => self.ledger.namespace(&namespace.name_any(), false),
             Ok(Event::InitDone) => self.ledger.namespaces_listed(),
+            Err(error) if outage::told(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot watch namespaces; new ones wait for the roots");
             }
@@ -175,6 +178,7 @@ impl Publisher {
                     .published(&gone.namespace().unwrap_or_default(), None);
             }
             Ok(Event::InitDone) => self.ledger.published_listed(),
+            Err(error) if outage::told(&error) => {}
             Err(error) => {
                 tracing::warn!(%error,
                     "cannot watch the ConfigMaps {NAME}; changes to them are not repaired");

@@ -7,6 +7,7 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use mesh_kubernetes::client::within;
+use mesh_kubernetes::outage;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::readiness::Gate;
 
@@ -38,7 +39,9 @@ pub(super) fn follow(client: Client, read: Gate, drain: DrainWatch) -> Followed 
         let following = async {
             let mut changes = std::pin::pin!(changes);
             while let Some(change) = changes.next().await {
-                if let Err(error) = change {
+                if let Err(error) = change
+                    && !outage::told(&error)
+                {
                     tracing::warn!(%error, "cannot watch namespaces; going on with what is known");
                 }
             }

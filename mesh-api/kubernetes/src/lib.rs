@@ -6,6 +6,7 @@
 pub mod authority;
 pub mod client;
 pub mod lease;
+pub mod outage;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod webhooks;

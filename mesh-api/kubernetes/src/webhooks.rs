@@ -22,6 +22,7 @@ use tokio::sync::watch as channel;
 use tokio::time::Instant;
 
 use crate::client::{ApiFailure, within};
+use crate::outage;
 
 /// The first and the longest step between two attempts to write.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
@@ -173,7 +174,9 @@ impl Keeper {
                 change = changes.next() => match change {
                     Some(Ok(change)) => self.see(change),
                     Some(Err(error)) => {
-                        tracing::warn!(%error, "cannot watch {}; trying again", self.what);
+                        if !outage::told(&error) {
+                            tracing::warn!(%error, "cannot watch {}; trying again", self.what);
+                        }
                         continue;
                     }
                     None => std::future::pending().await,
@@ -191,8 +194,10 @@ impl Keeper {
                 }
                 Err(failure) => {
                     let delay = backoff.next_delay(rand::random());
-                    tracing::warn!(error = %failure, retry_in = ?delay,
-                        "the API server may not trust this webhook yet");
+                    if !outage::told_of(&failure) {
+                        tracing::warn!(error = %failure, retry_in = ?delay,
+                            "the API server may not trust this webhook yet");
+                    }
                     Some(Instant::now() + delay)
                 }
             };
@@ -204,8 +209,8 @@ impl Keeper {
             Seen::There(Box::new(object))
         } else {
             tracing::warn!(
-                "there is no {}: nothing is asked of this webhook until the manifest with it is \
-                 applied",
+                "there is no {}: nothing is asked of this webhook. Repair it with `kubectl apply \
+                 --server-side -f deploy/base/webhooks.yaml`, or by installing again",
                 self.what
             );
             Seen::Missing

@@ -113,8 +113,17 @@ type Change = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
 
 static CHANGE: OnceLock<Change> = OnceLock::new();
 
+/// Parts that say once more, and without saying what about, what whoever uses them says anyway: the
+/// client of an API server writes a line per failed request. A filter may still name them.
+const QUIET: &str = "kube_client=off";
+
 fn parse(filter: &str) -> Result<EnvFilter, LoggingError> {
-    EnvFilter::try_new(filter).map_err(|error| LoggingError::BadFilter {
+    let whole = if filter.is_empty() {
+        QUIET.to_owned()
+    } else {
+        format!("{QUIET},{filter}")
+    };
+    EnvFilter::try_new(whole).map_err(|error| LoggingError::BadFilter {
         filter: filter.to_owned(),
         reason: error.to_string(),
     })

@@ -180,7 +180,10 @@ impl ControlPlane {
         name: ServerName<'static>,
         roots: &Path,
     ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let connect = |error: io::Error| ConnectError::Connect(error.to_string());
+        // By name: whether it is known depends on the DNS of the pod.
+        let connect = |error: io::Error| {
+            ConnectError::Connect(format!("{}:{}: {error}", self.host, self.port))
+        };
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let stream = stream.map_err(connect)?;
         stream.set_nodelay(true).map_err(connect)?;

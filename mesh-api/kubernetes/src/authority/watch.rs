@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::secret::{Found, Kept};
 use super::{Issuer, KeptAuthority, State};
+use crate::outage;
 
 /// Clocks may be set, so what is due is looked at this often at least.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -35,8 +36,11 @@ impl KeptAuthority {
                 change = changes.next() => match change {
                     Some(Ok(secret)) => self.changed(secret),
                     Some(Err(error)) => {
-                        tracing::warn!(%error, secret = %self.api.settings.place(),
-                            "cannot watch the certificate authority; going on with what is known");
+                        if !outage::told(&error) {
+                            tracing::warn!(%error, secret = %self.api.settings.place(),
+                                "cannot watch the certificate authority; going on with what is \
+                                 known");
+                        }
                         continue;
                     }
                     // It does not end; if it does, time goes on.
