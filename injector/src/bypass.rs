@@ -4,6 +4,9 @@
 //! This keeps mistakes out and is no wall: a container that runs as root may become the proxy's
 //! user by itself. What protects a workload from others is its own sidecar, not that of the others.
 
+use mesh_api::reserved::{
+    ADMIN_PORT, HEALTH_PORT, INBOUND_PORT, METRICS_PORT, OUTBOUND_PORT, POD_PORT,
+};
 use serde_json::Value;
 
 use crate::draft::{self, Draft};
@@ -14,6 +17,40 @@ const EXEMPT: u64 = 1337;
 /// A name of the mesh's that this injector gives to no container: a user's own under it would be
 /// taken for ours by people and policies.
 const RESERVED: &str = "istio-validation";
+
+/// Where the proxy listens in the network that all containers of a pod share.
+const LISTENS: [u16; 6] = [
+    ADMIN_PORT,
+    OUTBOUND_PORT,
+    INBOUND_PORT,
+    POD_PORT,
+    HEALTH_PORT,
+    METRICS_PORT,
+];
+
+/// Refuses a container that says it listens where the proxy does: whichever comes second would
+/// fail with "address already in use".
+pub(crate) fn refuse_ports(draft: &Draft) -> Result<(), Refusal> {
+    let all = draft.init_containers.iter().chain(&draft.containers);
+    let ports = all.flat_map(|one| {
+        draft::elements(one, "ports")
+            .iter()
+            .map(move |port| (one, port))
+    });
+    for (container, port) in ports {
+        let number = port.get("containerPort").and_then(Value::as_u64);
+        let taken = LISTENS.iter().any(|own| number == Some(u64::from(*own)));
+        if taken && matches!(draft::text(port, "protocol"), "" | "TCP") {
+            return Err(Refusal::new(format!(
+                "container {}: containerPort {} is the proxy's own in every pod of the mesh; let \
+                 it listen at another port, or label the pod sidecar.istio.io/inject=false",
+                draft::name(container),
+                number.unwrap_or_default()
+            )));
+        }
+    }
+    Ok(())
+}
 
 /// Refuses what can only be a mistake.
 pub(crate) fn refuse(draft: &Draft) -> Result<(), Refusal> {
@@ -153,6 +190,25 @@ mod tests {
             "securityContext": own, "initContainers": [mesh], "containers": [other],
         });
         refuse(&of(&fine)).unwrap();
+    }
+
+    #[test]
+    fn the_proxys_ports_are_not_for_others() {
+        let with = |port: Value| of(&json!({ "containers": [{ "name": "x", "ports": [port] }] }));
+        for port in LISTENS {
+            let draft = with(json!({ "containerPort": port }));
+            let refusal = refuse_ports(&draft).unwrap_err().to_string();
+            assert!(
+                refusal.contains(&format!("x: containerPort {port}")),
+                "{refusal}"
+            );
+        }
+        for fine in [
+            json!({ "containerPort": 15_001, "protocol": "UDP" }),
+            json!({ "containerPort": 15_000 + 22 }),
+        ] {
+            refuse_ports(&with(fine)).unwrap();
+        }
     }
 
     #[test]

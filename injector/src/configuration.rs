@@ -2,6 +2,7 @@
 //! mesh's settings and the version of the cluster.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use mesh_api::mesh_config::MeshConfig;
 
@@ -19,7 +20,12 @@ pub struct Configuration {
     pub cluster: ClusterVersion,
     /// What decides which pods get a sidecar; follows from the values.
     pub settings: Settings,
+    /// The addresses of the control plane's Service; none: not known.
+    pub control_plane_at: Vec<IpAddr>,
 }
+
+/// The Service of the control plane, in its namespace.
+pub const CONTROL_PLANE_SERVICE: &str = "istiod";
 
 impl Configuration {
     /// Puts it together.
@@ -42,7 +48,14 @@ impl Configuration {
             mesh,
             cluster,
             settings,
+            control_plane_at: Vec::new(),
         }
+    }
+
+    /// The name by which pods of this cluster find the control plane.
+    pub(crate) fn control_plane_host(&self) -> String {
+        let namespace = &self.settings.home.control_plane;
+        format!("{CONTROL_PLANE_SERVICE}.{namespace}.svc")
     }
 }
 

@@ -36,6 +36,8 @@ pub enum InjectReason {
     NamespacesByDefault,
     /// The pod asks for one.
     PodAsks,
+    /// The pod asks for one by annotation.
+    PodAnnotation,
     /// The pod names our revision.
     PodRevision,
     /// The pod is selected by the always-inject selectors.
@@ -86,7 +88,7 @@ pub fn decide(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Decision
     }
 }
 
-/// Is the pod ours? Answers from the namespace and the pod's labels alone.
+/// Is the pod ours? Answers from the namespace and from what the pod says about injection alone.
 fn ours(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Result<InjectReason, SkipReason> {
     if SYSTEM_NAMESPACES.contains(&namespace.name.as_str()) {
         return Err(SkipReason::SystemNamespace);
@@ -99,9 +101,8 @@ fn ours(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Result<InjectR
     if injection == Some("disabled") {
         return Err(SkipReason::NamespaceDisabled);
     }
-    let pod_asks = value(&pod.labels, INJECT) == Some("true");
     // The control plane must be able to start while its own webhook is down.
-    if namespace.name == settings.home.control_plane && !pod_asks {
+    if namespace.name == settings.home.control_plane && !pod.asks() {
         return Err(SkipReason::ControlPlaneNamespace);
     }
     let (revision, reason) = match (injection, value(&namespace.labels, REVISION)) {
@@ -111,7 +112,10 @@ fn ours(settings: &Settings, namespace: &Namespace, pod: &Pod) -> Result<InjectR
         (None, Some(revision)) => (revision, InjectReason::NamespaceRevision),
         (None, None) => match value(&pod.labels, REVISION) {
             Some(revision) => (revision, InjectReason::PodRevision),
-            None if pod_asks => (DEFAULT_REVISION, InjectReason::PodAsks),
+            None if value(&pod.labels, INJECT) == Some("true") => {
+                (DEFAULT_REVISION, InjectReason::PodAsks)
+            }
+            None if pod.asks() => (DEFAULT_REVISION, InjectReason::PodAnnotation),
             None if settings.enable_namespaces_by_default => {
                 (DEFAULT_REVISION, InjectReason::NamespacesByDefault)
             }
@@ -170,6 +174,7 @@ impl fmt::Display for InjectReason {
             }
             Self::NamespacesByDefault => out.write_str("namespaces are enabled by default"),
             Self::PodAsks => write!(out, "the pod has the label {INJECT}=true"),
+            Self::PodAnnotation => write!(out, "the pod has the annotation {INJECT}=true"),
             Self::PodRevision => write!(out, "the pod's {REVISION} names this revision"),
             Self::AlwaysSelected => out.write_str("an always-inject selector matches the pod"),
         }

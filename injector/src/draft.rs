@@ -75,6 +75,19 @@ impl Draft {
         Value::Object(rest)
     }
 
+    /// Adds names of hosts that the pod's containers know without asking DNS.
+    pub(crate) fn name_hosts(&mut self, aliases: Vec<Value>) {
+        if aliases.is_empty() {
+            return;
+        }
+        let known = self.spec.entry("hostAliases").or_insert(Value::Null);
+        if let Value::Array(known) = known {
+            known.extend(aliases);
+        } else {
+            *known = Value::Array(aliases);
+        }
+    }
+
     /// Sets an annotation unless the user did.
     pub(crate) fn annotate_if_absent(&mut self, name: &str, value: impl Into<String>) {
         self.annotations

@@ -244,6 +244,7 @@ fn finish(configuration: &Configuration, options: &Options, draft: &mut Draft, v
     if options.template == Template::Gateway {
         allow_low_ports(draft);
     }
+    draft.name_hosts(options.control_plane.aliases());
     for (name, value) in &values.sidecar_injector_webhook.injected_annotations {
         draft.annotate_if_absent(name, value);
     }
@@ -305,6 +306,7 @@ fn delay_stop(draft: &mut Draft, seconds: u32) {
 
 /// What makes a pod one that cannot have a sidecar.
 fn check(options: &Options, draft: &Draft, own_proxy: bool) -> Result<(), Refusal> {
+    bypass::refuse_ports(draft)?;
     if options.template == Template::Gateway {
         if own_proxy {
             return Ok(());

@@ -95,9 +95,11 @@ impl Pod {
         }
     }
 
-    /// Whether its author asks for a sidecar on this very pod.
+    /// Whether its author asks for a sidecar on this very pod. The label beats the annotation of
+    /// the same name.
     pub fn asks(&self) -> bool {
-        decide::value(&self.labels, names::INJECT) == Some("true")
+        let said = decide::value(&self.labels, names::INJECT);
+        said.or_else(|| decide::value(&self.annotations, names::INJECT)) == Some("true")
     }
 }
 

@@ -2,6 +2,7 @@
 //! values, read and checked in one place. What is known but without effect becomes a warning.
 
 mod capture;
+mod control_plane;
 mod proxy_config;
 mod resources;
 mod unsupported;
@@ -10,16 +11,17 @@ mod volumes;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_api::mesh_config::{AccessLogEncoding, ProxyConfig};
+use mesh_api::mesh_config::ProxyConfig;
 use serde_json::Value;
 
 pub(crate) use capture::Capture;
+pub(crate) use control_plane::{ControlPlane, addresses};
 
-use crate::Labels;
 use crate::configuration::Configuration;
 use crate::draft::{Draft, texts};
 use crate::refusal::Refusal;
 use crate::values::NativeSidecars;
+use crate::{Labels, names};
 
 /// What is put into a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,10 +49,9 @@ pub(crate) struct Options {
     /// `None`: no connection is redirected.
     pub(crate) capture: Option<Capture>,
     pub(crate) log_level: String,
-    pub(crate) access_log: Option<AccessLogEncoding>,
     pub(crate) concurrency: Option<u32>,
     pub(crate) environment: BTreeMap<String, String>,
-    pub(crate) control_plane: String,
+    pub(crate) control_plane: ControlPlane,
     pub(crate) min_drain: Duration,
     pub(crate) drain_timeout: Duration,
     pub(crate) readiness: Readiness,
@@ -120,6 +121,9 @@ pub(crate) fn read(
     proxy_config::read(&mut reading)?;
     let template = template(&reading)?;
     let native = native(&mut reading)? && template == Template::Sidecar;
+    if template == Template::Sidecar && !native {
+        ends(&mut reading, draft, job)?;
+    }
     let grace = grace(draft);
     let (min_drain, drain_timeout) = drain(&mut reading, native, grace);
     let (volumes, mounts) = volumes::read(&reading)?;
@@ -141,10 +145,9 @@ pub(crate) fn read(
             Template::Gateway => None,
         },
         log_level: log_level(&reading)?,
-        access_log: access_log(configuration),
         concurrency: concurrency(&mut reading),
         environment: proxy_config::environment(&mut reading),
-        control_plane: control_plane(&reading)?,
+        control_plane: ControlPlane::read(&mut reading, draft)?,
         min_drain,
         drain_timeout,
         readiness: readiness(&mut reading)?,
@@ -191,6 +194,39 @@ fn native(reading: &mut Reading<'_>) -> Result<bool, Refusal> {
     Ok(wanted && cluster.has_native_sidecars())
 }
 
+/// What becomes of a pod that is to end by itself, where its sidecar is a container like others.
+///
+/// Such a pod completes when all its containers have ended, and the sidecar cannot see that the
+/// application has: containers do not see each other's processes. A Job would never complete, so
+/// it is refused unless its pods ask for the sidecar themselves.
+fn ends(reading: &mut Reading<'_>, draft: &Draft, job: bool) -> Result<(), Refusal> {
+    let restarts = draft.spec.get("restartPolicy").and_then(Value::as_str);
+    if !job && !matches!(restarts, Some("Never" | "OnFailure")) {
+        return Ok(());
+    }
+    let (cluster, label) = (reading.configuration.cluster, names::INJECT);
+    let why = if cluster.has_native_sidecars() {
+        "native sidecars are switched off (sidecar.istio.io/nativeSidecar, or nativeSidecars in \
+         the injector's values)"
+            .to_owned()
+    } else {
+        format!("Kubernetes {cluster} has no native sidecars")
+    };
+    let let_it = "let the application end its proxy when it is done: POST \
+                  http://127.0.0.1:15020/quitquitquit";
+    let asks = draft.labels.get(label).and_then(Value::as_str) == Some("true");
+    if job && !asks {
+        return Err(Refusal::new(format!(
+            "the sidecar would keep this Job from completing, because {why}. Label its pods \
+             {label}=false to run them outside of the mesh; or label them {label}=true and {let_it}"
+        )));
+    }
+    reading.warn(format!(
+        "the sidecar keeps this pod from completing, because {why}; {let_it}"
+    ));
+    Ok(())
+}
+
 fn image(reading: &mut Reading<'_>) -> Result<String, Refusal> {
     const NAME: &str = "sidecar.istio.io/proxyImage";
     let Some(image) = reading.annotation(NAME) else {
@@ -223,15 +259,6 @@ fn log_level(reading: &Reading<'_>) -> Result<String, Refusal> {
     Ok(known.to_owned())
 }
 
-fn access_log(configuration: &Configuration) -> Option<AccessLogEncoding> {
-    let mesh = &configuration.mesh;
-    let on = mesh
-        .access_log_file
-        .as_deref()
-        .is_some_and(|file| !file.is_empty());
-    on.then(|| mesh.access_log_encoding.unwrap_or_default())
-}
-
 fn concurrency(reading: &mut Reading<'_>) -> Option<u32> {
     match reading.proxy_config.concurrency {
         Some(0) => {
@@ -243,26 +270,6 @@ fn concurrency(reading: &mut Reading<'_>) -> Option<u32> {
         }
         other => other,
     }
-}
-
-fn control_plane(reading: &Reading<'_>) -> Result<String, Refusal> {
-    const NAME: &str = "sidecar.istio.io/discoveryAddress";
-    let annotation = reading.annotation(NAME);
-    let address = annotation.or(reading.proxy_config.discovery_address.as_deref());
-    let Some(address) = address.filter(|address| !address.is_empty()) else {
-        let namespace = &reading.configuration.settings.home.control_plane;
-        return Ok(format!("https://istiod.{namespace}.svc:15012"));
-    };
-    let fine = address.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && port.parse::<u16>().is_ok()
-            && !host.contains(|c: char| c.is_whitespace() || "/\\$@".contains(c))
-    });
-    if !fine {
-        let expected = "write HOST:PORT, such as istiod.istio-system.svc:15012";
-        return Err(Refusal::annotation(NAME, address, expected));
-    }
-    Ok(format!("https://{address}"))
 }
 
 fn readiness(reading: &mut Reading<'_>) -> Result<Readiness, Refusal> {

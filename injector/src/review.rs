@@ -28,6 +28,9 @@ pub struct Answer {
     pub verdict: Verdict,
     /// The pod it was about, for the log: namespace and name.
     pub about: String,
+    /// What its author should know, for the log: whoever creates a pod for a Deployment shows
+    /// nobody what it is warned of.
+    pub warnings: Vec<String>,
     /// The review to send back.
     pub review: Value,
 }
@@ -352,6 +355,7 @@ impl Reply {
         Answer {
             verdict: self.verdict,
             about,
+            warnings: self.warnings,
             review: json!({
                 "apiVersion": version, "kind": "AdmissionReview", "response": response,
             }),

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use mesh_api::mesh_config::AccessLogEncoding;
 use mesh_api::pod::DATA_DIR;
 use serde_json::{Value, json};
 
@@ -71,18 +70,13 @@ pub(crate) fn arguments(options: &Options) -> Vec<String> {
     let mut add = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
     add("--workload", "$(POD_NAMESPACE)/$(POD_NAME)".to_owned());
     add("--address", "$(INSTANCE_IP)".to_owned());
-    add("--control-plane", options.control_plane.clone());
+    add("--control-plane", options.control_plane.url());
     add("--control-plane-root", format!("{ROOT}/root-cert.pem"));
     add("--token", format!("{TOKENS}/istio-token"));
     add("--data-dir", DATA_DIR.to_owned());
     add("--log-level", options.log_level.clone());
     if let Some(concurrency) = options.concurrency {
         add("--concurrency", concurrency.to_string());
-    }
-    match options.access_log {
-        Some(AccessLogEncoding::Text) => add("--access-log", "text".to_owned()),
-        Some(AccessLogEncoding::Json) => add("--access-log", "json".to_owned()),
-        None => {}
     }
     add("--min-drain", duration(options.min_drain));
     add("--drain-timeout", duration(options.drain_timeout));

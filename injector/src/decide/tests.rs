@@ -221,6 +221,9 @@ fn namespaces_of_kubernetes_never_and_that_of_the_control_plane_only_on_request(
         assert_eq!(decide(&settings, &own, &pod("app=istiod")), expected);
         let gateway = decide(&settings, &own, &asking);
         assert_eq!(gateway, inject(InjectReason::NamespaceEnabled));
+        // As it is installed, without a label.
+        let gateway = decide(&settings, &namespace("istio-system", ""), &asking);
+        assert_eq!(gateway, inject(InjectReason::PodAsks));
         let injectors = namespace("istio-injector", "istio-injection=enabled");
         let expected = skip(SkipReason::InjectorNamespace);
         assert_eq!(decide(&settings, &injectors, &asking), expected);
@@ -262,13 +265,18 @@ fn the_label_beats_the_annotation() {
             "label {label:?}, annotation {annotation:?}"
         );
     }
-    // An annotation cannot call the webhook where no label does.
-    let pod = Pod {
-        annotations: labels(yes_label),
-        ..Pod::default()
-    };
-    let found = decide(&Settings::default(), &namespace("shop", ""), &pod);
-    assert_eq!(found, skip(SkipReason::NobodyAsks));
+    // Where the namespace says nothing an annotation is enough to ask.
+    for (label, expected) in [
+        ("", inject(InjectReason::PodAnnotation)),
+        (no_label, skip(SkipReason::NobodyAsks)),
+    ] {
+        let pod = Pod {
+            annotations: labels(yes_label),
+            ..pod(label)
+        };
+        let found = decide(&Settings::default(), &namespace("shop", ""), &pod);
+        assert_eq!(found, expected, "{label:?}");
+    }
 }
 
 #[test]

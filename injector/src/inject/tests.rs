@@ -286,3 +286,32 @@ fn pod_security_that_will_refuse_the_pod_is_named_beforehand() {
         outcome.warnings
     );
 }
+
+#[test]
+fn a_job_without_native_sidecars_is_refused_unless_its_pods_ask() {
+    let spec = json!({ "restartPolicy": "Never", "containers": [{ "name": "a", "image": "a" }] });
+    let job = Some(Workload {
+        kind: "Job",
+        name: "nightly",
+    });
+    let plain = pod(&json!({}), &spec);
+    let of = |minor, workload, pod: &Value| inject(&on(minor), &shop(), workload, pod);
+    // With them it completes by itself.
+    assert_eq!(of(29, job, &plain).unwrap().warnings, Vec::<String>::new());
+    let refusal = of(28, job, &plain).unwrap_err().to_string();
+    for part in ["Kubernetes 1.28", "inject=false", "/quitquitquit"] {
+        assert!(refusal.contains(part), "{refusal}");
+    }
+    let off = pod(&json!({ "sidecar.istio.io/nativeSidecar": "false" }), &spec);
+    let refusal = of(33, job, &off).unwrap_err().to_string();
+    assert!(refusal.contains("switched off"), "{refusal}");
+    // Who asks is injected, and told what to do; so is whoever ends without being a Job.
+    let mut asking = plain.clone();
+    asking["metadata"]["labels"] = json!({ "sidecar.istio.io/inject": "true" });
+    for (workload, pod) in [(job, &asking), (None, &plain)] {
+        let outcome = of(28, workload, pod).unwrap();
+        assert_eq!(names(&outcome.pod, "containers").len(), 2);
+        let told = outcome.warnings.join(" ");
+        assert!(told.contains("/quitquitquit"), "{told}");
+    }
+}

@@ -54,7 +54,7 @@ fn the_form_follows_cluster_annotation_and_values() {
 }
 
 #[test]
-fn one_resource_annotation_puts_the_defaults_aside() {
+fn one_resource_annotation_changes_one_value() {
     let default = json!({ "requests": { "cpu": "10m", "memory": "32Mi" } });
     assert_eq!(fine(&[]).resources, default);
     let own = fine(&[
@@ -63,8 +63,48 @@ fn one_resource_annotation_puts_the_defaults_aside() {
     ]);
     assert_eq!(
         own.resources,
-        json!({ "requests": { "cpu": "100m" }, "limits": { "memory": "1Gi" } })
+        json!({
+            "requests": { "cpu": "100m", "memory": "32Mi" }, "limits": { "memory": "1Gi" }
+        })
     );
+    // What the installation asks for gives way to what a pod says of the same resource.
+    let small = fine(&[("sidecar.istio.io/proxyMemoryLimit", "16Mi")]);
+    assert_eq!(small.resources["requests"]["memory"], "16Mi");
+    let mistaken = of(
+        33,
+        None,
+        &[
+            ("sidecar.istio.io/proxyCPU", "1"),
+            ("sidecar.istio.io/proxyCPULimit", "500m"),
+        ],
+    );
+    let refusal = mistaken.unwrap_err().to_string();
+    assert!(refusal.contains("cpu 1 and allow only 500m"), "{refusal}");
+}
+
+#[test]
+fn limits_of_the_installation_hold_and_give_way() {
+    let resources = |limit: &str| {
+        let mut configuration = configuration(33);
+        let proxy = &mut configuration.values.global.proxy;
+        proxy.resources = json!({
+            "requests": { "cpu": "10m", "memory": "32Mi" },
+            "limits": { "cpu": limit, "memory": "128Mi" },
+        });
+        let pod = json!({ "metadata": { "annotations": {
+            "sidecar.istio.io/proxyMemory": "256Mi"
+        } } });
+        read(&configuration, &Draft::of(&pod).unwrap(), false)
+    };
+    assert_eq!(
+        resources("1").unwrap().0.resources,
+        json!({
+            "requests": { "cpu": "10m", "memory": "256Mi" },
+            "limits": { "cpu": "1", "memory": "256Mi" },
+        })
+    );
+    let refusal = resources("5m").unwrap_err().to_string();
+    assert!(refusal.contains("global.proxy.resources"), "{refusal}");
 }
 
 #[test]
@@ -140,7 +180,7 @@ fn the_annotation_lies_over_the_mesh_and_names_what_has_no_effect() {
 
 #[test]
 fn annotations_without_effect_are_named_one_by_one() {
-    for name in crate::names::ANNOTATIONS {
+    for name in names::ANNOTATIONS {
         let acts = !unsupported::all().contains(name);
         let (_, warnings) = match of(33, None, &[(name, "")]) {
             Ok(read) => read,

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference,
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use mesh_kubernetes::client::{ApiFailure, within};
+use mesh_kubernetes::outage;
 use mesh_runtime::drain::DrainWatch;
 use metrics::gauge;
 use serde::Serialize;
@@ -40,6 +41,9 @@ pub struct Report {
     pub missing: Vec<Found>,
     /// Pods whose proxy is of another image than new ones get.
     pub outdated: Vec<Found>,
+    /// Namespaces whose label for injection has a value without a meaning, so that nothing in them
+    /// gets a sidecar.
+    pub mislabelled: Vec<Found>,
 }
 
 /// One pod.
@@ -47,7 +51,7 @@ pub struct Report {
 pub struct Found {
     /// Its namespace.
     pub namespace: String,
-    /// Its name.
+    /// Its name; empty for a namespace.
     pub pod: String,
     /// What controls it, as `Kind/name`; nothing for a pod that stands alone.
     pub owner: Option<String>,
@@ -77,6 +81,7 @@ pub(super) fn follow(
                         tell(&client, &report, &mut told).await;
                         sender.send_replace(Arc::new(report));
                     }
+                    Err(failure) if outage::told_of(&failure) => {}
                     Err(failure) => tracing::warn!(error = %failure,
                         "cannot look for pods that missed injection"),
                 }
@@ -98,6 +103,9 @@ pub async fn look(
 ) -> Result<Report, ApiFailure> {
     let mut report = Report::default();
     for namespace in namespaces {
+        report
+            .mislabelled
+            .extend(mislabelled(configuration, namespace));
         if !may_have_sidecars(configuration, namespace) {
             continue;
         }
@@ -127,6 +135,33 @@ fn may_have_sidecars(configuration: &Configuration, namespace: &Namespace) -> bo
         Decision::Inject { .. } => true,
         Decision::Skip { reason } => matches!(reason, SkipReason::PolicyDisabled),
     }
+}
+
+/// The namespace, if its label for injection has a value without a meaning. The API server asks
+/// about no pod there, so nobody but this look can tell.
+fn mislabelled(configuration: &Configuration, namespace: &Namespace) -> Option<Found> {
+    let any = crate::Pod::default();
+    let Decision::Skip {
+        reason: reason @ SkipReason::NamespaceValue(_),
+    } = decide::decide(&configuration.settings, namespace, &any)
+    else {
+        return None;
+    };
+    let name = &namespace.name;
+    Some(Found {
+        namespace: name.clone(),
+        pod: String::new(),
+        owner: Some(format!("Namespace/{name}")),
+        why: format!("no pod gets a sidecar: {reason}"),
+        reference: ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Namespace".to_owned()),
+            name: Some(name.clone()),
+            // Where whoever looks for the sidecars looks for events.
+            namespace: Some(name.clone()),
+            ..ObjectReference::default()
+        },
+    })
 }
 
 fn examine(configuration: &Configuration, namespace: &Namespace, pod: &Pod, report: &mut Report) {
@@ -228,10 +263,11 @@ async fn tell(client: &Client, report: &Report, told: &mut BTreeSet<(String, Str
         let owner = owner.unwrap_or_else(|| format!("Pod/{}", found.pod));
         (found.namespace.clone(), owner)
     };
-    let current: BTreeSet<_> = report.missing.iter().map(key).collect();
+    let news = || report.mislabelled.iter().chain(&report.missing);
+    let current: BTreeSet<_> = news().map(key).collect();
     told.retain(|known| current.contains(known));
     let mut left = EVENTS;
-    for found in &report.missing {
+    for found in news() {
         let (namespace, owner) = key(found);
         if left == 0 || !told.insert((namespace.clone(), owner.clone())) {
             continue;
@@ -263,7 +299,10 @@ async fn write_event(client: &Client, found: &Found) -> Result<(), ApiFailure> {
         involved_object: about.clone(),
         type_: Some("Warning".to_owned()),
         reason: Some("MissedInjection".to_owned()),
-        message: Some(format!("pod {}: {}", found.pod, found.why)),
+        message: Some(match found.pod.as_str() {
+            "" => found.why.clone(),
+            pod => format!("pod {pod}: {}", found.why),
+        }),
         source: Some(EventSource {
             component: Some(MANAGER.to_owned()),
             host: None,
@@ -289,5 +328,33 @@ fn event_name(about: &ObjectReference) -> String {
     let uid = about.uid.as_deref().unwrap_or_default();
     let uid: String = uid.chars().filter(char::is_ascii_alphanumeric).collect();
     let short: String = name.chars().take(180).collect();
-    format!("{short}.missed-injection.{uid}")
+    let name = format!("{short}.missed-injection.{uid}");
+    name.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use mesh_api::mesh_config::MeshConfig;
+
+    use super::*;
+    use crate::{ClusterVersion, Home, Values};
+
+    #[test]
+    fn a_namespace_with_a_label_nobody_knows_is_found() {
+        let values = Values::default();
+        let (mesh, home) = (MeshConfig::default(), Home::default());
+        let configuration = Configuration::new(values, mesh, ClusterVersion::CURRENT, home);
+        for (value, expected) in [("enabled", false), ("disabled", false), ("true", true)] {
+            let namespace = Namespace {
+                name: "shop".to_owned(),
+                labels: [("istio-injection".to_owned(), value.to_owned())].into(),
+            };
+            let found = mislabelled(&configuration, &namespace);
+            assert_eq!(found.is_some(), expected, "{value}");
+            if let Some(found) = found {
+                assert!(found.why.contains("istio-injection=true"), "{}", found.why);
+                assert_eq!(event_name(&found.reference), "shop.missed-injection");
+            }
+        }
+    }
 }

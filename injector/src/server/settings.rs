@@ -1,19 +1,22 @@
-//! The configuration as the cluster states it, followed: two ConfigMaps and the cluster's version.
+//! The configuration as the cluster states it, followed: two ConfigMaps, the cluster's version and
+//! the control plane's Service.
 //!
 //! What cannot be read leaves the last good one in force; what is missing means the defaults.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use mesh_api::mesh_config::MeshConfig;
 use mesh_kubernetes::client::within;
+use mesh_kubernetes::outage;
 use mesh_runtime::Backoff;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::readiness::Gate;
@@ -21,6 +24,8 @@ use serde_json::Value;
 use tokio::sync::watch as channel;
 
 use super::{Settings, cluster};
+use crate::configuration::CONTROL_PLANE_SERVICE;
+use crate::options::addresses;
 use crate::{ClusterVersion, Configuration, Home, Values};
 
 /// How often the cluster's version is asked for: it changes when nodes are upgraded.
@@ -46,6 +51,8 @@ struct Known {
     mesh: Option<MeshConfig>,
     values: Option<Values>,
     cluster: Option<ClusterVersion>,
+    /// The addresses of the control plane's Service. Not waited for: few pods need them.
+    control_plane_at: Vec<IpAddr>,
 }
 
 /// Follows the configuration until the drain begins. Opens the gate once all of it is known.
@@ -94,14 +101,18 @@ impl Following {
         let api = |namespace: &str| Api::<ConfigMap>::namespaced(self.client.clone(), namespace);
         let mesh = watcher::watch_object(api(&self.home.control_plane), &self.maps.mesh);
         let values = watcher::watch_object(api(&self.home.injector), &self.maps.values);
+        let services = Api::<Service>::namespaced(self.client.clone(), &self.home.control_plane);
+        let service = watcher::watch_object(services, CONTROL_PLANE_SERVICE);
         let (mesh, values) = (mesh.default_backoff(), values.default_backoff());
         let (mut mesh, mut values) = (std::pin::pin!(mesh), std::pin::pin!(values));
+        let mut service = std::pin::pin!(service.default_backoff());
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         let mut ask_version = tokio::time::Instant::now();
         loop {
             tokio::select! {
                 Some(change) = mesh.next() => self.mesh(change),
                 Some(change) = values.next() => self.values(change),
+                Some(change) = service.next() => self.service(change),
                 () = tokio::time::sleep_until(ask_version) => {
                     let delay = self.version(&mut backoff).await;
                     ask_version = tokio::time::Instant::now() + delay;
@@ -139,6 +150,18 @@ impl Following {
         }
     }
 
+    fn service(&mut self, change: watcher::Result<Option<Service>>) {
+        match change {
+            Ok(service) => self.known.control_plane_at = addresses_of(service.as_ref()),
+            Err(error) if outage::told(&error) => {}
+            Err(error) => tracing::warn!(
+                %error,
+                "cannot watch Service {}/{CONTROL_PLANE_SERVICE}; going on with what is known",
+                self.home.control_plane
+            ),
+        }
+    }
+
     /// Asks for the version; says when to ask again.
     async fn version(&mut self, backoff: &mut Backoff) -> Duration {
         match cluster::version(&self.client).await {
@@ -154,7 +177,9 @@ impl Following {
                 VERSION_EVERY
             }
             Err(failure) => {
-                tracing::warn!(error = %failure, "the cluster's version is unknown");
+                if !outage::told_of(&failure) {
+                    tracing::warn!(error = %failure, "the cluster's version is unknown");
+                }
                 backoff.next_delay(rand::random())
             }
         }
@@ -165,12 +190,14 @@ impl Following {
             mesh: Some(mesh),
             values: Some(values),
             cluster: Some(cluster),
+            control_plane_at,
         } = &self.known
         else {
             return;
         };
         let home = self.home.clone();
-        let configuration = Configuration::new(values.clone(), mesh.clone(), *cluster, home);
+        let mut configuration = Configuration::new(values.clone(), mesh.clone(), *cluster, home);
+        configuration.control_plane_at.clone_from(control_plane_at);
         self.sender.send_if_modified(|known| {
             let news = **known != configuration;
             if news {
@@ -187,6 +214,11 @@ impl Following {
     }
 }
 
+fn addresses_of(service: Option<&Service>) -> Vec<IpAddr> {
+    let service = service.and_then(|service| serde_json::to_value(service).ok());
+    service.map_or_else(Vec::new, |service| addresses(&service))
+}
+
 /// The text of a ConfigMap's key after a change; empty if there is none. `None`: nothing changed.
 fn changed(name: &str, key: &str, change: watcher::Result<Option<ConfigMap>>) -> Option<String> {
     match change {
@@ -196,7 +228,9 @@ fn changed(name: &str, key: &str, change: watcher::Result<Option<ConfigMap>>) ->
             Some(String::new())
         }
         Err(error) => {
-            tracing::warn!(%error, "cannot watch {name}; going on with what is known");
+            if !outage::told(&error) {
+                tracing::warn!(%error, "cannot watch {name}; going on with what is known");
+            }
             None
         }
     }
@@ -261,5 +295,17 @@ pub async fn load_once(
     };
     let (mesh, mesh_name) = read(&home.control_plane, &maps.mesh, "mesh").await?;
     let (values, values_name) = read(&home.injector, &maps.values, "values").await?;
-    configuration_of((&mesh_name, &mesh), (&values_name, &values), cluster, home)
+    let services: Api<Service> = Api::namespaced(client.clone(), &home.control_plane);
+    let what = format!(
+        "read Service {}/{CONTROL_PLANE_SERVICE}",
+        home.control_plane
+    );
+    let service = within(what, services.get_opt(CONTROL_PLANE_SERVICE)).await?;
+    let texts = (
+        (mesh_name.as_str(), mesh.as_str()),
+        (values_name.as_str(), values.as_str()),
+    );
+    let mut configuration = configuration_of(texts.0, texts.1, cluster, home)?;
+    configuration.control_plane_at = addresses_of(service.as_ref());
+    Ok(configuration)
 }

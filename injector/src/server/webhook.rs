@@ -105,6 +105,9 @@ fn failed(status: StatusCode, why: String) -> AdminResponse {
 
 fn count(answer: &review::Answer) {
     let about = &answer.about;
+    for warning in &answer.warnings {
+        tracing::warn!(pod = %about, "{warning}");
+    }
     match &answer.verdict {
         Verdict::Injected => {
             counter!(SUCCESS).increment(1);
