@@ -71,6 +71,9 @@ struct SettingArgs {
     /// Two to five replicas of istiod and the ingress gateway, by CPU; needs the metrics server
     #[arg(long)]
     autoscaling: bool,
+    /// Close all ports of the mesh's own pods but those others need (NetworkPolicies)
+    #[arg(long)]
+    network_policies: bool,
     /// The type of the gateways' Services
     #[arg(long, value_enum)]
     service_type: Option<ServiceType>,
@@ -86,7 +89,7 @@ enum Profile {
     /// And an ingress gateway
     #[default]
     Default,
-    /// And an egress gateway and an access log
+    /// And an egress gateway and an access log of every request
     Demo,
 }
 
@@ -183,6 +186,7 @@ fn render(kubectl: &Kubectl, args: &SettingArgs) -> Result<Vec<Value>> {
         (args.high_availability, "high-availability"),
         (args.autoscaling, "autoscaling"),
         (values::injects_by_default(&args.set), "inject-by-default"),
+        (args.network_policies, "network-policies"),
     ]
     .into_iter()
     .filter_map(|(chosen, name)| chosen.then_some(name))
@@ -238,7 +242,6 @@ fn images(args: &ImageArgs) -> Result<Vec<Built>> {
 /// Applies everything in the order in which parts need each other.
 fn install(kubectl: &Kubectl, objects: &mut Vec<Value>, limit: Duration) -> Result<()> {
     let live = foreign::live(kubectl, objects)?;
-    keep::failure_policy(objects, &live);
     keep::secrets(objects, &live);
     step("definitions are applied", |_| {
         apply(kubectl, objects, Phase::Definitions)?;

@@ -33,7 +33,7 @@ pub(crate) fn leave_out_unknown(
     objects.retain(|object| !kind_of(object).starts_with("ValidatingAdmissionPolic"));
     Ok(Some(
         "this cluster is older than Kubernetes 1.30 and knows no ValidatingAdmissionPolicy: \
-         istio-webhook-guard is left out. Whoever breaks into istiod or the injector could change \
+         istio-webhook-guard and istio-injection-advice are left out. Whoever breaks into istiod or the injector could change \
          what the mesh's webhooks are asked about (SECURITY.md says what that gives)",
     ))
 }

@@ -15,7 +15,7 @@ use super::manifests::{NAMESPACES, OWNER_SELECTOR, kind_of, list};
 const CLUSTER_KINDS: &str = "mutatingwebhookconfigurations,validatingwebhookconfigurations,\
                              clusterrolebindings,clusterroles";
 const NAMESPACE_KINDS: &str = "horizontalpodautoscalers,poddisruptionbudgets,deployments,services,\
-                               configmaps,rolebindings,roles,serviceaccounts,resourcequotas";
+                               configmaps,rolebindings,roles,serviceaccounts,resourcequotas,networkpolicies";
 /// The bundle of roots the control plane publishes in every namespace.
 pub(crate) const ROOTS: &str = "istio-ca-root-cert";
 const DELETE: Duration = Duration::from_mins(3);

@@ -18,14 +18,16 @@ const PARTS: &[(&str, &str)] = &[
 pub(crate) const KEYS: &str = "\
 Keys of --set:
   PART.replicas=N               PART is istiod, injector, ingressgateway or egressgateway
-  PART.cpu=QUANTITY             requests; there is no CPU limit
+  PART.cpu=QUANTITY             requests
   PART.memory=QUANTITY          requests
+  PART.cpuLimit=QUANTITY        limit; there is none unless this is set
   PART.memoryLimit=QUANTITY     limit; `none` for no limit
   PART.minReplicas=N, PART.maxReplicas=N
                                 of istiod and ingressgateway, with --autoscaling
   PART.serviceType=TYPE         of gateways: NodePort, LoadBalancer or ClusterIP
+  PART.statusPort=true          of gateways: publishes readiness at port 15021 of the Service
   PART.nodePort.PORT=N          of gateways: fixes the node port of http2, https or status-port
-  sidecar.cpu, sidecar.memory, sidecar.memoryLimit, sidecar.logLevel
+  sidecar.cpu, sidecar.memory, sidecar.cpuLimit, sidecar.memoryLimit, sidecar.logLevel
                                 of the proxies that are injected
   mesh.KEY=VALUE                a key of MeshConfig, as mesh.accessLogFile=/dev/stdout
   injection.KEY=VALUE           a key of sidecarInjectorWebhook, as
@@ -116,7 +118,7 @@ fn of_part(objects: &mut [Value], name: &str, key: &str, value: &str) -> Result<
                 .context("only with --autoscaling")?;
             put(scaler, &format!("spec.{key}"), number(value)?.into());
         }
-        "cpu" | "memory" | "memoryLimit" => {
+        "cpu" | "memory" | "cpuLimit" | "memoryLimit" => {
             let deployment = find(objects, "Deployment", name)?;
             let container = deployment
                 .pointer_mut("/spec/template/spec/containers/0")
@@ -129,10 +131,36 @@ fn of_part(objects: &mut [Value], name: &str, key: &str, value: &str) -> Result<
             }
             put(find(objects, "Service", name)?, "spec.type", value.into());
         }
+        "statusPort" if name.ends_with("gateway") => match value {
+            "true" => publish_status(objects, name)?,
+            "false" => {}
+            _ => bail!("expected true or false"),
+        },
         _ => match key.strip_prefix("nodePort.") {
             Some(port) if name.ends_with("gateway") => node_port(objects, name, port, value)?,
             _ => bail!("there is no such key.\n{KEYS}"),
         },
+    }
+    Ok(())
+}
+
+/// Publishes the readiness of a gateway, as the component `gateway-status-port` does for all.
+fn publish_status(objects: &mut [Value], name: &str) -> Result<()> {
+    const PORT: u16 = 15021;
+    let ports = find(objects, "Service", name)?.pointer_mut("/spec/ports");
+    let ports = ports.and_then(Value::as_array_mut).context("no ports")?;
+    if !ports
+        .iter()
+        .any(|port| port.get("port") == Some(&PORT.into()))
+    {
+        ports.push(json!({"name": "status-port", "port": PORT, "targetPort": PORT}));
+    }
+    if let Ok(policy) = find(objects, "NetworkPolicy", "istio-gateways")
+        && let Some(rules) = policy
+            .pointer_mut("/spec/ingress")
+            .and_then(Value::as_array_mut)
+    {
+        rules.push(json!({"ports": [{"port": PORT}]}));
     }
     Ok(())
 }
@@ -154,7 +182,7 @@ fn sidecar(values: &mut Value, key: &str, value: &str) -> Result<()> {
         .context("no global.proxy")?;
     match key {
         "logLevel" => put(proxy, "logLevel", value.into()),
-        "cpu" | "memory" | "memoryLimit" => resource(proxy, key, value)?,
+        "cpu" | "memory" | "cpuLimit" | "memoryLimit" => resource(proxy, key, value)?,
         _ => bail!("there is no such key.\n{KEYS}"),
     }
     Ok(())
@@ -162,27 +190,29 @@ fn sidecar(values: &mut Value, key: &str, value: &str) -> Result<()> {
 
 /// Sets a request or limit of what has `resources`.
 fn resource(owner: &mut Value, key: &str, value: &str) -> Result<()> {
-    let path = match key {
-        "cpu" => "resources.requests.cpu",
-        "memory" => "resources.requests.memory",
-        _ => "resources.limits.memory",
+    let (section, resource) = match key {
+        "cpu" => ("requests", "cpu"),
+        "memory" => ("requests", "memory"),
+        "cpuLimit" => ("limits", "cpu"),
+        _ => ("limits", "memory"),
     };
-    if value == "none" && key == "memoryLimit" {
+    if value == "none" && section == "limits" {
         if let Some(limits) = owner
             .pointer_mut("/resources/limits")
             .and_then(Value::as_object_mut)
         {
-            limits.remove("memory");
+            limits.remove(resource);
         }
         return Ok(());
     }
+    let path = format!("resources.{section}.{resource}");
     let digits = value.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
     let unit = value.strip_prefix(digits).unwrap_or_default();
     let known = ["", "m", "k", "M", "G", "Ki", "Mi", "Gi"].contains(&unit);
     if digits.parse::<f64>().is_err() || !known {
         bail!("expected a quantity, as 100m, 0.5, 64Mi or 1Gi");
     }
-    put(owner, path, value.into());
+    put(owner, &path, value.into());
     Ok(())
 }
 

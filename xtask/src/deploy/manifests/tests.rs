@@ -1,7 +1,7 @@
 //! The manifests render, name the images that were built, and keep to what they promise.
 
 use std::collections::BTreeSet;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 
 use super::*;
@@ -159,7 +159,7 @@ fn a_dead_injector_blocks_neither_itself_nor_the_cluster() {
         .find(|object| kind_of(object) == "MutatingWebhookConfiguration")
         .unwrap();
     let webhooks = configuration["webhooks"].as_array().unwrap();
-    assert_eq!(webhooks.len(), 4);
+    assert_eq!(webhooks.len(), 5);
     for webhook in webhooks {
         assert_eq!(webhook["failurePolicy"], "Fail");
         assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null);
@@ -180,9 +180,11 @@ fn a_dead_injector_blocks_neither_itself_nor_the_cluster() {
         ] {
             assert!(never["values"].to_string().contains(name), "{webhook}");
         }
-        // Each asks for a label somewhere: a namespace and pods that say nothing never match.
-        let asks = webhook.to_string().contains("\"In\"");
-        assert!(asks, "{webhook}");
+        // Each asks for a word somewhere: a namespace and pods that say nothing never match.
+        let by_namespace = webhook["namespaceSelector"].to_string().contains("\"In\"");
+        let by_pod = webhook["objectSelector"].to_string().contains("\"In\"")
+            || webhook["matchConditions"].is_array();
+        assert!(by_namespace || by_pod, "{webhook}");
     }
 }
 
@@ -243,7 +245,7 @@ fn only_a_component_asks_about_namespaces_that_say_nothing() {
         .find(|object| kind_of(object) == "MutatingWebhookConfiguration")
         .and_then(|object| object["webhooks"].as_array())
         .unwrap();
-    let [auto] = webhooks.get(4..).unwrap() else {
+    let [auto] = webhooks.get(5..).unwrap() else {
         panic!("{webhooks:?}");
     };
     assert_eq!(auto["name"], "auto.sidecar-injector.istio.io");
@@ -263,6 +265,109 @@ fn only_a_component_asks_about_namespaces_that_say_nothing() {
         webhooks[0]["namespaceSelector"]["matchExpressions"][0]
     );
     assert!(!auto.to_string().contains("\"In\""), "{auto}");
+}
+
+#[test]
+fn a_file_that_is_applied_alone_leaves_objects_of_ours() {
+    let mut seen = 0;
+    for file in fs::read_dir(target::manifests().join("base")).unwrap() {
+        let path = file.unwrap().path();
+        if path.ends_with("kustomization.yaml") {
+            continue;
+        }
+        for object in read(&fs::read_to_string(&path).unwrap()).unwrap() {
+            assert!(is_ours(&object), "{}: {}", path.display(), spelled(&object));
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+#[test]
+fn applying_twice_is_no_conflict_with_what_the_mesh_keeps() {
+    let Some(objects) = rendered("default", &[]) else {
+        return;
+    };
+    for object in &objects {
+        let webhooks = object["webhooks"].as_array().into_iter().flatten();
+        for (position, webhook) in webhooks.enumerate() {
+            let what = spelled(object);
+            // Another value than the control plane keeps would be a conflict.
+            let settings = webhook["name"] == "settings.validation.istio.io";
+            let expected = if settings { "Ignore" } else { "Fail" };
+            assert_eq!(webhook["failurePolicy"], expected, "{what} {position}");
+            assert_eq!(webhook["clientConfig"]["caBundle"], Value::Null, "{what}");
+        }
+        let kept = ["istiod-acknowledgements", "istio-kept-configuration"];
+        if kind_of(object) == "Secret" || kept.contains(&name_of(object)) {
+            assert_eq!(object["data"], Value::Null, "{}", spelled(object));
+        }
+    }
+}
+
+#[test]
+fn readiness_of_gateways_is_published_only_where_that_is_asked_for() {
+    let published = |objects: &[Value]| {
+        let services = objects.iter().filter(|one| kind_of(one) == "Service");
+        services
+            .filter(|one| one["spec"]["ports"].to_string().contains("15021"))
+            .count()
+    };
+    let Some(objects) = rendered("demo", &[]) else {
+        return;
+    };
+    assert_eq!(published(&objects), 0);
+    let all = ["network-policies", "gateway-status-port"];
+    let objects = rendered("demo", &all).unwrap();
+    assert_eq!(published(&objects), 2);
+    let policies = objects.iter().filter(|one| kind_of(one) == "NetworkPolicy");
+    let open = policies.filter(|one| one["spec"].to_string().contains("15021"));
+    assert_eq!(open.count(), 1);
+}
+
+#[test]
+fn network_policies_leave_open_what_services_lead_to_and_close_what_is_for_nobody() {
+    let Some(objects) = rendered("demo", &["network-policies"]) else {
+        return;
+    };
+    let policies: Vec<&Value> = objects
+        .iter()
+        .filter(|one| kind_of(one) == "NetworkPolicy")
+        .collect();
+    let opens = |policy: &Value, port: u64| {
+        let rules = policy["spec"]["ingress"].as_array().unwrap();
+        rules
+            .iter()
+            .flat_map(|rule| rule["ports"].as_array().unwrap())
+            .any(|one| {
+                let first = one["port"].as_u64().unwrap();
+                (first..=one["endPort"].as_u64().unwrap_or(first)).contains(&port)
+            })
+    };
+    let of = |name: &str| {
+        let found = policies.iter().find(|one| name_of(one) == name);
+        *found.unwrap()
+    };
+    for service in objects.iter().filter(|one| kind_of(one) == "Service") {
+        let name = name_of(service);
+        let policy = of(if name.ends_with("gateway") {
+            "istio-gateways"
+        } else {
+            name
+        });
+        for port in service["spec"]["ports"].as_array().unwrap() {
+            let target = port["targetPort"].as_u64().unwrap();
+            assert!(opens(policy, target), "{name}: {target}");
+        }
+    }
+    for (name, closed) in [
+        ("istiod", 8080),
+        ("istio-gateways", 15000),
+        ("istio-gateways", 15021),
+    ] {
+        assert!(!opens(of(name), closed), "{name}: {closed}");
+    }
+    assert!(opens(of("istio-gateways"), 31400));
 }
 
 #[test]

@@ -51,13 +51,21 @@ fn deployments_and_services_change() {
         ("istiod.replicas", "3"),
         ("istiod.cpu", "250m"),
         ("istiod.memoryLimit", "none"),
+        ("istiod.cpuLimit", "2"),
+        ("ingressgateway.statusPort", "true"),
+        ("ingressgateway.nodePort.status-port", "30021"),
         ("ingressgateway.serviceType", "LoadBalancer"),
         ("ingressgateway.nodePort.http2", "30080"),
     ]);
     assert_eq!(objects[0]["spec"]["replicas"], 3);
     let resources = &objects[0]["spec"]["template"]["spec"]["containers"][0]["resources"];
     assert_eq!(resources["requests"]["cpu"], "250m");
-    assert_eq!(resources["limits"]["memory"], Value::Null);
+    assert_eq!(resources["limits"], json!({"cpu": "2"}));
+    let status = &objects[2]["spec"]["ports"][1];
+    assert_eq!(
+        (&status["port"], &status["nodePort"]),
+        (&json!(15021), &json!(30021))
+    );
     assert_eq!(objects[2]["spec"]["type"], "LoadBalancer");
     assert_eq!(objects[2]["spec"]["ports"][0]["nodePort"], 30080);
     assert_eq!(objects[1]["spec"]["replicas"], Value::Null);
@@ -70,6 +78,7 @@ fn documents_inside_config_maps_change() {
         ("mesh.outboundTrafficPolicy.mode", "REGISTRY_ONLY"),
         ("mesh.enableTracing", "true"),
         ("sidecar.memory", "48Mi"),
+        ("sidecar.cpuLimit", "500m"),
         ("injection.enableNamespacesByDefault", "true"),
     ]);
     let mesh: Value = serde_saphyr::from_str(objects[3]["data"]["mesh"].as_str().unwrap()).unwrap();
@@ -83,6 +92,10 @@ fn documents_inside_config_maps_change() {
     assert_eq!(
         values["global"]["proxy"]["resources"]["requests"]["memory"],
         "48Mi"
+    );
+    assert_eq!(
+        values["global"]["proxy"]["resources"]["limits"],
+        json!({"cpu": "500m"})
     );
     assert_eq!(
         values["sidecarInjectorWebhook"]["enableNamespacesByDefault"],
