@@ -6,6 +6,8 @@
 
 #[path = "cluster/apart.rs"]
 mod apart;
+#[path = "cluster/at_home.rs"]
+mod at_home;
 #[path = "cluster/external.rs"]
 mod external;
 #[path = "cluster/history.rs"]

@@ -125,7 +125,7 @@ fn by_default(cluster: &Cluster, wanted: bool) -> anyhow::Result<()> {
         let (_, patch) = COMPONENT.split_once("patch: |\n").unwrap_or_default();
         patch
     } else {
-        r#"[{"op": "remove", "path": "/webhooks/4"}]"#
+        r#"[{"op": "remove", "path": "/webhooks/5"}]"#
     };
     let webhooks = ["mutatingwebhookconfiguration", "istio-sidecar-injector"];
     let patched = [&["patch"], &webhooks[..], &["--type=json", "-p", change]].concat();
