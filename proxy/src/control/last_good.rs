@@ -19,7 +19,7 @@ use mesh_api::limits::MAX_PUSH_BYTES;
 use mesh_api::proto;
 use mesh_api::snapshot::{Delta, Snapshot};
 use mesh_api::version::Version;
-use mesh_runtime::durable;
+use mesh_runtime::{Backoff, durable};
 use prost::Message as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,6 +30,10 @@ const FILE: &str = "last-good-config";
 const FORMAT: &str = "mesh-last-good-config 1";
 /// Snapshots that come faster than this are not all written; the newest always is.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+/// The first wait after a failure, and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The gauge that is 1 while the newest configuration could not be stored.
+const UNSTORED: &str = "proxy_last_good_unstored";
 /// The file may be larger than a push only by its line and checksum.
 const MAX_FILE_BYTES: u64 = MAX_PUSH_BYTES as u64 + 64 * 1024;
 
@@ -178,31 +182,48 @@ impl LastGood {
         }
     }
 
-    /// Stores whatever `newest` holds, soon and not too often, until its sender is gone.
+    /// Stores whatever `newest` holds, soon and not too often, until its sender is gone. What
+    /// cannot be stored now is tried again until it can be, and a gauge says so meanwhile.
     pub async fn keep(self, mut newest: watch::Receiver<Option<Arc<Snapshot>>>) {
-        let mut failing = false;
+        let mut backoff = Backoff::new(RETRY.0, RETRY.1);
+        metrics::gauge!(UNSTORED).set(0.0);
         while newest.changed().await.is_ok() {
-            let Some(snapshot) = newest.borrow_and_update().clone() else {
-                continue;
-            };
-            let began = Instant::now();
-            let place = self.clone();
-            let stored = tokio::task::spawn_blocking(move || place.store(&snapshot)).await;
-            match stored {
-                Ok(Ok(())) => failing = false,
-                Ok(Err(error)) => {
-                    metrics::counter!("proxy_last_good_write_failures_total").increment(1);
-                    // A full disk stays full for a while: said once.
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "the last good configuration could not be kept");
+            loop {
+                let Some(snapshot) = newest.borrow_and_update().clone() else {
+                    break;
+                };
+                let began = Instant::now();
+                let place = self.clone();
+                let stored = tokio::task::spawn_blocking(move || place.store(&snapshot)).await;
+                match stored {
+                    Ok(Ok(())) => {
+                        if backoff.attempts() > 0 {
+                            tracing::info!("the last good configuration is kept again");
+                        }
+                        backoff.reset();
+                        metrics::gauge!(UNSTORED).set(0.0);
+                        tokio::time::sleep_until(began + WRITE_INTERVAL).await;
+                        break;
+                    }
+                    Ok(Err(error)) => {
+                        metrics::counter!("proxy_last_good_write_failures_total").increment(1);
+                        metrics::gauge!(UNSTORED).set(1.0);
+                        // A full disk stays full for a while: said once.
+                        if backoff.attempts() == 0 {
+                            tracing::warn!(
+                                %error,
+                                "the last good configuration could not be kept, and a restart \
+                                 would lack it; it is tried again until it can be"
+                            );
+                        }
+                        tokio::time::sleep(backoff.next_delay(rand::random())).await;
+                    }
+                    Err(stopped) => {
+                        tracing::debug!(%stopped, "the runtime is stopping");
+                        return;
                     }
                 }
-                Err(stopped) => {
-                    tracing::debug!(%stopped, "the runtime is stopping");
-                    return;
-                }
             }
-            tokio::time::sleep_until(began + WRITE_INTERVAL).await;
         }
     }
 }

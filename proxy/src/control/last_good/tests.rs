@@ -161,3 +161,27 @@ async fn the_newest_is_always_written_and_not_too_often() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_written_is_tried_again_without_a_change() {
+    let directory = TempDir::new().unwrap();
+    let in_the_way = directory.path().join("data");
+    fs::write(&in_the_way, "no directory").unwrap();
+    let place = LastGood::new(&in_the_way, &identity("backend"));
+    let (sender, receiver) = watch::channel(None);
+    let keeping = tokio::spawn(place.clone().keep(receiver));
+    let only = snapshot(&["a"]);
+    sender.send_replace(Some(Arc::new(only.clone())));
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(in_the_way.is_file());
+    fs::remove_file(&in_the_way).unwrap();
+    // Longer than the longest wait.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let began = Instant::now();
+    while place.load().unwrap_or_default().as_ref() != Some(&only) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(began.elapsed() < Duration::from_secs(61));
+    }
+    drop(sender);
+    keeping.await.unwrap();
+}
