@@ -68,8 +68,8 @@ pub struct TraceContext {
     pub trace_id: u128,
     /// The caller's span; never 0.
     pub span_id: u64,
-    /// Whether spans of this trace are kept.
-    pub sampled: bool,
+    /// Whether spans of this trace are kept; `None`: nobody has decided yet.
+    pub sampled: Option<bool>,
 }
 
 impl TraceContext {
@@ -86,12 +86,20 @@ impl TraceContext {
         if let Some(single) = only(headers, &B3) {
             return Self::parse_b3(single);
         }
-        let sampled = only(headers, &B3_SAMPLED);
+        let debug = only(headers, &B3_FLAGS) == Some("1");
+        let sampled = match only(headers, &B3_SAMPLED) {
+            _ if debug => Some(true),
+            Some("1") => Some(true),
+            Some("0") => Some(false),
+            // As some old instrumentation has it.
+            Some(text) if text.eq_ignore_ascii_case("true") => Some(true),
+            Some(text) if text.eq_ignore_ascii_case("false") => Some(false),
+            Some(_) | None => None,
+        };
         Self::new(
             trace_id(only(headers, &B3_TRACE_ID)?)?,
             span_id(only(headers, &B3_SPAN_ID)?)?,
-            only(headers, &B3_FLAGS) == Some("1")
-                || sampled.is_some_and(|text| text == "1" || text.eq_ignore_ascii_case("true")),
+            sampled,
         )
     }
 
@@ -107,7 +115,7 @@ impl TraceContext {
         if version == 0xff || (version == 0 && more) || !lower {
             return None;
         }
-        Self::new(trace_id, u64::try_from(span_id).ok()?, flags & 1 == 1)
+        Self::new(trace_id, u64::try_from(span_id).ok()?, Some(flags & 1 == 1))
     }
 
     /// `TRACE-SPAN`, `TRACE-SPAN-SAMPLED` or `TRACE-SPAN-SAMPLED-PARENT`.
@@ -116,8 +124,9 @@ impl TraceContext {
         let trace_id = trace_id(parts.next()?)?;
         let span_id = span_id(parts.next()?)?;
         let sampled = match parts.next() {
-            None | Some("0") => false,
-            Some("1" | "d") => true,
+            None => None,
+            Some("0") => Some(false),
+            Some("1" | "d") => Some(true),
             Some(_) => return None,
         };
         if let Some(parent) = parts.next() {
@@ -129,7 +138,7 @@ impl TraceContext {
         Self::new(trace_id, span_id, sampled)
     }
 
-    fn new(trace_id: u128, span_id: u64, sampled: bool) -> Option<Self> {
+    fn new(trace_id: u128, span_id: u64, sampled: Option<bool>) -> Option<Self> {
         (trace_id != 0 && span_id != 0).then_some(Self {
             trace_id,
             span_id,
@@ -151,18 +160,19 @@ pub fn propagate(headers: &mut HeaderMap) {
             }
         }
         (false, true) => {
-            if let Some(context) = TraceContext::b3(headers) {
-                insert_traceparent(headers, context);
+            // W3C has no word for "undecided": saying "no" would end the trace here.
+            if let Some(context) = TraceContext::b3(headers)
+                && let Some(sampled) = context.sampled
+            {
+                insert_traceparent(headers, context, sampled);
             }
         }
     }
 }
 
-fn insert_traceparent(headers: &mut HeaderMap, context: TraceContext) {
+fn insert_traceparent(headers: &mut HeaderMap, context: TraceContext, sampled: bool) {
     let TraceContext {
-        trace_id,
-        span_id,
-        sampled,
+        trace_id, span_id, ..
     } = context;
     let sampled = u8::from(sampled);
     insert(
@@ -182,8 +192,11 @@ fn insert_b3(headers: &mut HeaderMap, context: TraceContext) {
     insert(headers, B3_SPAN_ID, format_args!("{span_id:016x}"));
     // What the request brought beside an id that was missing would contradict it.
     headers.remove(B3_FLAGS);
-    let sampled = if sampled { "1" } else { "0" };
-    headers.insert(B3_SAMPLED, HeaderValue::from_static(sampled));
+    match sampled {
+        Some(true) => headers.insert(B3_SAMPLED, HeaderValue::from_static("1")),
+        Some(false) => headers.insert(B3_SAMPLED, HeaderValue::from_static("0")),
+        None => headers.remove(B3_SAMPLED),
+    };
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: std::fmt::Arguments<'_>) {

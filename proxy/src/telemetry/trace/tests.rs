@@ -67,6 +67,24 @@ fn the_missing_family_is_derived() {
 }
 
 #[test]
+fn what_nobody_has_decided_stays_undecided() {
+    for undecided in [
+        headers(&[("b3", &format!("{TRACE}-{SPAN}"))]),
+        headers(&[("x-b3-traceid", TRACE), ("x-b3-spanid", SPAN)]),
+        headers(&[
+            ("x-b3-traceid", TRACE),
+            ("x-b3-spanid", SPAN),
+            ("x-b3-flags", "0"),
+        ]),
+    ] {
+        let mut request = undecided.clone();
+        propagate(&mut request);
+        assert_eq!(request, undecided, "a made-up no would end the trace");
+        assert_eq!(TraceContext::of(&request).unwrap().sampled, None);
+    }
+}
+
+#[test]
 fn what_cannot_be_understood_goes_on_alone() {
     for (name, value) in [
         ("traceparent", "00-xyz"),
@@ -105,20 +123,20 @@ fn what_cannot_be_understood_goes_on_alone() {
 }
 
 fn context() -> impl Strategy<Value = TraceContext> {
-    (1..=u128::MAX, 1..=u64::MAX, any::<bool>()).prop_map(|(trace_id, span_id, sampled)| {
-        TraceContext {
+    (1..=u128::MAX, 1..=u64::MAX, any::<bool>().prop_map(Some)).prop_map(
+        |(trace_id, span_id, sampled)| TraceContext {
             trace_id,
             span_id,
             sampled,
-        }
-    })
+        },
+    )
 }
 
 proptest! {
     #[test]
     fn either_family_leads_to_the_other_and_back(context in context()) {
         let mut one = HeaderMap::new();
-        insert_traceparent(&mut one, context);
+        insert_traceparent(&mut one, context, context.sampled == Some(true));
         propagate(&mut one);
         one.remove(TRACEPARENT);
         prop_assert_eq!(TraceContext::of(&one), Some(context));
