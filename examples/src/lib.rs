@@ -19,3 +19,16 @@ pub mod own;
 pub mod shop;
 pub mod soak;
 pub mod stream_probe;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// How a program ends: what is wrong is said once, for people, whatever the environment asks to be
+/// shown of the program itself.
+pub fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        // With nowhere to write to there is nobody to tell.
+        drop(writeln!(std::io::stderr(), "error: {error:#}"));
+        ExitCode::FAILURE
+    })
+}

@@ -133,9 +133,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut objects = render(kubectl, &args.settings)?;
     settings::check(&objects, &args.settings.set)?;
     if !args.print {
-        target.check_images(&args.images)?;
         let note = step("the cluster answers and has no other mesh", |_| {
             let status = target.wait_ready()?;
+            target.check_images(&args.images)?;
             let note = guard::leave_out_unknown(kubectl, &mut objects)?;
             foreign::refuse(kubectl, &objects, status.as_deref())?;
             Ok(note)

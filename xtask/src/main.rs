@@ -1,9 +1,7 @@
 //! Entry point of `cargo xtask`.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line tool talks to its user"
-)]
+
+#[macro_use]
+mod output;
 
 mod bench;
 mod cargo;

@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use examples::demo::{DemoArgs, run};
+use examples::ended;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
-    run(DemoArgs::parse()).await
+async fn main() -> ExitCode {
+    ended(run(DemoArgs::parse()).await)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use examples::ended;
 use examples::load::{Amount, Plan, Protocol, ShareBy, run};
 use http::{HeaderName, HeaderValue, Method};
 
@@ -128,8 +129,11 @@ impl Args {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
-    let args = Args::parse();
+async fn main() -> ExitCode {
+    ended(measure(Args::parse()).await)
+}
+
+async fn measure(args: Args) -> anyhow::Result<ExitCode> {
     let output = args.output;
     let report = run(args.plan().await?).await;
     let mut stdout = std::io::stdout().lock();

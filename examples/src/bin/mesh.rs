@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use examples::ended;
 use examples::own::{OwnArgs, run};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<ExitCode> {
-    run(OwnArgs::parse()).await
+async fn main() -> ExitCode {
+    ended(run(OwnArgs::parse()).await)
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use examples::ended;
 use examples::soak::{SoakArgs, run};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> anyhow::Result<ExitCode> {
-    run(SoakArgs::parse()).await
+async fn main() -> ExitCode {
+    ended(run(SoakArgs::parse()).await)
 }

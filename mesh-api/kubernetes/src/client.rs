@@ -1,8 +1,10 @@
 //! How the API server is reached: whose credentials, which deadlines, and errors that say what
 //! was wanted and what to do.
 
+use std::error::Error;
 use std::future::Future;
 use std::path::Path;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -53,6 +55,33 @@ pub enum ConnectError {
     },
 }
 
+/// The API server this process talks to: errors of requests do not say where they were sent.
+static SERVER: RwLock<Option<String>> = RwLock::new(None);
+
+/// The API server as errors name it, with its address.
+pub fn server() -> String {
+    let known = SERVER.read().unwrap_or_else(PoisonError::into_inner);
+    known.as_ref().map_or_else(
+        || "the API server".to_owned(),
+        |url| format!("the API server at {url}"),
+    )
+}
+
+/// An error and the reasons behind it, each once: the last is as a rule the one that helps.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let reason = error.to_string();
+        if !text.contains(&reason) {
+            text.push_str(": ");
+            text.push_str(&reason);
+        }
+        next = error.source();
+    }
+    text
+}
+
 /// A client for the cluster this process runs in, or the one a kubeconfig names.
 ///
 /// Nothing is sent yet: an API server that is away now is no error. `agent` is what its audit log
@@ -73,6 +102,9 @@ pub async fn connect(
         config.headers.push((USER_AGENT, agent));
     }
     let url = config.cluster_url.to_string();
+    let mut server = SERVER.write().unwrap_or_else(PoisonError::into_inner);
+    *server = Some(url.trim_end_matches('/').to_owned());
+    drop(server);
     Client::try_from(config).map_err(|error| ConnectError::Setup { url, error })
 }
 
@@ -123,20 +155,19 @@ pub struct ApiFailure {
     /// What was to be done: a verb and the object.
     pub what: String,
     /// Why it was not; `None` where no answer came in time.
-    #[source]
     pub cause: Option<Box<kube::Error>>,
 }
 
 fn explain(cause: Option<&kube::Error>) -> String {
     match cause {
-        None => format!("the API server did not answer within {REQUEST_LIMIT:?}"),
+        None => format!("{} did not answer within {REQUEST_LIMIT:?}", server()),
         Some(kube::Error::Api(status)) if status.is_forbidden() => format!(
             "{}; the service account lacks this permission, apply the Roles that belong to this \
              version",
             status.message
         ),
         Some(kube::Error::Api(status)) => status.message.clone(),
-        Some(error) => error.to_string(),
+        Some(error) => format!("{}: {}", server(), chain(error)),
     }
 }
 

@@ -15,10 +15,8 @@ pub(super) fn bind(addresses: &[SocketAddr]) -> anyhow::Result<Vec<AdminServer>>
         let listener = match bind::listen_alone(*address) {
             Ok(listener) => listener,
             Err(error) if place > 0 && error.is_no_such_family() => continue,
-            Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot answer at port {}", address.port()));
-            }
+            // It names the address.
+            Err(error) => return Err(error.into()),
         };
         let server = AdminServer::on(listener, AdminLimits::default())
             .with_context(|| format!("cannot answer at {address}"))?;

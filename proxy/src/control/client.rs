@@ -53,7 +53,7 @@ enum Lost {
     #[error("the control plane did not accept the stream within {OPEN_LIMIT:?}")]
     Unanswered,
     #[error("{}", describe(.0))]
-    Broken(#[source] Box<tonic::Status>),
+    Broken(Box<tonic::Status>),
     #[error("the control plane closed the stream")]
     Closed,
     #[error("the control plane reads nothing any more")]

@@ -30,12 +30,12 @@ pub enum BindError {
         holder: Option<port_holder::Holder>,
     },
     /// Another reason.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("cannot listen on {address}: {cause}{}", hint(.cause))]
     Failed {
         /// The address.
         address: SocketAddr,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -44,8 +44,8 @@ impl BindError {
     pub fn is_no_such_family(&self) -> bool {
         match self {
             Self::InUse { .. } => false,
-            Self::Failed { source, .. } => matches!(
-                source.raw_os_error().map(Errno::from_raw),
+            Self::Failed { cause, .. } => matches!(
+                cause.raw_os_error().map(Errno::from_raw),
                 Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
             ),
         }
@@ -87,18 +87,18 @@ pub fn listen_beside_own(
 
 /// Listens on `address` with one socket that is nobody else's.
 pub fn listen_alone(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let socket = start(address, false).map_err(|source| failed(address, source))?;
+    let socket = start(address, false).map_err(|cause| failed(address, cause))?;
     Ok(socket.into())
 }
 
-fn failed(address: SocketAddr, source: io::Error) -> BindError {
-    if source.kind() == io::ErrorKind::AddrInUse {
+fn failed(address: SocketAddr, cause: io::Error) -> BindError {
+    if cause.kind() == io::ErrorKind::AddrInUse {
         BindError::InUse {
             address,
             holder: port_holder::find(address),
         }
     } else {
-        BindError::Failed { address, source }
+        BindError::Failed { address, cause }
     }
 }
 
@@ -107,7 +107,7 @@ fn all(
     workers: NonZeroUsize,
     beside_own: bool,
 ) -> Result<Vec<TcpListener>, BindError> {
-    let fail = |source: io::Error| failed(address, source);
+    let fail = |cause: io::Error| failed(address, cause);
     let first = start(address, beside_own).map_err(fail)?;
     let bound = first.local_addr().map_err(fail)?;
     first.set_reuse_port(true).map_err(fail)?;

@@ -63,6 +63,10 @@ impl Target {
     /// Finds the chosen cluster; does not talk to it yet.
     pub(crate) fn of(args: &ClusterArgs) -> Result<Self> {
         if args.kubeconfig.is_some() || args.context.is_some() {
+            if let Some(file) = &args.kubeconfig {
+                std::fs::File::open(file)
+                    .with_context(|| format!("--kubeconfig {} cannot be read", file.display()))?;
+            }
             if tools::find("kubectl").is_none() {
                 bail!("kubectl is not installed: https://kubernetes.io/docs/tasks/tools/");
             }
@@ -333,6 +337,17 @@ mod tests {
             from.join(way).canonicalize().unwrap(),
             to.canonicalize().unwrap()
         );
+    }
+
+    #[test]
+    fn a_kubeconfig_that_is_not_there_is_the_first_thing_that_is_wrong() {
+        let args = ClusterArgs {
+            kubeconfig: Some("/nowhere/config".into()),
+            context: None,
+        };
+        let error = format!("{:#}", Target::of(&args).unwrap_err());
+        let told = "--kubeconfig /nowhere/config cannot be read: No such file";
+        assert!(error.starts_with(told), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Why a resource cannot be read, as something an operator can act on.
 
-use std::error::Error;
+use mesh_kubernetes::client::{chain, server};
 
 use crate::crd::problem::{Problem, Severity};
 
@@ -61,21 +61,6 @@ impl Failure {
     }
 }
 
-/// The reason behind the reason is as a rule the one that helps.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text.push_str(": ");
-            text.push_str(&reason);
-        }
-        next = error.source();
-    }
-    text
-}
-
 impl Trouble {
     /// Whether this is the API server's trouble rather than that of one resource.
     pub(super) const fn is_general(&self) -> bool {
@@ -121,7 +106,7 @@ impl Trouble {
             .hint("check the service account of the control plane; what is known stays in force"),
             Self::Unreachable(message) => Problem::new(
                 Severity::Warning,
-                format!("the API server does not answer as it should: {message}"),
+                format!("{} does not answer as it should: {message}", server()),
             )
             .hint("what is known stays in force; changes are seen once it answers"),
             Self::Other(message) => Problem::new(

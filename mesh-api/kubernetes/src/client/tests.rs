@@ -29,6 +29,14 @@ async fn a_kubeconfig_is_enough_though_nobody_answers_yet() {
         panic!("there is no such file");
     };
     assert!(error.to_string().contains("absent"), "{error}");
+    let refused = within("list pods", client.apiserver_version()).await;
+    let text = refused.unwrap_err().to_string();
+    let place = "cannot list pods: the API server at https://127.0.0.1:1: ";
+    assert!(text.starts_with(place), "{text}");
+    assert!(
+        text.matches("refused").count() == 1,
+        "the cause, once: {text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
