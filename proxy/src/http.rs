@@ -11,4 +11,6 @@ pub mod meter;
 pub mod outbox;
 pub mod path;
 pub mod respond;
+pub mod server_io;
+pub mod translate;
 pub mod watched;

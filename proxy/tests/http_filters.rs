@@ -19,8 +19,8 @@ use mesh_api::header::EditableHeader;
 use mesh_api::resource::Resource;
 use mesh_api::route::filter::{AbortAnswer, HeaderEdit};
 use mesh_api::route::{
-    Cors, Fault, FaultAbort, FaultDelay, HeaderEdits, HeaderOps, HeaderText, Mirror, Operator,
-    StringMatch, Target, TextPart,
+    Cors, Fault, FaultAbort, FaultDelay, Forward, HeaderEdits, HeaderOps, HeaderText, Mirror,
+    Operator, Rule, StringMatch, Target, TextPart,
 };
 use mesh_api::units::PartsPerMillion;
 use shop::{SHOP, Shop, always, cluster, cluster_name, endpoints, forward, routes};
@@ -173,6 +173,65 @@ async fn cross_origin_requests_are_answered_or_allowed() {
         (other.status, other.header("access-control-allow-origin")),
         (200, "")
     );
+}
+
+/// A page that cannot read an error cannot say what is wrong.
+#[tokio::test]
+async fn answers_of_the_proxys_own_may_be_read_across_origins_too() {
+    let slow = Upstream::serve(|_, _| async move {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        plain(200, "")
+    })
+    .await;
+    let limited = Forward {
+        timeout: Some(Duration::from_millis(100)),
+        ..forward(SHOP)
+    };
+    let abort = Fault {
+        delay: None,
+        abort: Some(FaultAbort {
+            answer: AbortAnswer::Http(StatusCode::IM_A_TEAPOT),
+            share: PartsPerMillion::ALL,
+        }),
+    };
+    let dead = [mesh::free_address()];
+    for (rule, upstreams, status) in [
+        (always(limited), &[slow.address][..], 504),
+        (always(forward(SHOP)), &dead[..], 503),
+        (always(forward(SHOP)), &[][..], 503),
+        (
+            Rule {
+                fault: Some(abort),
+                ..always(forward(SHOP))
+            },
+            &dead[..],
+            418,
+        ),
+    ] {
+        let mut rule = rule;
+        rule.cors = Some(Cors {
+            allow_origins: vec![exact("https://good.test")],
+            expose_headers: vec!["x-more".into()],
+            ..Cors::default()
+        });
+        let shop = Shop::with(cluster(SHOP), upstreams, vec![rule]).await;
+        for (origin, allowed, exposed) in [
+            ("https://good.test", "https://good.test", "x-more"),
+            ("https://evil.test", "", ""),
+        ] {
+            let mut call = get(SHOP, "/");
+            let origin = HeaderValue::from_static(origin);
+            call.headers_mut().insert("origin", origin);
+            let answer = Client::http1(shop.address).await.send(call).await;
+            assert_eq!(answer.status, status);
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                allowed,
+                "{status}"
+            );
+            assert_eq!(answer.header("access-control-expose-headers"), exposed);
+        }
+    }
 }
 
 #[tokio::test]

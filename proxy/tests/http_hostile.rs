@@ -57,20 +57,16 @@ async fn ambiguous_and_forbidden_requests_never_reach_the_upstream() {
         "GET / HTTP/1.1\r\nhost: shop.test\r\n{}\r\n",
         "x-a: b\r\n".repeat(101)
     );
-    assert!(
-        raw(shop.address, many.as_bytes(), QUIET)
-            .await
-            .contains(" 431 ")
-    );
+    let told = raw(shop.address, many.as_bytes(), QUIET).await;
+    assert!(told.contains(" 431 "), "{told}");
+    assert!(told.ends_with("has more than 100 headers"), "{told}");
     let large = format!(
         "GET / HTTP/1.1\r\nhost: shop.test\r\nx: {}\r\n\r\n",
         "y".repeat(70_000)
     );
-    assert!(
-        raw(shop.address, large.as_bytes(), QUIET)
-            .await
-            .contains(" 431 ")
-    );
+    let told = raw(shop.address, large.as_bytes(), QUIET).await;
+    assert!(told.contains(" 431 "), "{told}");
+    assert!(told.ends_with("is larger than 61440 bytes"), "{told}");
     assert_eq!(upstream.requests(), 0);
     shop.counted(400, "DPE").await;
     shop.counted(431, "DPE").await;
@@ -112,7 +108,13 @@ async fn a_head_that_never_ends_is_cut_off() {
     let shop = Shop::on(proxy, cluster(SHOP), &[upstream.address], rules).await;
     let started = Instant::now();
     let half = b"GET / HTTP/1.1\r\nhost: shop.test\r\nx-slow: ";
-    raw(shop.address, half, Duration::from_secs(20)).await;
+    let told = raw(shop.address, half, Duration::from_secs(20)).await;
+    let status = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n";
+    assert!(told.starts_with(status), "{told}");
+    assert!(
+        told.ends_with("the head of the request took too long"),
+        "{told}"
+    );
     let took = started.elapsed();
     assert!(
         took >= Duration::from_secs(1) && took < Duration::from_secs(6),

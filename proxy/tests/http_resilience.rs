@@ -323,3 +323,111 @@ async fn a_body_too_large_to_keep_goes_through_but_is_not_sent_twice() {
         .await;
     assert_eq!((again.status, again.text().len()), (200, 2 << 20));
 }
+
+/// A gRPC call that runs out of time at the proxy ends with `DEADLINE_EXCEEDED`, whose time it was
+/// not mattering: the route's, a try's or the client's.
+#[tokio::test]
+async fn a_grpc_call_that_runs_out_of_time_says_so() {
+    let upstream = sleepy(9).await;
+    let limit = Duration::from_millis(200);
+    let route = Forward {
+        timeout: Some(limit),
+        ..forward(SHOP)
+    };
+    let each = retrying(RetryPolicy {
+        attempts: 0,
+        per_try_timeout: Some(limit),
+        ..on(&[])
+    });
+    for (forward, asked) in [(route, "9S"), (each, "9S"), (forward(SHOP), "200m")] {
+        let shop = Shop::new(&[upstream.address], forward).await;
+        let mut call = request("POST", SHOP, "/pkg.Shop/List", "");
+        for (name, value) in [
+            ("content-type", "application/grpc"),
+            ("grpc-timeout", asked),
+        ] {
+            let value = HeaderValue::from_static(value);
+            call.headers_mut().insert(name, value);
+        }
+        let answer = Client::http2(shop.address).await.send(call).await;
+        assert_eq!((answer.status, answer.header("grpc-status")), (200, "4"));
+        shop.proxy
+            .metric_reaches("istio_requests_total", &["grpc_response_status=\"4\""], 1.0)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_stream_that_runs_out_of_time_says_so_in_its_trailers() {
+    let upstream = Upstream::serve(|_, _| async move {
+        let first = futures_util::stream::once(async {
+            Ok(http_body::Frame::data(bytes::Bytes::from_static(&[
+                0, 0, 0, 0, 0,
+            ])))
+        });
+        let frames = futures_util::StreamExt::chain(first, futures_util::stream::pending());
+        let stream = http_body_util::StreamBody::new(frames);
+        let mut response = Response::new(http_body_util::BodyExt::boxed(stream));
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert("content-type", grpc);
+        response
+    })
+    .await;
+    let mut http2 = cluster(SHOP);
+    http2.protocol = mesh_api::cluster::UpstreamProtocol::Http2;
+    let limited = Forward {
+        timeout: Some(Duration::from_millis(300)),
+        ..forward(SHOP)
+    };
+    let shop = Shop::with(http2, &[upstream.address], vec![always(limited)]).await;
+    let mut call = request("POST", SHOP, "/pkg.Shop/Watch", "");
+    let grpc = HeaderValue::from_static("application/grpc");
+    call.headers_mut().insert("content-type", grpc);
+    let answer = Client::http2(shop.address).await.send(call).await;
+    assert_eq!(answer.text().len(), 5);
+    assert_eq!(answer.trailers.unwrap()["grpc-status"], "4");
+    let labels = ["grpc_response_status=\"4\"", "response_flags=\"UT\""];
+    shop.proxy
+        .metric_reaches("istio_requests_total", &labels, 1.0)
+        .await;
+}
+
+/// What an application asks of its own sidecar, in the headers Envoy documents.
+#[tokio::test]
+async fn an_application_may_ask_for_a_timeout_and_for_retries() {
+    let asking = |fields: &[(&'static str, &'static str)]| {
+        let mut call = get(SHOP, "/");
+        for (name, value) in fields {
+            call.headers_mut()
+                .insert(*name, HeaderValue::from_static(value));
+        }
+        call
+    };
+    let slow = sleepy(9).await;
+    let shop = Shop::new(&[slow.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    let timeout = ("x-envoy-upstream-rq-timeout-ms", "200");
+    assert_eq!(client.send(asking(&[timeout])).await.status, 504);
+
+    let upstream = flaky(2, 503).await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let mut client = Client::http1(shop.address).await;
+    let wishes = [("x-envoy-retry-on", "5xx"), ("x-envoy-max-retries", "4")];
+    let answer = client.send(asking(&wishes)).await;
+    assert_eq!((answer.status, answer.header("attempt")), (200, "3"));
+
+    // They end here, whether acted on or not.
+    let upstream = Upstream::named("one").await;
+    let shop = Shop::new(&[upstream.address], forward(SHOP)).await;
+    let all = [timeout, ("x-envoy-hedge-on-per-try-timeout", "true")];
+    let answer = Client::http1(shop.address).await.send(asking(&all)).await;
+    assert_eq!(answer.status, 200);
+    let passed_on: Vec<_> = answer
+        .headers
+        .keys()
+        .filter(|name| {
+            name.as_str().starts_with("saw-x-envoy-") && !name.as_str().ends_with("attempt-count")
+        })
+        .collect();
+    assert!(passed_on.is_empty(), "{passed_on:?}");
+}

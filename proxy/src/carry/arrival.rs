@@ -4,27 +4,30 @@
 //! held it at every level of its calls would be many times as large.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::ConnectionLimits;
 
 use super::exchange::deadline::Clock;
-use super::exchange::{Client, Exchange, Onward, for_wire};
+use super::exchange::{Client, Exchange, Onward};
 use super::response::ResponseBody;
+use super::server::Turn;
 use crate::authz::Permit;
 use crate::error::{ProxyError, RequestFault};
+use crate::filter::cors::CorsAnswers;
 use crate::http::body::replay::Replay;
 use crate::http::body::{ClientBody, RequestBody, Source};
-use crate::http::framing;
 use crate::http::headers::Scan;
 use crate::http::intake::{self, Intake};
 use crate::http::outbox::Buffers;
 use crate::http::respond::LocalReply;
-use crate::net::connections::InFlight;
+use crate::http::server_io::Talk;
+use crate::http::translate::{self, Content};
 use crate::telemetry::RequestSeries;
 use crate::upstream::attempt::Sent;
 use crate::worker::Worker;
@@ -40,6 +43,7 @@ pub struct Arrival {
     pub scan: Scan,
     body: Option<Source>,
     incoming: Option<ClientBody>,
+    interim: Option<Arc<Talk>>,
     /// The client's end of the WebSocket it asks for.
     websocket: Option<OnUpgrade>,
 }
@@ -59,19 +63,21 @@ impl Arrival {
     pub fn begin(
         client: &Client,
         mut request: Request<ClientBody>,
-        in_flight: InFlight,
+        turn: Turn,
         series: impl FnOnce(bool) -> Rc<RequestSeries>,
     ) -> Box<Self> {
+        let Turn { in_flight, interim } = turn;
         let scan = Scan::of(request.headers());
         let websocket = scan.has_upgrade().then(|| hyper::upgrade::on(&mut request));
         let (parts, incoming) = request.into_parts();
         let grpc = scan.is_grpc();
         Box::new(Self {
-            exchange: Exchange::begin(client, series(grpc), &parts, grpc, in_flight),
+            exchange: Exchange::begin(client, series(grpc), &parts, scan, in_flight),
             parts,
             scan,
             body: None,
             incoming: Some(incoming),
+            interim,
             websocket,
         })
     }
@@ -83,6 +89,11 @@ impl Arrival {
             self.websocket = None;
         }
         Ok(intake)
+    }
+
+    /// Lets a page of `origin` read the answer, whoever gives it.
+    pub fn allow_origin(&mut self, origin: HeaderValue, answers: &Arc<CorsAnswers>) {
+        self.exchange.allow_origin(origin, answers);
     }
 
     /// Answers for an error.
@@ -109,6 +120,11 @@ impl Arrival {
         clock
     }
 
+    /// Who passes interim answers of the upstream on, if the client can be told any.
+    pub fn interim(&self) -> Option<Arc<Talk>> {
+        self.interim.clone()
+    }
+
     /// The client's body, if there is one; once the clock was asked for.
     pub fn source(&mut self) -> Option<&mut Source> {
         self.body.as_mut()
@@ -123,12 +139,7 @@ impl Arrival {
         if http2 {
             // There is no 101 in HTTP/2 (RFC 9113 section 8.6).
             self.websocket = None;
-        } else if self.websocket.is_some() {
-            let headers = &mut self.parts.headers;
-            headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-            headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
-        for_wire(&mut self.parts, http2)?;
         let body = match (self.body.take(), sends) {
             (None, _) => RequestBody::Empty,
             (Some(source), Sends::Again(budget)) => {
@@ -136,8 +147,12 @@ impl Arrival {
             }
             (Some(source), Sends::Once) => RequestBody::Stream(Box::new(source)),
         };
-        let length = http_body::Body::size_hint(&body).exact();
-        framing::announce(&mut self.parts.headers, http2, length);
+        let onward = translate::Onward {
+            to: translate::version(http2),
+            content: Content::of(&body),
+            websocket: self.websocket.is_some(),
+        };
+        translate::request(&mut self.parts, self.scan, onward)?;
         let mut request = Request::new(body);
         *request.method_mut() = std::mem::take(&mut self.parts.method);
         *request.uri_mut() = std::mem::take(&mut self.parts.uri);

@@ -5,11 +5,12 @@ pub mod deadline;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
 
@@ -17,10 +18,13 @@ use super::response::{ResponseBody, Tail};
 use super::upgrade::Tunnel;
 use crate::authz::Permit;
 use crate::error::{ConnectFault, ProxyError, RequestFault, UpstreamFault};
+use crate::filter::cors::CorsAnswers;
 use crate::http::body::{ClientBody, Source};
 use crate::http::framing::{self, Reuse};
-use crate::http::headers::{SERVICE_TIME, Scan, strip_response};
+use crate::http::headers::{SERVICE_TIME, Scan};
 use crate::http::respond::{Asked, LocalReply, reply};
+use crate::http::server_io::refusal::Refusal;
+use crate::http::translate::{self, Asker};
 use crate::net::connections::InFlight;
 use crate::net::{Accepted, HttpVersion, Way};
 use crate::telemetry::{Downstream, RequestRecord, RequestSeries, ResponseFlag};
@@ -74,12 +78,21 @@ impl Client {
 pub struct Exchange {
     /// Whether it is gRPC.
     pub grpc: bool,
-    /// Whether only the head of the answer is asked for.
-    head: bool,
+    /// Who is to be answered, and how.
+    asker: Asker,
+    /// What every answer, whoever gives it, tells the browser about the page that asked.
+    cross_origin: Option<Box<CrossOrigin>>,
     server: HeaderValue,
     way: Way,
     /// What goes on into the answer's body.
     tail: Tail,
+}
+
+/// A page of another origin that may read the answer.
+#[derive(Debug)]
+struct CrossOrigin {
+    origin: HeaderValue,
+    answers: Arc<CorsAnswers>,
 }
 
 /// How an answer of the upstream goes on to the client.
@@ -101,17 +114,25 @@ impl Exchange {
         client: &Client,
         series: Rc<RequestSeries>,
         parts: &http::request::Parts,
-        grpc: bool,
+        scan: Scan,
         in_flight: InFlight,
     ) -> Self {
+        let grpc = scan.is_grpc();
         let telemetry = &client.worker.telemetry;
         let record = RequestRecord::start(telemetry, series, &client.downstream, parts);
+        let mut tail = Tail::new(record, in_flight);
+        tail.grpc_status = grpc && client.is_http2();
         Self {
             grpc,
-            head: parts.method == Method::HEAD,
+            asker: Asker {
+                version: client.version,
+                head: parts.method == Method::HEAD,
+                trailers: scan.takes_trailers(),
+            },
+            cross_origin: None,
             server: client.server.clone(),
             way: client.way,
-            tail: Tail::new(record, in_flight),
+            tail,
         }
     }
 
@@ -123,6 +144,15 @@ impl Exchange {
     /// Requests under way on the client's connection, this one included.
     pub fn under_way(&self) -> u32 {
         self.tail.connection.as_ref().map_or(1, InFlight::siblings)
+    }
+
+    /// Tells the browser in the answer, also in one of the proxy's own, that a page of `origin` may
+    /// read it: a page that cannot read an error cannot say what is wrong.
+    pub fn allow_origin(&mut self, origin: HeaderValue, answers: &Arc<CorsAnswers>) {
+        self.cross_origin = Some(Box::new(CrossOrigin {
+            origin,
+            answers: Arc::clone(answers),
+        }));
     }
 
     /// Answers for an error.
@@ -162,16 +192,19 @@ impl Exchange {
     ) -> Response<ResponseBody> {
         let Self {
             grpc,
-            head,
+            asker,
+            cross_origin,
             server,
             way: _,
             tail,
         } = self;
+        let head = asker.head;
         let response = reply.into_response(Asked { grpc, head });
         let response = response.map(|content| ResponseBody::full(content, tail));
         let (mut parts, mut body) = response.into_parts();
         parts.headers.insert(header::SERVER, server);
         edit(&mut parts.headers);
+        CrossOrigin::tell(cross_origin, &mut parts.headers);
         body.begin(&parts);
         Response::from_parts(parts, body)
     }
@@ -197,20 +230,19 @@ impl Exchange {
         let upstream = switching.then(|| hyper::upgrade::on(&mut response));
         let (mut parts, incoming) = response.into_parts();
         let scan = Scan::of(&parts.headers);
-        match framing::settle_response(&mut parts, scan) {
-            Ok(Reuse::Yes) => {}
-            Ok(Reuse::No) => lease.retire(),
+        let settled = match translate::response(&mut parts, scan, self.asker) {
+            Ok(settled) => settled,
             Err(fault) => return self.fail(&fault.into()),
+        };
+        if settled.reuse == Reuse::No {
+            lease.retire();
         }
-        let websocket = strip_response(&mut parts.headers, scan);
-        let asked = onward.websocket.filter(|_| websocket);
+        let asked = onward.websocket.filter(|_| settled.websocket);
         if switching && asked.is_none() {
             // Nobody asked for it, or for something else: what follows is not for this client.
             return self.fail(&UpstreamFault::Protocol.into());
         }
         self.record().set_details("via_upstream");
-        parts.version = Version::HTTP_11;
-        parts.extensions = http::Extensions::default();
         let millis = u64::try_from(onward.took.as_millis()).unwrap_or(u64::MAX);
         parts
             .headers
@@ -219,11 +251,13 @@ impl Exchange {
         edit(&mut parts.headers, remote);
 
         let Self {
-            head,
+            asker,
+            cross_origin,
             way,
             mut tail,
             ..
         } = self;
+        CrossOrigin::tell(cross_origin, &mut parts.headers);
         if let (Some(upstream), Some(client)) = (upstream, asked) {
             tail.upstream = Some(lease);
             let connection = HeaderValue::from_static("upgrade");
@@ -246,7 +280,7 @@ impl Exchange {
             connection.answer_within(left);
         }
         tail.record.response_head(&parts);
-        let bodyless = framing::is_bodyless(head, parts.status);
+        let bodyless = framing::is_bodyless(asker.head, parts.status);
         let body = if bodyless && !hyper::body::Body::is_end_stream(&incoming) {
             // Content that must not be there: it is not passed on, and what it came over goes.
             ResponseBody::full(Bytes::new(), tail)
@@ -267,28 +301,31 @@ impl Exchange {
         }
     }
 
-    /// Notes that the client's request was malformed at the level of the connection.
-    pub fn note_malformed(record: &mut RequestRecord, code: u16) {
-        record.flag(ResponseFlag::DownstreamProtocolError);
-        record.set_details("http1.codec_error");
-        let mut response = Response::new(());
-        *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::BAD_REQUEST);
-        record.response_head(&response.into_parts().0);
-        record.finish();
-    }
-
     /// The client's body, counted; the clock is told of its end.
     pub fn source(&mut self, incoming: ClientBody, clock: &Clock) -> Source {
         Source::new(incoming, self.record().request_meter(), clock.progress())
     }
 }
 
-/// Records a connection that sent something which is not HTTP.
-pub fn record_malformed(client: &Client, series: Rc<RequestSeries>, code: u16) {
-    let (parts, ()) = Request::new(()).into_parts();
+impl CrossOrigin {
+    fn tell(allowed: Option<Box<Self>>, headers: &mut HeaderMap) {
+        if let Some(allowed) = allowed {
+            let Self { origin, answers } = *allowed;
+            answers.allow(headers, origin);
+        }
+    }
+}
+
+/// Records a connection that sent something which did not become a request.
+pub fn record_refused(client: &Client, series: Rc<RequestSeries>, refusal: Refusal) {
     let telemetry = &client.worker.telemetry;
-    let mut record = RequestRecord::start(telemetry, series, &client.downstream, &parts);
-    Exchange::note_malformed(&mut record, code);
+    let mut record = RequestRecord::unparsed(telemetry, series, &client.downstream);
+    record.flag(ResponseFlag::DownstreamProtocolError);
+    record.set_details(refusal.details());
+    let mut response = Response::new(());
+    *response.status_mut() = refusal.status();
+    record.response_head(&response.into_parts().0);
+    record.finish();
 }
 
 /// Whether HTTP/2 is spoken to a cluster.
@@ -298,29 +335,4 @@ pub fn speaks_http2(protocol: UpstreamProtocol, client: &Client) -> bool {
         UpstreamProtocol::Http2 => true,
         UpstreamProtocol::MatchDownstream | UpstreamProtocol::Tcp => client.is_http2(),
     }
-}
-
-/// Brings the head of a request into the form its protocol wants: path and Host header for
-/// HTTP/1.1, a whole URI for HTTP/2.
-pub fn for_wire(parts: &mut http::request::Parts, http2: bool) -> Result<(), RequestFault> {
-    parts.extensions = http::Extensions::default();
-    if !http2 {
-        parts.version = Version::HTTP_11;
-        return Ok(());
-    }
-    parts.version = Version::HTTP_2;
-    let host = parts.headers.remove(header::HOST);
-    let authority = host.as_ref().and_then(|host| host.to_str().ok());
-    let path = parts.uri.path_and_query().cloned();
-    let mut whole = Uri::builder().scheme("http");
-    if let Some(authority) = authority {
-        whole = whole.authority(authority);
-    }
-    if let Some(path) = path {
-        whole = whole.path_and_query(path);
-    }
-    parts.uri = whole
-        .build()
-        .map_err(|_cause| RequestFault::AuthorityMalformed)?;
-    Ok(())
 }

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 
 use crate::http::body::BodyError;
 use crate::http::headers::strip_trailers;
+use crate::http::respond::grpc_deadline_exceeded;
 use crate::net::connections::{InFlight, Verdict};
 use crate::telemetry::{RequestRecord, ResponseFlag};
 use crate::upstream::UpstreamLease;
@@ -43,6 +44,8 @@ pub struct Tail {
     pub upstream: Option<UpstreamLease>,
     /// When the whole request must be over.
     pub deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether a response that its deadline ends can still say so: gRPC over HTTP/2, in trailers.
+    pub grpc_status: bool,
 }
 
 impl fmt::Debug for ResponseBody {
@@ -65,6 +68,7 @@ impl Tail {
             connection: Some(connection),
             upstream: None,
             deadline: None,
+            grpc_status: false,
         }
     }
 
@@ -151,6 +155,19 @@ impl ResponseBody {
         }
     }
 
+    /// Ends the response before its upstream does: a gRPC client is told why, others see a
+    /// response that is cut off.
+    fn time_out(&mut self) -> Result<Frame<Bytes>, BodyError> {
+        let tells = self.tail.as_mut().filter(|tail| tail.grpc_status);
+        let last = tells.map_or(Err(BodyError::Timeout), |tail| {
+            let status = grpc_deadline_exceeded();
+            tail.record.trailers(&status);
+            Ok(Frame::trailers(status))
+        });
+        self.break_off(ResponseFlag::UpstreamTimeout, "response_timeout");
+        last
+    }
+
     /// The head goes to the client.
     pub fn begin(&mut self, head: &http::response::Parts) {
         if let Some(tail) = &mut self.tail {
@@ -190,7 +207,13 @@ impl ResponseBody {
             return Poll::Ready(None);
         };
         match Pin::new(incoming).poll_frame(context) {
-            Poll::Pending => self.poll_late(context).map(|late| Some(Err(late))),
+            Poll::Pending => {
+                let late = self.tail.as_mut().and_then(|tail| tail.deadline.as_mut());
+                if late.is_some_and(|deadline| deadline.as_mut().poll(context).is_ready()) {
+                    return Poll::Ready(Some(self.time_out()));
+                }
+                Poll::Pending
+            }
             Poll::Ready(None) => {
                 self.kind = Kind::Empty;
                 self.complete();

@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,8 @@ use crate::authz::Watch;
 use crate::http::body::ClientBody;
 use crate::http::meter::{Abuse, Meter, Metered};
 use crate::http::outbox::Outbox;
+use crate::http::server_io::refusal::{HeadLimits, Refusal};
+use crate::http::server_io::{ServerIo, Talk};
 use crate::http::watched::Watched;
 use crate::net::connections::{ConnectionWatch, InFlight, Seat, TimeLimits};
 use crate::net::{HttpVersion, Way};
@@ -33,6 +35,11 @@ use outgoing::Outgoing;
 const MAX_HEADERS: usize = 200;
 /// Bytes of one message's head.
 const MAX_HEAD: usize = 60 * 1024;
+/// What a client is told of these.
+const HEAD_LIMITS: HeadLimits = HeadLimits {
+    bytes: MAX_HEAD,
+    fields: MAX_HEADERS,
+};
 /// The read buffer of an HTTP/1 connection may grow to this.
 const MAX_BUFFER: usize = 64 * 1024;
 /// A connection without any request is closed after this time. Proxies that call us close theirs
@@ -58,10 +65,8 @@ pub struct Stay {
 pub enum Ended {
     /// As it should.
     Well,
-    /// The client sent something that is not HTTP, or too much of it; it was told so.
-    Malformed(u16),
-    /// The client took too long.
-    Slow,
+    /// The client sent something that is not HTTP, too much of it, or too slowly; it was told so.
+    Refused(Refusal),
     /// The client took nothing of what lay ready for it, or an answer's deadline passed meanwhile.
     Stalled,
     /// The client sent too much of what carries nothing; it was told so.
@@ -76,19 +81,18 @@ impl Ended {
     /// Why the proxy ended the connection against its client's will, as metrics have it.
     fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Slow => Some("slow_head"),
+            Self::Refused(Refusal::HeadLate) => Some("slow_head"),
             Self::Stalled => Some("takes_nothing"),
             Self::Abusive(abuse) => Some(abuse.reason()),
             Self::Revoked => Some("policy"),
-            Self::Well | Self::Malformed(_) | Self::Broken => None,
+            Self::Well | Self::Refused(_) | Self::Broken => None,
         }
     }
 
-    /// The status of the request that was never completed, if the client is to blame.
-    pub fn refusal(self) -> Option<u16> {
+    /// What is wrong with the request that was never completed, if the client is to blame.
+    pub fn refusal(self) -> Option<Refusal> {
         match self {
-            Self::Malformed(code) => Some(code),
-            Self::Slow => Some(408),
+            Self::Refused(refusal) => Some(refusal),
             Self::Well | Self::Stalled | Self::Abusive(_) | Self::Revoked | Self::Broken => None,
         }
     }
@@ -120,8 +124,10 @@ where
         watch: std::sync::Arc::clone(&watch),
         outbox: Outbox::new(&worker.buffers),
         last_word: is_http1.then(|| drain.clone()),
+        talk: is_http1.then(Talk::new),
     });
     let driver = Driver {
+        talk: scope.talk.clone(),
         seat,
         drain,
         version,
@@ -129,23 +135,21 @@ where
     };
     let ended = match version {
         HttpVersion::Http1 => {
+            let talk = scope.talk.clone().unwrap_or_default();
+            let io = ServerIo::new(io, talk, std::sync::Arc::clone(&watch), HEAD_LIMITS);
             let io = Watched::new(TokioIo::new(io), &watch);
             let service = service_fn(move |request: Request<_>| {
+                scope.asked(request.version());
                 let answer = handle(request.map(ClientBody::Http1), &scope);
                 let scope = Rc::clone(&scope);
                 async move {
                     let mut answer = answer.await;
                     scope.say_goodbye(&mut answer);
+                    scope.answered(answer.status());
                     Ok::<_, Infallible>(answer.map(|body| Outgoing::new(body, &scope.outbox)))
                 }
             });
-            let mut builder = http1::Builder::new();
-            builder
-                .header_read_timeout(None)
-                .max_headers(MAX_HEADERS)
-                .max_header_size(MAX_HEAD)
-                .max_buf_size(MAX_BUFFER);
-            let connection = builder.serve_connection(io, service).with_upgrades();
+            let connection = http1_server().serve_connection(io, service).with_upgrades();
             driver
                 .run(connection, http1::UpgradeableConnection::graceful_shutdown)
                 .await
@@ -163,6 +167,19 @@ where
     ended
 }
 
+/// An HTTP/1 server with every limit.
+fn http1_server() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        // `ServerIo` finds out who has left.
+        .half_close(true)
+        .header_read_timeout(None)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(MAX_HEAD)
+        .max_buf_size(MAX_BUFFER);
+    builder
+}
+
 /// What all requests of a connection share with its driver.
 #[derive(Debug)]
 pub struct RequestScope {
@@ -170,12 +187,38 @@ pub struct RequestScope {
     outbox: Rc<Outbox>,
     /// Where the answer itself has to say that it is the last one: in HTTP/1.
     last_word: Option<DrainWatch>,
+    /// What the stream is told; HTTP/1 only.
+    talk: Option<std::sync::Arc<Talk>>,
+}
+
+/// What a request holds of its connection.
+#[derive(Debug)]
+pub struct Turn {
+    /// The request is in flight until this is dropped.
+    pub in_flight: InFlight,
+    /// Where interim answers go, if the client can be told any.
+    pub interim: Option<std::sync::Arc<Talk>>,
 }
 
 impl RequestScope {
-    /// A request is in flight until the guard is dropped.
-    pub fn begin(&self) -> InFlight {
-        self.watch.begin()
+    /// A request begins.
+    pub fn begin(&self) -> Turn {
+        Turn {
+            in_flight: self.watch.begin(),
+            interim: self.talk.clone(),
+        }
+    }
+
+    fn asked(&self, version: Version) {
+        if let Some(talk) = &self.talk {
+            talk.asked(version);
+        }
+    }
+
+    fn answered(&self, status: StatusCode) {
+        if let Some(talk) = &self.talk {
+            talk.answered(status);
+        }
     }
 
     /// Tells an HTTP/1 client, once the drain is announced, to send its next request elsewhere

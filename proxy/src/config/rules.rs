@@ -27,7 +27,7 @@ pub struct HostRoutes {
 pub struct RouteRule {
     rule: Arc<Rule>,
     /// What the rule's cross-origin policy answers, if it has one.
-    pub cors: Option<CorsAnswers>,
+    pub cors: Option<Arc<CorsAnswers>>,
     /// Forwarding, ready to run; only if the rule forwards.
     pub forward: Option<ForwardStep>,
 }
@@ -123,7 +123,10 @@ impl RouteRule {
             RouteAction::Forward(forward) => Some(ForwardStep::new(forward, number)),
             RouteAction::Redirect(_) | RouteAction::Respond(_) | RouteAction::Fail(_) => None,
         };
-        let cors = rule.cors.as_ref().map(CorsAnswers::new);
+        let cors = rule
+            .cors
+            .as_ref()
+            .map(|cors| Arc::new(CorsAnswers::new(cors)));
         Self {
             rule,
             cors,

@@ -71,18 +71,6 @@ pub fn settle_response(parts: &mut response::Parts, scan: Scan) -> Result<Reuse,
     Ok(Reuse::No)
 }
 
-/// Writes how a request to an HTTP/1.1 upstream ends, where its length is not known. Without this
-/// hyper takes a GET for one without content whatever its body says.
-pub fn announce(headers: &mut HeaderMap, http2: bool, length: Option<u64>) {
-    if !http2 && length.is_none() {
-        headers.remove(header::CONTENT_LENGTH);
-        headers.insert(
-            header::TRANSFER_ENCODING,
-            HeaderValue::from_static("chunked"),
-        );
-    }
-}
-
 /// Whether a response to a request has no content whatever its headers say (RFC 9110 section 6.4.1).
 pub fn is_bodyless(head: bool, status: StatusCode) -> bool {
     head || status.is_informational()

@@ -4,6 +4,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use mesh_api::header::{is_internal, is_look_alike, reserved};
 use smallvec::SmallVec;
 
+/// What a `TE` header may say beyond one hop of HTTP/1.1, and all it may say in HTTP/2 (RFC 9113
+/// section 8.2.2).
+const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 /// `http2-settings`.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// `keep-alive`.
@@ -30,6 +33,8 @@ pub struct Scan {
     pub transfer_encodings: u8,
     /// Content-Length headers.
     pub content_lengths: u8,
+    /// Cookie headers.
+    pub cookies: u8,
     bits: u16,
 }
 
@@ -51,6 +56,8 @@ enum Seen {
     GrpcTimeout = 1 << 11,
     Http2Settings = 1 << 12,
     LookAlike = 1 << 13,
+    Trailer = 1 << 14,
+    TakesTrailers = 1 << 15,
 }
 
 impl Scan {
@@ -71,9 +78,19 @@ impl Scan {
                     scan.content_lengths = scan.content_lengths.saturating_add(1);
                     continue;
                 }
+                "cookie" => {
+                    scan.cookies = scan.cookies.saturating_add(1);
+                    continue;
+                }
+                "te" => {
+                    if takes_trailers(value) {
+                        scan.bits |= Seen::TakesTrailers as u16;
+                    }
+                    Seen::Te
+                }
                 "connection" => Seen::Connection,
                 "upgrade" => Seen::Upgrade,
-                "te" => Seen::Te,
+                "trailer" => Seen::Trailer,
                 "keep-alive" => Seen::KeepAlive,
                 "proxy-connection" => Seen::ProxyConnection,
                 "expect" => Seen::Expect,
@@ -104,6 +121,21 @@ impl Scan {
     /// Whether the client may want to speak something else.
     pub const fn has_upgrade(self) -> bool {
         self.has(Seen::Upgrade)
+    }
+
+    /// Whether the sender takes trailers (`TE: trailers`, RFC 9110 section 10.1.4).
+    pub const fn takes_trailers(self) -> bool {
+        self.has(Seen::TakesTrailers)
+    }
+
+    /// Whether the message announces trailers (`Trailer`, RFC 9110 section 6.6.2).
+    pub const fn announces_trailers(self) -> bool {
+        self.has(Seen::Trailer)
+    }
+
+    /// Whether there is something that only proxies of the mesh may say.
+    pub const fn has_internal(self) -> bool {
+        self.has(Seen::Internal)
     }
 
     /// Whether there is a `grpc-timeout`.
@@ -144,7 +176,10 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 pub fn strip_request(headers: &mut HeaderMap, scan: Scan) -> bool {
     let websocket = strip_hop(headers, scan);
     if scan.has(Seen::Te) {
-        keep_trailers_only(headers);
+        headers.remove(header::TE);
+        if scan.takes_trailers() {
+            headers.insert(header::TE, TRAILERS);
+        }
     }
     if scan.has(Seen::Expect) {
         // The server side answers it when the body is first read.
@@ -208,13 +243,15 @@ fn is_websocket(headers: &HeaderMap) -> bool {
 /// Takes out of trailers what may not stand there (RFC 9110 section 6.5.1): what frames a message,
 /// concerns one hop or says where a request came from, in any spelling.
 pub fn strip_trailers(trailers: &mut HeaderMap) {
-    let unfit = |name: &str| {
-        reserved(name).is_some()
-            || is_internal(name)
-            || is_look_alike(name)
-            || name.starts_with("x-forwarded-")
-    };
-    remove_where(trailers, unfit);
+    remove_where(trailers, |name| !may_trail(name));
+}
+
+/// Whether a field of this name may stand in trailers.
+pub(super) fn may_trail(name: &str) -> bool {
+    reserved(name).is_none()
+        && !is_internal(name)
+        && !is_look_alike(name)
+        && !name.starts_with("x-forwarded-")
 }
 
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {
@@ -254,15 +291,10 @@ fn remove_named(headers: &mut HeaderMap, named: &[HeaderName]) {
     }
 }
 
-fn keep_trailers_only(headers: &mut HeaderMap) {
-    let trailers = headers.get_all(header::TE).iter().any(|value| {
-        let mut tokens = value.as_bytes().split(|byte| *byte == b',');
-        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-    });
-    headers.remove(header::TE);
-    if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
+/// Whether a `TE` line has the token `trailers`.
+fn takes_trailers(te: &HeaderValue) -> bool {
+    let mut tokens = te.as_bytes().split(|byte| *byte == b',');
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"trailers"))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use mesh_api::route::NormalForm;
 use mesh_api::route::host::split_authority;
 
 use super::headers::{Scan, strip_request};
-use super::{framing, path};
+use super::{framing, path, translate};
 use crate::bootstrap::Http10;
 use crate::error::{MAX_HEADERS, RequestFault};
 
@@ -32,7 +32,7 @@ pub struct Terms {
 }
 
 /// Checks a request and brings it into the form in which it is routed and forwarded: path and
-/// query as target, one Host header, one length, no header of this hop. Also says whether the
+/// query as target, one Host header, one length, one line of cookies, no header of this hop. Also says whether the
 /// client asks for a WebSocket.
 pub fn admit(parts: &mut Parts, scan: Scan, terms: Terms) -> Result<(Intake, bool), RequestFault> {
     check_count(&parts.headers)?;
@@ -43,6 +43,10 @@ pub fn admit(parts: &mut Parts, scan: Scan, terms: Terms) -> Result<(Intake, boo
         return Err(RequestFault::AuthorityMalformed);
     }
     path::normalize_target(&mut parts.uri, parts.method == Method::OPTIONS, terms.paths)?;
+    if scan.cookies > 1 {
+        // So that routes decide on what is forwarded.
+        translate::join_cookies(&mut parts.headers);
+    }
     let content = framing::announces_content(&parts.headers, scan);
     let websocket = strip_request(&mut parts.headers, scan)
         && parts.version == Version::HTTP_11

@@ -18,6 +18,10 @@ const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 /// `grpc-message`.
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// gRPC's status for a call that ran out of time.
+const DEADLINE_EXCEEDED: u8 = 4;
+const TOO_LATE: &str = "upstream request timeout";
+
 /// How a request wants to be answered.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
@@ -163,9 +167,20 @@ fn upstream_reply(fault: &UpstreamFault) -> LocalReply {
             LocalReply::new(StatusCode::BAD_GATEWAY, format!("{RESET}protocol error"))
         }
         UpstreamFault::Timeout | UpstreamFault::TryTimeout => {
-            LocalReply::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout")
+            let mut reply = LocalReply::new(StatusCode::GATEWAY_TIMEOUT, TOO_LATE);
+            // Not what a 504 of somebody else stands for: whose time it was is known here.
+            reply.grpc_status = Some(DEADLINE_EXCEEDED);
+            reply
         }
     }
+}
+
+/// The trailers of a gRPC response that ran out of time after its head was sent.
+pub fn grpc_deadline_exceeded() -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(GRPC_STATUS, HeaderValue::from(u16::from(DEADLINE_EXCEEDED)));
+    trailers.insert(GRPC_MESSAGE, HeaderValue::from_static(TOO_LATE));
+    trailers
 }
 
 /// The gRPC status that a failed HTTP exchange stands for.

@@ -16,16 +16,15 @@ use tokio::time::Instant;
 
 use crate::authz::{Permit, Place, admit};
 use crate::carry::arrival::{Arrival, Sends};
-use crate::carry::exchange::{Client, record_malformed, speaks_http2};
+use crate::carry::exchange::{Client, record_refused, speaks_http2};
 use crate::carry::response::ResponseBody;
-use crate::carry::server::{self, Stay};
+use crate::carry::server::{self, Stay, Turn};
 use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::body::ClientBody;
 use crate::http::headers::FORWARDED_PROTO;
 use crate::http::intake::Terms;
 use crate::net::Accepted;
-use crate::net::connections::InFlight;
 use crate::telemetry::trace::{self, RequestIds};
 use crate::telemetry::{RequestSeries, SeriesPair, Service};
 use crate::upstream::attempt::Target;
@@ -113,10 +112,10 @@ async fn requests<IO>(
             Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
         },
     );
-    if let Some(code) = ended.await.refusal() {
+    if let Some(refusal) = ended.await.refusal() {
         let config = worker.config();
         let series = entry.series(&config, &entry.known(&config), false);
-        record_malformed(&entry.client, series, code);
+        record_refused(&entry.client, series, refusal);
     }
 }
 
@@ -124,12 +123,12 @@ async fn requests<IO>(
 async fn handle(
     entry: Rc<Entry>,
     request: Request<ClientBody>,
-    in_flight: InFlight,
+    turn: Turn,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let config = client.worker.config();
     let known = entry.known(&config);
-    let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
+    let mut arrival = Arrival::begin(client, request, turn, |grpc| {
         entry.series(&config, &known, grpc)
     });
     let terms = Terms {
@@ -188,6 +187,7 @@ async fn forward(
             under_way: arrival.exchange.under_way(),
             http2,
             resend_safe: true,
+            interim: arrival.interim(),
         },
         choice: Choice {
             original_destination: client.original_destination,

@@ -7,6 +7,7 @@ mod homeward;
 mod mirror;
 mod prepare;
 mod route;
+mod wishes;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -19,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authz::{Permit, Place, admit};
 use crate::carry::arrival::Arrival;
-use crate::carry::exchange::{Client, record_malformed};
+use crate::carry::exchange::{Client, record_refused};
 use crate::carry::response::ResponseBody;
-use crate::carry::server::{self, Stay};
+use crate::carry::server::{self, Stay, Turn};
 use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{PolicyFault, ProxyError, RoutingFault};
 use crate::filter::{fault, redirect};
@@ -29,10 +30,10 @@ use crate::http::body::ClientBody;
 use crate::http::intake::{Intake, Terms};
 use crate::http::respond::LocalReply;
 use crate::net::Accepted;
-use crate::net::connections::InFlight;
 use crate::telemetry::ResponseFlag;
 use crate::worker::Worker;
 use route::Lookup;
+use wishes::Wishes;
 
 /// What all requests of one outbound or gateway connection share.
 #[derive(Debug)]
@@ -132,9 +133,9 @@ pub async fn serve<IO>(
             Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
         },
     );
-    if let Some(code) = ended.await.refusal() {
+    if let Some(refusal) = ended.await.refusal() {
         let series = Rc::clone(worker.config().unrouted(false, &worker.telemetry));
-        record_malformed(&entry.client, series, code);
+        record_refused(&entry.client, series, refusal);
     }
 }
 
@@ -143,13 +144,16 @@ pub async fn serve<IO>(
 async fn handle(
     entry: Rc<Entry>,
     request: Request<ClientBody>,
-    in_flight: InFlight,
+    turn: Turn,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
     let config = client.worker.config();
-    let mut arrival = Arrival::begin(client, request, in_flight, |grpc| {
+    let mut arrival = Arrival::begin(client, request, turn, |grpc| {
         Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
     });
+    // Read before they are taken off with whatever else only proxies may say.
+    let own = entry.place.is_none() && arrival.scan.has_internal();
+    let wishes = own.then(|| Wishes::of(&arrival.parts.headers));
     let terms = Terms {
         http10: client.worker.settings.http10,
         paths: config.active.paths(),
@@ -171,7 +175,8 @@ async fn handle(
     let (routes, rule) = match route::find(&entry, &config, &intake, &arrival.parts) {
         Lookup::Rule(routes, rule) => (routes, rule),
         Lookup::Passthrough => {
-            return Box::pin(forward::through(&entry, &config, permit, arrival)).await;
+            let passing = forward::through(&entry, &config, permit, wishes, arrival);
+            return Box::pin(passing).await;
         }
         Lookup::Nothing(fault, service) => {
             route::blame(&mut arrival, &entry, &config, service);
@@ -180,13 +185,10 @@ async fn handle(
     };
     arrival.exchange.record().set_route(&rule.rule().name);
 
-    let allowed = match route::cross_origin(rule, &arrival) {
-        Ok(allowed) => allowed,
-        Err(reply) => {
-            route::blame(&mut arrival, &entry, &config, routes.service());
-            return arrival.answer(*reply, |_headers| {});
-        }
-    };
+    if let Err(preflight) = route::cross_origin(rule, &mut arrival) {
+        route::blame(&mut arrival, &entry, &config, routes.service());
+        return arrival.answer(*preflight, |_headers| {});
+    }
     if let Some(fault) = &rule.rule().fault
         && let Some(reply) = Box::pin(inject(fault, &mut arrival)).await
     {
@@ -196,8 +198,8 @@ async fn handle(
 
     let reply = match &rule.rule().action {
         RouteAction::Forward(forward) => {
-            return forward::by_rule(&entry, &config, permit, (rule, forward), allowed, arrival)
-                .await;
+            let step = (rule, &**forward, wishes);
+            return forward::by_rule(&entry, &config, permit, step, arrival).await;
         }
         RouteAction::Redirect(redirect) => {
             let origin = route::origin(&entry, &intake, &arrival.parts);
@@ -215,7 +217,7 @@ async fn handle(
     };
     arrival.exchange.record().set_details("direct_response");
     route::blame(&mut arrival, &entry, &config, routes.service());
-    homeward::answer(arrival, rule, reply, &entry, allowed)
+    homeward::answer(arrival, rule, reply, &entry)
 }
 
 /// Delays the request, and answers it, if its rule says so.

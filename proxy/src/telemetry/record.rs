@@ -6,23 +6,26 @@
 //!
 //! What only the log needs is kept in a box that exists only when the log is on.
 
+mod facts;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 use mesh_api::name::ClusterName;
 use tokio::time::Instant;
 
-use super::access_log::{AccessLogger, Line};
+use super::access_log::Line;
 use super::flags::{ResponseFlag, ResponseFlags};
 use super::labels::Protocol;
 use super::messages::MessageCounter;
 use super::metrics::{RequestSample, RequestSeries};
 use super::{Details, WorkerTelemetry};
+use facts::Facts;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const REQUEST_ID: &str = "x-request-id";
@@ -85,29 +88,6 @@ impl BodyMeter {
     }
 }
 
-/// What only the access log prints.
-#[derive(Debug)]
-struct Facts {
-    logger: Rc<AccessLogger>,
-    started: SystemTime,
-    downstream: Downstream,
-    method: Method,
-    uri: Uri,
-    protocol: &'static str,
-    authority: Option<HeaderValue>,
-    user_agent: Option<HeaderValue>,
-    forwarded_for: Option<HeaderValue>,
-    request_id: Option<HeaderValue>,
-    details: Option<Details>,
-    termination: Option<&'static str>,
-    transport_failure: Option<Cow<'static, str>>,
-    service_time: Option<Duration>,
-    upstream_host: Option<SocketAddr>,
-    upstream_local: Option<SocketAddr>,
-    cluster: Option<ClusterName>,
-    route: Option<Arc<str>>,
-}
-
 impl RequestRecord {
     /// Begins a record, of a request as it arrived and before anything about it is changed.
     ///
@@ -118,9 +98,28 @@ impl RequestRecord {
         downstream: &Downstream,
         request: &http::request::Parts,
     ) -> Self {
+        let mut record = Self::unparsed(telemetry, series, downstream);
+        record.request_head = head_size(&request.headers)
+            + request.method.as_str().len() as u64
+            + request
+                .uri
+                .path_and_query()
+                .map_or(1, |path| path.as_str().len()) as u64;
+        if let Some(log) = &mut record.log {
+            log.note(request);
+        }
+        record
+    }
+
+    /// Begins a record of bytes that did not become a request: nothing is known but whose they are.
+    pub fn unparsed(
+        telemetry: &WorkerTelemetry,
+        series: Rc<RequestSeries>,
+        downstream: &Downstream,
+    ) -> Self {
         let log = telemetry
             .logger()
-            .map(|logger| Box::new(Facts::new(Rc::clone(logger), downstream, request)));
+            .map(|logger| Box::new(Facts::new(Rc::clone(logger), downstream)));
         Self {
             series,
             started: Instant::now(),
@@ -128,12 +127,7 @@ impl RequestRecord {
             grpc_status: None,
             flags: ResponseFlags::NONE,
             finished: false,
-            request_head: head_size(&request.headers)
-                + request.method.as_str().len() as u64
-                + request
-                    .uri
-                    .path_and_query()
-                    .map_or(1, |path| path.as_str().len()) as u64,
+            request_head: 0,
             response_head: 0,
             request: None,
             response_bytes: 0,
@@ -312,13 +306,14 @@ impl RequestRecord {
     }
 
     fn line<'a>(&self, log: &'a Facts, duration: Duration, received: u64) -> Line<'a> {
-        let path = log.uri.path_and_query();
-        let authority = || log.uri.authority().map(|name| name.as_str().as_bytes());
+        let uri = log.uri.as_ref();
+        let path = uri.and_then(Uri::path_and_query);
+        let authority = || Some(uri?.authority()?.as_str().as_bytes());
         Line {
             start_time: log.started,
-            method: Some(log.method.as_str()),
+            method: log.method.as_ref().map(Method::as_str),
             path: path.map(|path| path.as_str().as_bytes()),
-            protocol: Some(log.protocol),
+            protocol: log.protocol,
             response_code: self.code,
             response_flags: self.flags,
             response_code_details: log.details.as_ref().map(Details::as_str),
@@ -351,40 +346,6 @@ impl Drop for RequestRecord {
         self.flags.insert(ResponseFlag::DownstreamDisconnect);
         self.set_details("downstream_remote_disconnect");
         self.finish();
-    }
-}
-
-impl Facts {
-    fn new(
-        logger: Rc<AccessLogger>,
-        downstream: &Downstream,
-        request: &http::request::Parts,
-    ) -> Self {
-        let header = |name: &str| request.headers.get(name).cloned();
-        Self {
-            logger,
-            started: SystemTime::now(),
-            downstream: downstream.clone(),
-            method: request.method.clone(),
-            uri: request.uri.clone(),
-            protocol: match request.version {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_2 => "HTTP/2",
-                _ => "HTTP/1.1",
-            },
-            authority: request.headers.get(header::HOST).cloned(),
-            user_agent: request.headers.get(header::USER_AGENT).cloned(),
-            forwarded_for: header(FORWARDED_FOR),
-            request_id: header(REQUEST_ID),
-            details: None,
-            termination: None,
-            transport_failure: None,
-            service_time: None,
-            upstream_host: None,
-            upstream_local: None,
-            cluster: None,
-            route: None,
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
@@ -19,6 +20,7 @@ use super::pool::{Http1Lease, Http2Stream};
 use super::{LeasedConnection, LocalCluster, LocalEndpoint, Rights, UpstreamLease, Upstreams};
 use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
 use crate::http::body::RequestBody;
+use crate::http::server_io::Talk;
 
 /// How many connections that turn out to be closed one try goes through.
 const MAX_STALE: usize = 8;
@@ -39,6 +41,9 @@ pub struct Target<'a> {
     /// Whether a safe request that met a closing connection may be sent again even if it may
     /// have been written: only towards the application this proxy stands for.
     pub resend_safe: bool,
+    /// Who passes interim answers on. Only what came over HTTP/1.1 is seen: the HTTP/2 client in use
+    /// drops them.
+    pub interim: Option<Arc<Talk>>,
 }
 
 /// An answered try.
@@ -97,7 +102,7 @@ pub async fn attempt(
             .resend_safe
             .then(|| spare(&connection, slot.as_ref()));
         let over = addresses(&connection);
-        match send(connection, slot).await {
+        match send(connection, slot, target.interim.as_ref()).await {
             Ok((response, connection)) => {
                 let (remote, local) = over;
                 return Ok(Sent {
@@ -269,12 +274,19 @@ async fn open(
 async fn send(
     connection: LeasedConnection,
     slot: &mut Option<Request<RequestBody>>,
+    interim: Option<&Arc<Talk>>,
 ) -> Result<(Response<Incoming>, LeasedConnection), ProxyError> {
-    let Some(request) = slot.take() else {
+    let Some(mut request) = slot.take() else {
         return Err(UpstreamFault::Closed { unsent: false }.into());
     };
     match connection {
         LeasedConnection::Http1(mut lease) => {
+            if let Some(talk) = interim {
+                let talk = Arc::clone(talk);
+                hyper::ext::on_informational(&mut request, move |answer| {
+                    talk.interim(answer.status(), answer.headers());
+                });
+            }
             let sending = lease.connection.sender.try_send_request(request);
             match sending.await {
                 Ok(response) => Ok((response, LeasedConnection::Http1(lease))),

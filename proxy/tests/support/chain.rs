@@ -261,6 +261,10 @@ async fn read(stream: &mut TcpStream, path: &str) -> Result<Answer, String> {
     let mut buffer = [0; 4096];
     loop {
         if let Some((seen, length)) = strict::response(&bytes, "GET", false)? {
+            if (102..200).contains(&seen.status()) {
+                bytes.drain(..length);
+                continue;
+            }
             if length != bytes.len() {
                 return Err(format!(
                     "more than a response: {:?}",

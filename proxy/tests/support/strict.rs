@@ -129,6 +129,7 @@ pub fn request(bytes: &[u8]) -> Result<Option<(Seen, usize)>, String> {
     let upgrade = seen.header("upgrade").is_some();
     match (seen.header("connection"), upgrade) {
         (None, false) | (Some("upgrade"), true) => {}
+        (Some("te"), false) if seen.header("te") == Some("trailers") => {}
         other => return Err(format!("connection {other:?}")),
     }
     let length = match framing(&seen.headers)? {

@@ -8,11 +8,15 @@ use mesh_runtime::drain::{DrainWatch, Stage};
 use tokio::time::Sleep;
 
 use super::{Ended, REVOKED, Stay};
+use crate::http::server_io::Talk;
+use crate::http::server_io::refusal::Refusal;
 use crate::net::HttpVersion;
 use crate::net::connections::{Seat, Verdict};
 
 /// Drives a connection, and watches the clock and the drain beside it.
 pub(super) struct Driver {
+    /// The stream of an HTTP/1 connection.
+    pub(super) talk: Option<std::sync::Arc<Talk>>,
     pub(super) seat: Seat,
     pub(super) drain: DrainWatch,
     pub(super) version: HttpVersion,
@@ -33,10 +37,18 @@ impl Driver {
         let close_at = self.close_at(seen);
         let mut registered = false;
         let mut closing = false;
+        let mut late = false;
+        let talk = self.talk.take();
         let watch = self.seat.watch();
         std::future::poll_fn(|context: &mut Context<'_>| {
             match watch.verdict() {
-                Verdict::HeadLate => return Poll::Ready(Ended::Slow),
+                Verdict::HeadLate => {
+                    // The stream tells the client, and ends.
+                    if let Some(talk) = talk.as_ref().filter(|_| !late) {
+                        talk.end(Refusal::HeadLate);
+                    }
+                    (late, closing) = (true, true);
+                }
                 Verdict::Stalled | Verdict::AnswerLate => return Poll::Ready(Ended::Stalled),
                 Verdict::Idle if !closing => {
                     closing = true;
@@ -77,9 +89,11 @@ impl Driver {
                 shut_down(connection.as_mut());
                 polled = connection.as_mut().poll(context);
             }
-            polled.map(|ended| match ended {
-                Ok(()) => Ended::Well,
-                Err(error) => error.into(),
+            polled.map(|ended| {
+                let ended = ended.map_or_else(E::into, |()| Ended::Well);
+                // What the client was told, if anything, says more.
+                let told = talk.as_ref().and_then(|talk| talk.refusal());
+                told.map_or(ended, Ended::Refused)
             })
         })
         .await
@@ -116,12 +130,8 @@ impl Driver {
 impl From<hyper::Error> for Ended {
     fn from(error: hyper::Error) -> Self {
         tracing::trace!(%error, "a downstream connection ended early");
-        if error.is_parse_too_large() {
-            Self::Malformed(431)
-        } else if error.is_parse() {
-            Self::Malformed(400)
-        } else if error.is_timeout() {
-            Self::Slow
+        if error.is_parse() {
+            Self::Refused(Refusal::Malformed)
         } else {
             Self::Broken
         }

@@ -1,11 +1,11 @@
 //! Forwarding: destination, header edits, rewrite, mirrors, deadline, delivery, answer.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Request, Response};
 use mesh_api::name::ClusterName;
@@ -13,11 +13,12 @@ use mesh_api::route::{Forward, HeaderEdits, RetryPolicy, Target as RouteTarget};
 use tokio::time::Instant;
 
 use super::homeward::Homeward;
+use super::wishes::Wishes;
 use super::{Entry, affinity, mirror};
 use crate::authz::Permit;
 use crate::carry::arrival::{Arrival, Sends};
 use crate::carry::exchange::deadline;
-use crate::carry::exchange::{for_wire, speaks_http2};
+use crate::carry::exchange::speaks_http2;
 use crate::carry::response::ResponseBody;
 use crate::config::rules::{CopyFor, ForwardStep};
 use crate::config::{RouteRule, WorkerConfig};
@@ -25,7 +26,7 @@ use crate::error::{ProxyError, RoutingFault, UpstreamFault};
 use crate::filter::headers::{self as edits, Facts, RequestFacts};
 use crate::filter::{fault, rewrite};
 use crate::http::body::RequestBody;
-use crate::http::framing::announce;
+use crate::http::translate::{self, Content};
 use crate::telemetry::{Protocol, RequestSeries};
 use crate::upstream::attempt::Target;
 use crate::upstream::balancer::Choice;
@@ -35,7 +36,7 @@ use crate::upstream::{LocalCluster, LocalEndpoint};
 /// The terms a request is delivered on.
 struct Terms<'a> {
     cluster: Rc<LocalCluster>,
-    retry: &'a RetryPolicy,
+    retry: Cow<'a, RetryPolicy>,
     copy: CopyFor,
     timeout: Option<Duration>,
     affinity: Option<u64>,
@@ -47,14 +48,18 @@ pub(super) async fn by_rule(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
     permit: Permit,
-    (rule, forward): (&RouteRule, &Forward),
-    origin: Option<HeaderValue>,
+    (rule, forward, wishes): (&RouteRule, &Forward, Option<Box<Wishes>>),
     mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
-    let (terms, homeward) = match plan(entry, config, (rule, forward), origin, &mut arrival) {
+    let (mut terms, homeward) = match plan(entry, config, (rule, forward), &mut arrival) {
         Ok(planned) => planned,
         Err(error) => return arrival.fail(&error),
     };
+    if let Some(wishes) = wishes {
+        terms.timeout = wishes.timeout(terms.timeout);
+        terms.retry = wishes.retry(&forward.retry);
+        terms.copy = CopyFor::new(&terms.retry);
+    }
     carry(entry, config, permit, terms, Some(homeward), arrival).await
 }
 
@@ -63,6 +68,7 @@ pub(super) async fn through(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
     permit: Permit,
+    wishes: Option<Box<Wishes>>,
     mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
     let name = ClusterName::Passthrough;
@@ -74,8 +80,9 @@ pub(super) async fn through(
     let terms = Terms {
         cluster,
         copy: CopyFor::new(&never),
-        retry: &never,
-        timeout: None,
+        retry: Cow::Owned(never),
+        // Nothing is known of what is there: a try of it is not repeated, whoever asks.
+        timeout: wishes.and_then(|wishes| wishes.timeout(None)),
         affinity: None,
         mirrors: None,
     };
@@ -87,7 +94,6 @@ fn plan<'a>(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
     (rule, forward): (&'a RouteRule, &'a Forward),
-    origin: Option<HeaderValue>,
     arrival: &mut Arrival,
 ) -> Result<(Terms<'a>, Homeward<'a>), ProxyError> {
     let step = rule.forward.as_ref().ok_or(UpstreamFault::NoCluster)?;
@@ -115,7 +121,6 @@ fn plan<'a>(
             .iter()
             .any(reads)
             .then(|| RequestFacts::of(&arrival.parts)),
-        origin,
         cookie: affine.cookie,
     };
     edit_request(entry, order, rule, &cluster, &mut arrival.parts);
@@ -130,7 +135,7 @@ fn plan<'a>(
     )?;
     let terms = Terms {
         cluster,
-        retry: &forward.retry,
+        retry: Cow::Borrowed(&forward.retry),
         copy: step.copy,
         timeout: forward.timeout,
         affinity: affine.key,
@@ -212,9 +217,10 @@ async fn carry(
             under_way: arrival.exchange.under_way(),
             http2,
             resend_safe: false,
+            interim: arrival.interim(),
         },
         choice,
-        policy: terms.retry,
+        policy: &terms.retry,
         keep,
         grpc,
         count: true,
@@ -295,12 +301,12 @@ fn mirror(
         copy.method = arrival.parts.method.clone();
         copy.uri = arrival.parts.uri.clone();
         copy.headers = arrival.parts.headers.clone();
-        announce(
-            &mut copy.headers,
-            http2,
-            http_body::Body::size_hint(&body).exact(),
-        );
-        if for_wire(&mut copy, http2).is_ok() {
+        let onward = translate::Onward {
+            to: translate::version(http2),
+            content: Content::of(&body),
+            websocket: false,
+        };
+        if translate::request(&mut copy, arrival.scan, onward).is_ok() {
             let options = mirror::MirrorOptions {
                 http2,
                 grpc: arrival.exchange.grpc,

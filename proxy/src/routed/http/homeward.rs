@@ -20,7 +20,6 @@ pub(super) struct Homeward<'a> {
     pub(super) destination: Option<&'a HeaderEdits>,
     pub(super) destinations: usize,
     pub(super) request: Option<RequestFacts>,
-    pub(super) origin: Option<HeaderValue>,
     pub(super) cookie: Option<HeaderValue>,
 }
 
@@ -53,9 +52,6 @@ impl Homeward<'_> {
                 edits::apply(&edits.response, headers, &facts);
             }
         }
-        if let (Some(origin), Some(answers)) = (self.origin, &self.rule.cors) {
-            answers.allow(headers, origin);
-        }
         if let Some(cookie) = self.cookie {
             headers.append(header::SET_COOKIE, cookie);
         }
@@ -68,7 +64,6 @@ pub(super) fn answer(
     rule: &RouteRule,
     reply: LocalReply,
     entry: &Entry,
-    origin: Option<HeaderValue>,
 ) -> Response<ResponseBody> {
     let request = edits::reads_request(&rule.rule().headers.response)
         .then(|| RequestFacts::of(&arrival.parts));
@@ -77,7 +72,6 @@ pub(super) fn answer(
         destination: None,
         destinations: 1,
         request,
-        origin,
         cookie: None,
     };
     arrival.answer(reply, |headers| homeward.edit(entry, None, None, headers))

@@ -103,6 +103,7 @@ async fn deliver(
         under_way: options.under_way,
         http2: options.http2,
         resend_safe: false,
+        interim: None,
     };
     let series = Rc::clone(cluster.series(&endpoint, options.grpc, &worker.telemetry));
     let (code, flags) = match attempt(&target, &endpoint, &mut Some(request)).await {

@@ -102,21 +102,19 @@ pub(super) fn blame(
     arrival.exchange.record().set_series(series);
 }
 
-/// What the rule's cross-origin policy says: the origin that may read the response, or the
-/// answer to a preflight.
-pub(super) fn cross_origin(
-    rule: &RouteRule,
-    arrival: &Arrival,
-) -> Result<Option<HeaderValue>, Box<LocalReply>> {
+/// Does what the rule's cross-origin policy says: lets the origin read whatever the answer will be;
+/// the error is the answer to a preflight.
+pub(super) fn cross_origin(rule: &RouteRule, arrival: &mut Arrival) -> Result<(), Box<LocalReply>> {
     let (Some(answers), Some(cors)) = (&rule.cors, &rule.rule().cors) else {
-        return Ok(None);
+        return Ok(());
     };
     if !arrival.scan.has_origin() {
-        return Ok(None);
+        return Ok(());
     }
     match answers.judge(cors, &arrival.parts.method, &arrival.parts.headers) {
-        Verdict::Pass => Ok(None),
-        Verdict::Allow(origin) => Ok(Some(origin)),
-        Verdict::Answer(reply) => Err(reply),
+        Verdict::Pass => {}
+        Verdict::Allow(origin) => arrival.allow_origin(origin, answers),
+        Verdict::Answer(reply) => return Err(reply),
     }
+    Ok(())
 }

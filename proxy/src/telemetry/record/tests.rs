@@ -235,6 +235,31 @@ async fn the_line_says_what_happened() {
     );
 }
 
+#[tokio::test]
+async fn the_line_of_what_could_not_be_read_invents_nothing() {
+    let written = Written::default();
+    let log = AccessLog::start(AccessLogMode::Text, written.clone()).unwrap();
+    let telemetry = Telemetry::new().with_access_log(log);
+    let worker = telemetry.worker(0);
+    let series = worker.series(&key(Protocol::Http));
+    let mut record = RequestRecord::unparsed(&worker, series, &downstream());
+    record.flag(ResponseFlag::DownstreamProtocolError);
+    record.set_details("http1.codec_error");
+    record.response_head(&response(400));
+    record.finish();
+    let flushed = telemetry
+        .access_log()
+        .unwrap()
+        .flush(Duration::from_secs(5));
+    assert!(flushed.await);
+    let text = String::from_utf8(written.0.lock().clone()).unwrap();
+    let (_, line) = text.split_once("] ").unwrap();
+    let begins = "\"- - -\" 400 DPE http1.codec_error - \"-\" 0 0 ";
+    assert!(line.starts_with(begins), "{line}");
+    let ends = " - \"-\" \"-\" \"-\" \"-\" \"-\" - - 127.0.0.8:8080 127.0.0.7:4000 - -\n";
+    assert!(line.ends_with(ends), "{line}");
+}
+
 #[test]
 fn a_record_is_small() {
     assert!(
