@@ -288,7 +288,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerIo<IO> {
         let this = self.get_mut();
         match this.talk.phase() {
             Phase::Over => Pin::new(&mut this.io).poll_shutdown(context),
-            _ => this.poll_close(context),
+            Phase::Idle | Phase::Waiting | Phase::WaitingOld | Phase::Answering => {
+                this.poll_close(context)
+            }
         }
     }
 }

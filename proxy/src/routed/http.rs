@@ -153,7 +153,7 @@ async fn handle(
     });
     // Read before they are taken off with whatever else only proxies may say.
     let own = entry.place.is_none() && arrival.scan.has_internal();
-    let wishes = own.then(|| Wishes::of(&arrival.parts.headers));
+    let wishes = own.then(|| Box::new(Wishes::of(&arrival.parts.headers)));
     let terms = Terms {
         http10: client.worker.settings.http10,
         paths: config.active.paths(),

@@ -333,7 +333,7 @@ fn an_edit_that_adds_a_cookie_makes_no_second_line() {
     parts.headers.append(header::COOKIE, added);
     let onward = Onward {
         to: Http1,
-        content: Content::None,
+        content: None,
         websocket: false,
     };
     request(&mut parts, scan, onward).unwrap();

@@ -36,7 +36,7 @@ pub(super) struct Wishes {
 
 impl Wishes {
     /// What these headers ask for.
-    pub(super) fn of(headers: &HeaderMap) -> Box<Self> {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let millis = |name| text(name)?.trim().parse().ok().map(Duration::from_millis);
         let tokens = |name| {
@@ -44,7 +44,7 @@ impl Wishes {
             list.map(str::trim).filter(|token| !token.is_empty())
         };
         let conditions = tokens(RETRY_ON).chain(tokens(RETRY_GRPC_ON));
-        Box::new(Self {
+        Self {
             timeout: millis(TIMEOUT),
             try_timeout: millis(TRY_TIMEOUT),
             retries: text(RETRIES).and_then(|count| count.trim().parse().ok()),
@@ -53,7 +53,7 @@ impl Wishes {
                 .filter_map(|status| status.parse().ok())
                 .filter(|status| (100..600).contains(status))
                 .collect(),
-        })
+        }
     }
 
     /// The limit of the request, where the route has `route`.
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    fn wishes(fields: &[(&'static str, &'static str)]) -> Box<Wishes> {
+    fn wishes(fields: &[(&'static str, &'static str)]) -> Wishes {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.insert(*name, HeaderValue::from_static(value));
