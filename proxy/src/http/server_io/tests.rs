@@ -32,8 +32,8 @@ fn setting(version: Version) -> Setting {
     let seat = connections.arrive(slot, "127.0.0.1".parse().unwrap());
     let limits = TimeLimits {
         head: Duration::from_secs(10),
-        idle: Duration::from_secs(3_600),
-        stall: Duration::from_secs(3_600),
+        idle: Duration::from_hours(1),
+        stall: Duration::from_hours(1),
     };
     seat.speaks_http(limits, true);
     let (near, far) = tokio::io::duplex(4096);
