@@ -239,7 +239,7 @@ async fn the_line_says_what_happened() {
 async fn the_line_of_what_could_not_be_read_invents_nothing() {
     let written = Written::default();
     let log = AccessLog::start(AccessLogMode::Text, written.clone()).unwrap();
-    let telemetry = Telemetry::new().with_access_log(log);
+    let telemetry = Telemetry::new().with_access_log(Some(log));
     let worker = telemetry.worker(0);
     let series = worker.series(&key(Protocol::Http));
     let mut record = RequestRecord::unparsed(&worker, series, &downstream());
