@@ -166,7 +166,7 @@ fn every_port_answers_whom_it_should() {
     }
     let namespaces = Namespaces::new("ports");
     let (workload, peer) = (namespaces.workload.as_str(), namespaces.peer.as_str());
-    let app = application(workload, "10.77.0.1:8080");
+    let _app = application(workload, "10.77.0.1:8080");
     let metrics = r#"{"scrape": "true", "port": "8080"}"#;
     let options = ["--app-probers", PROBES, "--app-metrics", metrics];
     let mut proxy = start(&namespaces, "10.77.0.1", &options);
