@@ -13,6 +13,7 @@ mod question;
 mod settings;
 mod stage;
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -195,14 +196,14 @@ pub fn mount(router: Router, reviewer: Reviewer) -> Router {
         "whether an object of the mesh may be stored (AdmissionReview)",
         move |request| {
             let reviewer = reviewer.clone();
-            let body = request.body().clone();
+            let (body, peer) = (request.body().clone(), request.peer());
             async move {
                 if body.len() <= LARGE_BODY {
-                    return respond(reviewer.review(&body));
+                    return respond(peer, reviewer.review(&body));
                 }
                 let reviewing = tokio::task::spawn_blocking(move || reviewer.review(&body));
                 match reviewing.await {
-                    Ok(answer) => respond(answer),
+                    Ok(answer) => respond(peer, answer),
                     Err(error) => AdminResponse::error(
                         StatusCode::INTERNAL_SERVER_ERROR,
                         format!("the review was not finished: {error}"),
@@ -213,10 +214,10 @@ pub fn mount(router: Router, reviewer: Reviewer) -> Router {
     )
 }
 
-fn respond(answer: Result<Answer, NotAReview>) -> AdminResponse {
+fn respond(peer: SocketAddr, answer: Result<Answer, NotAReview>) -> AdminResponse {
     match answer {
         Ok(answer) => {
-            answer.count();
+            answer.count(peer);
             AdminResponse::json(&answer.to_review())
         }
         Err(error) => {
@@ -225,7 +226,7 @@ fn respond(answer: Result<Answer, NotAReview>) -> AdminResponse {
                 "group" => "", "version" => "", "resource" => "", "reason" => "malformed"
             )
             .increment(1);
-            tracing::warn!(%error, "a request to the webhook is no review");
+            tracing::warn!(%peer, %error, "a request to the webhook is no review");
             AdminResponse::error(StatusCode::BAD_REQUEST, error.to_string())
         }
     }

@@ -19,12 +19,14 @@ use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::{Drain, Drained};
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
+use mesh_runtime::vital::{Losses, Vital};
 use tokio::sync::{mpsc, watch};
 
 pub use check::check_mesh_config;
 pub use crds::write as write_crds;
 
 use crate::args::Common;
+use crate::discovery::ServeError;
 use crate::discovery::registry::Registry;
 use crate::metrics;
 use crate::model::{Kept, MeshSettings, World};
@@ -42,29 +44,35 @@ struct Core {
     prometheus: Prometheus,
     drain: Drain,
     readiness: Readiness,
+    vital: Vital,
     config_read: Gate,
     registry: Arc<Registry>,
     board: Arc<Board>,
 }
 
 impl Core {
-    fn start(common: &Common) -> anyhow::Result<Self> {
+    fn start(common: &Common) -> anyhow::Result<(Self, Losses)> {
         mesh_runtime::logging::init(common.log_format, &common.log_level)?;
+        mesh_runtime::logging::log_panics();
         let prometheus = Prometheus::install(metrics::BUCKETS)?;
         metrics::describe();
         let build = BuildInfo::of("pilot");
         tracing::info!("starting {build}");
         prometheus.add_section(Arc::new(build));
         prometheus.add_section(Arc::new(mesh_runtime::process::ProcessSection));
+        prometheus.add_section(Arc::new(mesh_runtime::logging::LogSection));
         let readiness = Readiness::new();
-        Ok(Self {
+        let (vital, losses) = Vital::new(&readiness);
+        let core = Self {
             prometheus,
             drain: Drain::new(),
             config_read: readiness.gate("configuration read"),
             readiness,
+            vital,
             registry: Arc::default(),
             board: Arc::default(),
-        })
+        };
+        Ok((core, losses))
     }
 
     /// Starts the push loop and what examines its worlds; sessions ask it through the sender, and
@@ -80,8 +88,10 @@ impl Core {
         let board = Arc::clone(&self.board);
         let push_loop = PushLoop::new(world, Timing::default(), board).kept_by(keeper);
         let config_read = self.config_read.clone();
-        tokio::spawn(push_loop.run(batches, commands, move || config_read.open()));
-        tokio::spawn(Arc::clone(&self.board).examiner());
+        let pushing = push_loop.run(batches, commands, move || config_read.open());
+        self.vital.spawn("the push loop", pushing);
+        let examining = Arc::clone(&self.board).examiner();
+        self.vital.spawn("the examination of objects", examining);
         tokio::spawn(self.prometheus.clone().upkeep());
         commands_in
     }
@@ -95,6 +105,14 @@ impl Core {
                 "still open after {STOP_WITHIN:?}; whoever was connected comes again"
             );
         }
+    }
+}
+
+/// The stream is served until the drain begins; an end before that is a fault.
+fn stream_ended(served: Result<(), ServeError>) -> anyhow::Error {
+    match served {
+        Ok(()) => anyhow::anyhow!("the configuration stream is not served any more"),
+        Err(error) => anyhow::Error::from(error).context("the configuration stream ended"),
     }
 }
 

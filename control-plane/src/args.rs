@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-use mesh_runtime::logging::LogFormat;
+use mesh_runtime::logging::{Levels, LogFormat};
 
 /// The mesh's control plane: reads Services and Istio resources, compiles them, and pushes each
 /// proxy the configuration it needs.
@@ -105,9 +105,10 @@ pub struct Common {
     /// The log's format.
     #[arg(long, value_name = "text|json", default_value_t)]
     pub log_format: LogFormat,
-    /// The log's filter: a level, or a list such as info,control_plane=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub log_level: String,
+    /// Which log lines are written: trace, debug, info, warning, error, critical or off; then
+    /// NAME=LEVEL for modules and libraries, as info,control_plane=debug,h2=warning.
+    #[arg(long, value_name = "LEVELS", default_value_t)]
+    pub log_level: Levels,
     /// End when standard input closes, so that no process outlives the one that started it.
     #[arg(long)]
     pub exit_on_stdin_close: bool,

@@ -18,6 +18,7 @@ use kube::Client;
 use mesh_kubernetes::authority::{KeptAuthority, OpenError, Trust};
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::tls::SwappableCertificate;
+use mesh_runtime::vital::Vital;
 use tokio::sync::watch;
 
 use token::TokenReviewer;
@@ -43,7 +44,7 @@ impl Identity {
         namespace: &str,
         domain: &str,
         leader: watch::Receiver<bool>,
-        drain: DrainWatch,
+        (vital, drain): (&Vital, DrainWatch),
     ) -> Result<Self, OpenError> {
         let settings = root::settings(namespace, domain);
         let kept = KeptAuthority::open(client.clone(), settings).await?;
@@ -52,9 +53,10 @@ impl Identity {
             trust: kept.trust(),
             tokens: Arc::new(TokenReviewer::new(client.clone())),
         };
-        tokio::spawn(kept.keep(drain.clone()));
+        vital.spawn("what keeps the certificates", kept.keep(drain.clone()));
         tokio::spawn(root::publish_expiry(identity.trust.clone()));
-        tokio::spawn(publish::run(client, identity.trust.clone(), leader, drain));
+        let publishing = publish::run(client, identity.trust.clone(), leader, drain);
+        vital.spawn("the publication of the roots", publishing);
         Ok(identity)
     }
 }

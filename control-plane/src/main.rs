@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use control_plane::app;
 use control_plane::args::{Arguments, Command};
+use mesh_runtime::process;
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
@@ -13,7 +14,10 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
+        Err(error) => {
+            let why = format!("cannot start the async runtime: {error}");
+            return process::end("control-plane", Err(why));
+        }
     };
     let ended = match command {
         Command::Serve(settings) => runtime.block_on(app::folder::serve(*settings)),
@@ -21,17 +25,7 @@ fn main() -> ExitCode {
         Command::Crds(settings) => app::write_crds(&settings),
         Command::CheckMeshConfig(settings) => app::check_mesh_config(&settings),
     };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}")),
-    }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the log may not be set up yet; the operator must see why"
-)]
-fn fail(reason: &str) -> ExitCode {
-    eprintln!("control-plane: {reason}");
-    ExitCode::FAILURE
+    // Nothing that still runs may keep the process from ending.
+    runtime.shutdown_background();
+    process::end("control-plane", ended)
 }

@@ -10,6 +10,7 @@ use injector::names::{CONTROL_PLANE_NAMESPACE, INJECTOR_NAMESPACE};
 use injector::{ClusterVersion, Home};
 use mesh_runtime::LogFormat;
 use mesh_runtime::build_info::BuildInfo;
+use mesh_runtime::logging::Levels;
 
 /// Puts the mesh's sidecar into pods: as a webhook of the API server, or into files.
 #[derive(Debug, Parser)]
@@ -164,9 +165,10 @@ pub(crate) struct Serve {
     /// The log's format.
     #[arg(long, value_name = "text|json", default_value_t)]
     pub(crate) log_format: LogFormat,
-    /// Which log lines are written: a level, or target=level pairs such as info,injector=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    pub(crate) log_level: String,
+    /// Which log lines are written: trace, debug, info, warning, error, critical or off; then
+    /// NAME=LEVEL for modules and libraries, as info,injector=debug,h2=warning.
+    #[arg(long, value_name = "LEVELS", default_value_t)]
+    pub(crate) log_level: Levels,
     /// Stops when standard input ends: for a process that must not outlive the one that started
     /// it.
     #[arg(long)]

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Namespace as ClusterNamespace;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use mesh_kubernetes::client::{connect, within};
+use mesh_runtime::logging::{Level, Levels};
 use mesh_runtime::{LogFormat, Shutdown, StopReason, logging};
 use tokio::sync::mpsc;
 
@@ -19,6 +20,7 @@ use crate::args::{Cluster, ConfigMapNames, Inject, RestartMissing, Serve};
 /// Runs the server.
 pub(crate) async fn serve(args: Serve) -> anyhow::Result<()> {
     logging::init(args.log_format, &args.log_level)?;
+    logging::log_panics();
     let stop = stop(Shutdown::listen(args.exit_on_stdin_close)?);
     let client = client(&args.cluster).await?;
     let client_roots = args.webhook_client_ca.as_deref().map(read).transpose();
@@ -58,7 +60,7 @@ fn stop(mut shutdown: Shutdown) -> mpsc::Receiver<StopReason> {
 
 /// Injects into a file.
 pub(crate) async fn inject(args: Inject) -> anyhow::Result<()> {
-    logging::init(LogFormat::Text, "warn")?;
+    logging::init(LogFormat::Text, &Levels::all(Level::Warning))?;
     let text = read(&args.filename)?;
     let configuration = configuration(&args).await?;
     let injected = inject_documents(&configuration, &args.namespace, &text)
@@ -107,7 +109,7 @@ async fn configuration(args: &Inject) -> anyhow::Result<Configuration> {
 
 /// Restarts workloads whose pods were missed.
 pub(crate) async fn restart_missing(args: RestartMissing) -> anyhow::Result<()> {
-    logging::init(LogFormat::Text, "info")?;
+    logging::init(LogFormat::Text, &Levels::default())?;
     let client = client(&args.cluster).await?;
     let maps = maps(args.maps);
     let configuration = load_once(&client, args.places.home(), &maps).await?;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use args::{Arguments, Command};
 use clap::Parser;
+use mesh_runtime::process;
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
@@ -16,7 +17,10 @@ fn main() -> ExitCode {
         .build()
     {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the async runtime: {error}")),
+        Err(error) => {
+            let why = format!("cannot start the async runtime: {error}");
+            return process::end("injector", Err(why));
+        }
     };
     let ended = runtime.block_on(async {
         match command {
@@ -25,17 +29,7 @@ fn main() -> ExitCode {
             Command::RestartMissing(restart) => commands::restart_missing(*restart).await,
         }
     });
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{error:#}")),
-    }
-}
-
-#[expect(
-    clippy::print_stderr,
-    reason = "the log may not be set up yet; the operator must see why"
-)]
-fn fail(reason: &str) -> ExitCode {
-    eprintln!("injector: {reason}");
-    ExitCode::FAILURE
+    // Nothing that still runs may keep the process from ending.
+    runtime.shutdown_background();
+    process::end("injector", ended)
 }

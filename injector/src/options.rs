@@ -252,7 +252,7 @@ fn log_level(reading: &Reading<'_>) -> Result<String, Refusal> {
         "error" | "critical" => "error",
         "off" => "off",
         _ => {
-            let expected = "use trace, debug, info, warning, error or off";
+            let expected = "use trace, debug, info, warning, error, critical or off";
             return Err(Refusal::annotation(NAME, level, expected));
         }
     };

@@ -25,6 +25,7 @@ use mesh_runtime::drain::{Drain, DrainWatch, Drained};
 use mesh_runtime::https::{HttpsLimits, HttpsServer};
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::Readiness;
+use mesh_runtime::vital::{Loss, Vital};
 use mesh_runtime::{AdminResponse, StopReason};
 use tokio::sync::{mpsc, watch as channel};
 
@@ -80,9 +81,11 @@ pub async fn run(
     tracing::info!("starting {build}");
     prometheus.add_section(Arc::new(build));
     prometheus.add_section(Arc::new(mesh_runtime::process::ProcessSection));
+    prometheus.add_section(Arc::new(mesh_runtime::logging::LogSection));
     tokio::spawn(prometheus.clone().upkeep());
 
     let (drain, readiness) = (Drain::new(), Readiness::new());
+    let (vital, mut losses) = Vital::new(&readiness);
     // Until reviews are answered nobody should send any.
     let serving = readiness.gate("reviews are answered");
     let trusted = readiness.gate("webhook configuration trusts this injector");
@@ -90,12 +93,12 @@ pub async fn run(
         client.clone(),
         &settings,
         readiness.gate("configuration read"),
-        drain.watch(),
+        (&vital, drain.watch()),
     );
     let namespaces = namespaces::follow(
         client.clone(),
         readiness.gate("namespaces read"),
-        drain.watch(),
+        (&vital, drain.watch()),
     );
     let found = missing::follow(
         client.clone(),
@@ -112,33 +115,54 @@ pub async fn run(
     ));
     let monitoring = monitoring(&prometheus, &readiness, build, found);
     let admin = AdminServer::bind(usable(settings.monitoring)?, AdminLimits::default()).await?;
-    tokio::spawn(admin.serve(monitoring, drain.watch()));
+    vital.spawn(
+        "the monitoring port",
+        admin.serve(monitoring, drain.watch()),
+    );
 
-    let starting = start(&client, &settings, trusted, &drain);
+    let starting = start(&client, &settings, trusted, (&vital, &drain));
     let (https, kept) = tokio::select! {
         started = starting => started?,
+        loss = losses.next() => return Err(loss.into()),
         reason = stop.recv() => {
             tracing::info!(?reason, "told to stop before it had a certificate");
             return Ok(());
         }
     };
-    tokio::spawn(kept.keep(drain.watch()));
+    vital.spawn("what keeps the certificates", kept.keep(drain.watch()));
     tracing::info!(address = %https.address(), "answering reviews at /inject");
     let router = webhook::router(configuration, namespaces);
-    tokio::spawn(https.serve(router, drain.watch()));
+    vital.spawn("the webhook", https.serve(router, drain.watch()));
     serving.open();
 
-    let reason = stop.recv().await;
+    let ended = tokio::select! {
+        reason = stop.recv() => Ok(reason),
+        loss = losses.next() => Err(loss),
+    };
     serving.close();
-    tracing::info!(
-        ?reason,
-        "stopping; reviews are answered for {:?} more",
-        settings.stop_delay
-    );
+    finish(&ended, (settings.stop_delay, &mut stop), &drain).await;
+    ended.map(|_reason| ()).map_err(Into::into)
+}
+
+/// Lets reviews in progress finish, and those that are still sent here.
+async fn finish(
+    ended: &Result<Option<StopReason>, Loss>,
+    (stop_delay, stop): (Duration, &mut mpsc::Receiver<StopReason>),
+    drain: &Drain,
+) {
+    match ended {
+        Ok(reason) => {
+            tracing::info!(
+                ?reason,
+                "stopping; reviews are answered for {stop_delay:?} more"
+            );
+        }
+        Err(loss) => tracing::error!("stopping: {loss}"),
+    }
     // The Service still sends reviews here until everybody knows that this replica is going.
-    if reason == Some(StopReason::Terminate) {
+    if matches!(ended, Ok(Some(StopReason::Terminate)) | Err(_)) {
         tokio::select! {
-            () = tokio::time::sleep(settings.stop_delay) => {}
+            () = tokio::time::sleep(stop_delay) => {}
             _again = stop.recv() => {}
         }
     }
@@ -146,7 +170,6 @@ pub async fn run(
     if let Drained::DeadlinePassed { remaining } = drain.wait_idle(FINISH_WITHIN).await {
         tracing::warn!(remaining, "reviews were still in progress");
     }
-    Ok(())
 }
 
 /// Opens the authority and the port, and begins to keep the webhook configuration.
@@ -154,7 +177,7 @@ async fn start(
     client: &Client,
     settings: &Settings,
     trusted: mesh_runtime::Gate,
-    drain: &Drain,
+    (vital, drain): (&Vital, &Drain),
 ) -> anyhow::Result<(HttpsServer, KeptAuthority)> {
     let (service, namespace) = (&settings.service, &settings.home.injector);
     let names = [
@@ -181,14 +204,10 @@ async fn start(
         manager: MANAGER.to_owned(),
         lenient: None,
     };
-    let wanted = wanted(kept.trust(), drain.watch());
-    tokio::spawn(webhooks::keep(
-        client.clone(),
-        keeping,
-        wanted,
-        trusted,
-        drain.watch(),
-    ));
+    let (wanted, following) = wanted(kept.trust(), drain.watch());
+    vital.spawn("the trust of the webhook", following);
+    let keeping = webhooks::keep(client.clone(), keeping, wanted, trusted, drain.watch());
+    vital.spawn("what keeps the webhook's configuration", keeping);
     Ok((https, kept))
 }
 
@@ -196,14 +215,17 @@ async fn start(
 fn wanted(
     mut trust: channel::Receiver<Trust>,
     drain: DrainWatch,
-) -> channel::Receiver<webhooks::Wanted> {
+) -> (
+    channel::Receiver<webhooks::Wanted>,
+    impl Future<Output = ()> + Send,
+) {
     let of = |trust: &Trust| webhooks::Wanted {
         bundle_pem: Arc::clone(&trust.bundle_pem),
         // Said by the manifest: which pods are held up is for the operator to decide.
         failure_policy: None,
     };
     let (sender, receiver) = channel::channel(of(&trust.borrow()));
-    tokio::spawn(async move {
+    let following = async move {
         loop {
             tokio::select! {
                 () = drain.triggered() => return,
@@ -216,8 +238,8 @@ fn wanted(
             let news = of(&trust.borrow_and_update());
             sender.send_replace(news);
         }
-    });
-    receiver
+    };
+    (receiver, following)
 }
 
 fn monitoring(

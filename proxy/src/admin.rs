@@ -23,6 +23,7 @@ use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::Readiness;
+use mesh_runtime::vital::Vital;
 use tokio::sync::mpsc;
 
 use crate::bootstrap::Settings;
@@ -57,7 +58,8 @@ pub enum Request {
 }
 
 /// Starts all ports, or says which cannot be listened on.
-pub fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
+pub fn start(settings: &Settings, admin: &Admin, vital: &Vital) -> anyhow::Result<()> {
+    let at_home = settings.pod.kubelet.neighbours();
     let ready = |title| admin.readiness.mount(Router::new(title), READY_PATH);
     let metrics = |router| admin.prometheus.mount(router, METRICS_PATH);
     let ports = [
@@ -74,15 +76,18 @@ pub fn start(settings: &Settings, admin: &Admin) -> anyhow::Result<()> {
     ];
     for (addresses, router) in ports {
         for server in sockets::bind(&addresses)? {
+            let what = format!("port {}", server.address().port());
             // They answer until the very end, so that a drain can be watched.
-            tokio::spawn(server.serve(router.clone(), DrainWatch::never()));
+            let server = server.beside(at_home.clone());
+            vital.spawn(what, server.serve(router.clone(), DrainWatch::never()));
         }
     }
     let socket = settings.admin_socket();
     let local = LocalServer::bind(&socket, AdminLimits::default())
         .context("give another --data-dir, on a file system with sockets and with a short path")?;
     let actions = actions::mount(Router::new("proxy actions"), &admin.ask);
-    tokio::spawn(local.serve(actions, DrainWatch::never()));
+    let serving = local.serve(actions, DrainWatch::never());
+    vital.spawn("the admin socket", serving);
     Ok(())
 }
 

@@ -12,24 +12,24 @@
 mod predecessor;
 mod process;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::join_all;
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::reserved::HEALTH_PORT;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
+use mesh_runtime::logging::LogSection;
 use mesh_runtime::memory;
 use mesh_runtime::process::ProcessSection;
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
 use mesh_runtime::shutdown::{Shutdown, StopReason};
+use mesh_runtime::vital::{Losses, Task, Vital};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::admin::{self, Admin, Request};
@@ -61,7 +61,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
     let mut shutdown =
         Shutdown::listen(settings.exit_on_stdin_close).context("cannot listen for signals")?;
-    process::log_panics();
     tracing::info!(
         version = %BuildInfo::of("proxy"),
         workload = %settings.workload,
@@ -81,6 +80,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         }
     }
     let mut proxy = Proxy::start(Arc::clone(&settings))?;
+    let mut lost = None;
     let haste = loop {
         tokio::select! {
             reason = shutdown.recv() => {
@@ -97,11 +97,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                     break Haste::Asked;
                 }
             },
-            ended = &mut proxy.control => {
-                match ended.context("the configuration stream's task ended")? {}
-            }
-            id = ended(&mut proxy.workers) => {
-                anyhow::bail!("worker {id} ended; the proxy cannot go on without it");
+            loss = proxy.losses.next() => {
+                // What still runs finishes its work as at any other stop; the platform starts it
+                // again, so the application is not waited for.
+                tracing::error!("stopping: {loss}");
+                lost = Some(loss);
+                break Haste::Asked;
             }
         }
     };
@@ -114,7 +115,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     proxy.end().await;
     tracing::info!("stopped");
-    Ok(())
+    lost.map_or(Ok(()), |loss| Err(loss.into()))
 }
 
 /// How much is waited for at the end.
@@ -128,19 +129,6 @@ enum Haste {
     Hurry,
 }
 
-/// Which worker thread ended first.
-async fn ended(workers: &mut [WorkerThread]) -> usize {
-    let ends = workers.iter_mut().map(|worker| {
-        let id = worker.id;
-        Box::pin(async move {
-            // Resolves with an error, since nobody sends: the thread dropped its end.
-            let _gone = (&mut worker.ended).await;
-            id
-        })
-    });
-    select_all(ends).await.0
-}
-
 /// The parts of a running proxy.
 struct Proxy {
     settings: Arc<Settings>,
@@ -149,15 +137,23 @@ struct Proxy {
     /// Since when clients are told to go elsewhere.
     draining: Option<Instant>,
     accepting: Gate,
-    workers: Vec<WorkerThread>,
+    workers: Vec<Running>,
     requests: mpsc::Receiver<Request>,
-    control: JoinHandle<Infallible>,
+    control: Task,
+    losses: Losses,
+}
+
+/// A worker, and how its end is heard of.
+struct Running {
+    commands: mpsc::Sender<Command>,
+    end: Task,
 }
 
 impl Proxy {
     fn start(settings: Arc<Settings>) -> anyhow::Result<Self> {
         let prometheus = Prometheus::install(&BUCKETS).context("cannot count")?;
         let readiness = Readiness::new();
+        let (vital, losses) = Vital::new(&readiness);
         let configured = readiness.gate("configuration");
         let accepting = readiness.gate("accepting connections");
         let live = LiveConfig::new();
@@ -181,7 +177,7 @@ impl Proxy {
             prometheus,
             ask,
         };
-        admin::start(&settings, &admin)?;
+        admin::start(&settings, &admin, &vital)?;
 
         let shared = Shared {
             settings: Arc::clone(&settings),
@@ -189,7 +185,7 @@ impl Proxy {
             budgets,
             drains: drains.watches(),
         };
-        let workers = start_workers(&shared, &telemetry)?;
+        let workers = start_workers(&shared, &telemetry, &vital)?;
         let senders = workers
             .iter()
             .map(|worker| worker.commands.clone())
@@ -198,7 +194,7 @@ impl Proxy {
             .switching(telemetry.access_log().cloned());
         let client = client_settings(&settings);
         let control = control::run(client, applier, wanted_peers, status, configured);
-        let control = tokio::spawn(control);
+        let control = vital.spawn("the configuration stream", async { match control.await {} });
         accepting.open();
         if is_beside_an_application(&settings) {
             tokio::spawn(listening::warn_of_own_user());
@@ -212,6 +208,7 @@ impl Proxy {
             workers,
             requests,
             control,
+            losses,
         })
     }
 
@@ -277,11 +274,10 @@ impl Proxy {
     /// Ends the workers, so that connections cut short are counted and logged, too.
     async fn end(self) {
         // It holds ways to the workers, which keep them running.
-        self.control.abort();
-        drop(self.control.await);
+        self.control.cut().await;
         let ends = self.workers.into_iter().map(|worker| {
             drop(worker.commands);
-            worker.ended
+            worker.end.ended()
         });
         if tokio::time::timeout(FLUSH, join_all(ends)).await.is_err() {
             tracing::warn!("a worker did not end in time");
@@ -313,12 +309,20 @@ fn client_settings(settings: &Settings) -> ClientSettings {
     }
 }
 
-fn start_workers(shared: &Shared, telemetry: &Telemetry) -> anyhow::Result<Vec<WorkerThread>> {
+fn start_workers(
+    shared: &Shared,
+    telemetry: &Telemetry,
+    vital: &Vital,
+) -> anyhow::Result<Vec<Running>> {
     (0..shared.settings.concurrency.get())
         .map(|id| {
             let (shared, telemetry) = (shared.clone(), telemetry.clone());
-            runtimes::spawn_worker(id, move || Worker::new(id, shared, telemetry.worker(id)))
-                .with_context(|| format!("cannot start worker {id}"))
+            let build = move || Worker::new(id, shared, telemetry.worker(id));
+            let WorkerThread { commands, ended } = runtimes::spawn_worker(id, build)
+                .with_context(|| format!("cannot start worker {id}"))?;
+            // It resolves with an error, since nobody sends: the thread dropped its end.
+            let end = vital.spawn(format!("worker {id}"), async { drop(ended.await) });
+            Ok(Running { commands, end })
         })
         .collect()
 }
@@ -349,6 +353,7 @@ fn budgets(settings: &Settings) -> Budgets {
 fn sections(prometheus: &Prometheus, telemetry: &Telemetry, budgets: &Budgets) {
     prometheus.add_section(Arc::new(telemetry.clone()));
     prometheus.add_section(Arc::new(ProcessSection));
+    prometheus.add_section(Arc::new(LogSection));
     prometheus.add_section(Arc::new(BuildInfo::of("proxy")));
     let budgets = budgets.clone();
     prometheus.add_section(Arc::new(move |out: &mut String| budgets.render(out)));

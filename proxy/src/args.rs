@@ -210,8 +210,9 @@ pub(crate) struct LogOptions {
     /// How log lines on standard error look: text or json.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub(crate) log_format: String,
-    /// Which log lines are written: a level, or target=level pairs such as info,proxy=debug.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    /// Which log lines are written: trace, debug, info, warning, error, critical or off; then
+    /// NAME=LEVEL for what Envoy calls a logger, modules and libraries, as info,http=debug.
+    #[arg(long, value_name = "LEVELS", default_value = "info")]
     pub(crate) log_level: String,
 }
 

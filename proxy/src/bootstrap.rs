@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::workload::WorkloadId;
-use mesh_runtime::logging::LogFormat;
+use mesh_runtime::logging::{Levels, LogFormat};
 
 use crate::control::ControlPlane;
 use crate::pod::{PodSettings, Reach};
@@ -58,7 +58,7 @@ pub struct Settings {
     /// How log lines look.
     pub log_format: LogFormat,
     /// Which log lines are written.
-    pub log_level: String,
+    pub log_level: Levels,
     /// Whether the end of standard input ends the process.
     pub exit_on_stdin_close: bool,
 }

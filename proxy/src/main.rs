@@ -5,6 +5,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use mesh_runtime::logging;
 use proxy::args::Args;
 use proxy::bootstrap::Settings;
 use proxy::command::{Failed, Task, begin, show};
@@ -29,16 +30,19 @@ fn main() -> ExitCode {
             return complain(&hint, ExitCode::from(USAGE));
         }
     };
-    if let Err(problem) = mesh_runtime::logging::init(settings.log_format, &settings.log_level) {
+    if let Err(problem) = logging::init(settings.log_format, &settings.log_level) {
         return complain(&problem, ExitCode::from(USAGE));
     }
-    match run(settings) {
+    logging::log_panics();
+    let code = match run(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    logging::flush();
+    code
 }
 
 fn run(settings: Settings) -> anyhow::Result<()> {
@@ -49,11 +53,8 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     ended
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "nothing is logged before the options are known"
-)]
+/// Nothing is logged before the options are known.
 fn complain(problem: &dyn std::fmt::Display, code: ExitCode) -> ExitCode {
-    eprintln!("error: {problem}");
+    logging::complain(&format!("error: {problem}"));
     code
 }

@@ -25,8 +25,6 @@ pub fn control() -> io::Result<Runtime> {
 /// A running worker thread.
 #[derive(Debug)]
 pub struct WorkerThread {
-    /// Which worker.
-    pub id: usize,
     /// How it is told what to do; it ends when this is dropped.
     pub commands: mpsc::Sender<Command>,
     /// Resolves when the thread has ended, for whatever reason.
@@ -54,9 +52,5 @@ pub fn spawn_worker(
                 Err(error) => tracing::error!(worker = id, %error, "no runtime for a worker"),
             }
         })?;
-    Ok(WorkerThread {
-        id,
-        commands,
-        ended,
-    })
+    Ok(WorkerThread { commands, ended })
 }

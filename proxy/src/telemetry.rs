@@ -31,6 +31,7 @@ pub mod pair;
 pub mod peers;
 pub mod record;
 pub mod render;
+pub mod scopes;
 pub mod series;
 pub mod trace;
 

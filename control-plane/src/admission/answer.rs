@@ -1,6 +1,7 @@
 //! What an API server is answered, and what is counted of it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
@@ -217,7 +218,7 @@ impl Answer {
     }
 
     /// Adds it to the metrics, and to the log if the object is refused.
-    pub(super) fn count(&self) {
+    pub(super) fn count(&self, peer: SocketAddr) {
         let group = self.kind.map_or("", Kind::group);
         let resource = self.kind.map_or("", Kind::as_str);
         let version = self.version.clone();
@@ -236,6 +237,7 @@ impl Answer {
         )
         .increment(1);
         tracing::info!(
+            %peer,
             kind = resource,
             object = self.object,
             reason = refusal.failure.label(),

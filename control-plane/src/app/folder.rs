@@ -5,7 +5,7 @@ use mesh_runtime::admin::{AdminLimits, AdminServer};
 use mesh_runtime::shutdown::Shutdown;
 use tokio::sync::watch;
 
-use super::{Core, STOP_WITHIN};
+use super::{Core, STOP_WITHIN, stream_ended};
 use crate::admin;
 use crate::args::Serve;
 use crate::discovery::{self, Discovery};
@@ -19,10 +19,10 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
-    let core = Core::start(&settings.common)?;
+    let (core, mut losses) = Core::start(&settings.common)?;
     let admin = AdminServer::bind(settings.admin, AdminLimits::default())
         .await
-        .with_context(|| format!("--admin {}", settings.admin))?;
+        .context("--admin")?;
     let stream = discovery::bind(settings.listen)
         .await
         .with_context(|| format!("--listen {}", settings.listen))?;
@@ -37,10 +37,14 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     let (keeper, to_keep) = watch::channel(None);
     // Nobody else writes it.
     let (_always, ours) = watch::channel(true);
-    tokio::spawn(keep::run(file, to_keep, ours));
+    let vital = &core.vital;
+    vital.spawn("what stores what is kept", keep::run(file, to_keep, ours));
     // Ends when it goes out of scope.
-    let (_watch, batches) = folder::watch(&settings.config_dir, folder::Settings::default(), start)
-        .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;
+    let (mut watch, batches) =
+        folder::watch(&settings.config_dir, folder::Settings::default(), start)
+            .with_context(|| format!("--config-dir {}", settings.config_dir.display()))?;
+    let ended = watch.ended();
+    vital.spawn("the watch of the folder", ended);
     let commands = core.push(
         MeshSettings {
             cluster_domain: settings.common.domain.into(),
@@ -57,7 +61,7 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
         &core.readiness,
         &core.prometheus,
     );
-    tokio::spawn(admin.serve(routes, core.drain.watch()));
+    vital.spawn("the admin port", admin.serve(routes, core.drain.watch()));
     tracing::info!(
         stream = %settings.listen, admin = %settings.admin, folder = %settings.config_dir.display(),
         "serving"
@@ -67,9 +71,11 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
     let mut shutdown = Shutdown::listen(settings.common.exit_on_stdin_close)?;
     let serving = discovery::serve(stream, service, core.drain.watch());
     let mut serving = std::pin::pin!(serving);
+    let mut lost = None;
     tokio::select! {
-        served = &mut serving => return served.context("the configuration stream ended"),
-        reason = shutdown.recv() => tracing::info!(?reason, "stopping"),
+        served = &mut serving => return Err(stream_ended(served)),
+        loss = losses.next() => lost = Some(loss),
+        reason = shutdown.recv() => tracing::info!(%reason, "stopping"),
     }
     core.drain.trigger();
     if tokio::time::timeout(STOP_WITHIN, serving).await.is_err() {
@@ -77,5 +83,5 @@ pub async fn serve(settings: Serve) -> anyhow::Result<()> {
             "streams were still open after {STOP_WITHIN:?}; proxies reconnect elsewhere"
         );
     }
-    Ok(())
+    lost.map_or(Ok(()), |loss| Err(loss.into()))
 }

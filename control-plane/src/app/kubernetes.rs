@@ -12,12 +12,12 @@ use kube::Client;
 use mesh_kubernetes::lease::{self, Leadership};
 use mesh_runtime::admin::{AdminLimits, AdminServer, Router};
 use mesh_runtime::shutdown::Shutdown;
+use mesh_runtime::vital::Task;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
 use super::webhook::Webhook;
-use super::{Core, STOP_WITHIN, listening};
+use super::{Core, STOP_WITHIN, listening, stream_ended};
 use crate::admin;
 use crate::admission::Reviewer;
 use crate::args::Kubernetes;
@@ -37,7 +37,7 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
     if !problems.is_empty() {
         bail!("{}", problems.join("\n  "));
     }
-    let core = Core::start(&settings.common)?;
+    let (core, mut losses) = Core::start(&settings.common)?;
     let identity_ready = core.readiness.gate("certificate");
     let mut shutdown = Shutdown::listen(settings.common.exit_on_stdin_close)?;
     let Sockets { stream, webhook } = Sockets::open(&settings, &core).await?;
@@ -46,12 +46,14 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
     let client = mesh_kubernetes::client::connect(kubeconfig, context, AGENT).await?;
     let writer = Writer::start(client.clone(), &settings, &core);
     let root_namespace = &settings.common.root_namespace;
-    // Ends when it goes out of scope.
     let watched = source::Settings::new(root_namespace, writer.leading.clone());
-    let (_watch, batches) = source::watch(client.clone(), watched);
+    let (watch, batches) = source::watch(client.clone(), watched);
+    let vital = &core.vital;
+    vital.spawn_fallible("the watch of the cluster", watch.ended());
     let (keeper, to_keep) = watch::channel(None);
     let place = KeptConfigMap::new(client.clone(), root_namespace);
-    tokio::spawn(keep::run(place, to_keep, writer.leading.clone()));
+    let keeping = keep::run(place, to_keep, writer.leading.clone());
+    vital.spawn("what stores what is kept", keeping);
     let commands = core.push(mesh_settings(&settings), batches, keeper);
 
     let identity = Identity::start(
@@ -59,12 +61,13 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
         root_namespace,
         &settings.common.domain,
         writer.leading.clone(),
-        core.drain.watch(),
+        (vital, core.drain.watch()),
     );
     let identity = tokio::select! {
         identity = identity => identity?,
+        loss = losses.next() => return Err(loss.into()),
         reason = shutdown.recv() => {
-            tracing::info!(?reason, "stopping before there was a certificate");
+            tracing::info!(%reason, "stopping before there was a certificate");
             return Ok(());
         }
     };
@@ -78,31 +81,34 @@ pub async fn serve(settings: Kubernetes) -> anyhow::Result<()> {
         reviewer: Reviewer::new(mesh_settings(&settings)).beside(core.board.examined()),
         readiness: &core.readiness,
     };
-    webhook.start(client, &core.drain.watch()).await?;
+    webhook.start(client, vital, &core.drain.watch()).await?;
     let tokens = Authenticator::Tokens(Arc::clone(&identity.tokens));
     let service = Discovery::new(Arc::clone(&core.registry), commands).authenticated_by(tokens);
     let certificate = Arc::clone(&identity.certificate);
     let serving = discovery::serve_tls(stream, service, certificate, core.drain.watch());
     let mut serving = std::pin::pin!(serving);
     identity_ready.open();
+    let mut lost = None;
     tracing::info!(stream = %settings.listen, monitoring = %settings.monitoring, "serving");
     tokio::select! {
-        served = &mut serving => return served.context("the configuration stream ended"),
-        reason = shutdown.recv() => tracing::info!(?reason, "stopping"),
+        served = &mut serving => return Err(stream_ended(served)),
+        loss = losses.next() => lost = Some(loss),
+        reason = shutdown.recv() => tracing::info!(%reason, "stopping"),
     }
     core.drain.trigger();
     if tokio::time::timeout(STOP_WITHIN, serving).await.is_err() {
         tracing::info!("streams were still open; proxies reconnect elsewhere");
     }
     core.stop().await;
-    writer.stop().await
+    writer.stop().await;
+    lost.map_or(Ok(()), |loss| Err(loss.into()))
 }
 
 /// The part that only one replica plays: writing what users read.
 struct Writer {
     leading: watch::Receiver<bool>,
-    election: JoinHandle<()>,
-    status: JoinHandle<()>,
+    election: Task,
+    status: Task,
 }
 
 impl Writer {
@@ -113,7 +119,8 @@ impl Writer {
         let leadership = Leadership::new(client.clone(), lease);
         let leading = leadership.watch();
         let drain = core.drain.watch();
-        let election = tokio::spawn(leadership.run(async move { drain.triggered().await }));
+        let electing = leadership.run(async move { drain.triggered().await });
+        let election = core.vital.spawn("the election", electing);
         let status = status::run(
             client,
             Arc::clone(&core.registry),
@@ -128,15 +135,15 @@ impl Writer {
         Self {
             leading,
             election,
-            status: tokio::spawn(status),
+            status: core.vital.spawn("the status of objects", status),
         }
     }
 
     /// Waits, once the drain has begun, until what this replica told the others is taken back and
     /// the Lease is free, so that the next leader need not wait for it to run out.
-    async fn stop(self) -> anyhow::Result<()> {
-        self.status.await.context("the status")?;
-        self.election.await.context("the election")
+    async fn stop(self) {
+        self.status.ended().await;
+        self.election.ended().await;
     }
 }
 
@@ -178,7 +185,8 @@ async fn serve_plain(
     let server = AdminServer::bind(address, AdminLimits::default())
         .await
         .context(flag)?;
-    tokio::spawn(server.serve(routes, core.drain.watch()));
+    let serving = server.serve(routes, core.drain.watch());
+    core.vital.spawn(format!("the port of {flag}"), serving);
     Ok(())
 }
 

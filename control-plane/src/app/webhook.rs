@@ -11,6 +11,7 @@ use mesh_runtime::admin::Router;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::https::{HttpsLimits, HttpsServer};
 use mesh_runtime::readiness::Readiness;
+use mesh_runtime::vital::Vital;
 use tokio::sync::watch;
 
 use crate::admission::{self, Reviewer};
@@ -36,7 +37,12 @@ pub(super) struct Webhook<'a> {
 
 impl Webhook<'_> {
     /// Serves, and keeps the configuration right, until the drain begins.
-    pub(super) async fn start(self, client: Client, drain: &DrainWatch) -> anyhow::Result<()> {
+    pub(super) async fn start(
+        self,
+        client: Client,
+        vital: &Vital,
+        drain: &DrainWatch,
+    ) -> anyhow::Result<()> {
         let certificate = Arc::clone(&self.identity.certificate);
         let limits = HttpsLimits::default();
         let server = HttpsServer::bind(self.address, certificate, limits)
@@ -49,7 +55,7 @@ impl Webhook<'_> {
             None => server,
         };
         let routes = admission::mount(Router::new("control-plane"), self.reviewer);
-        tokio::spawn(server.serve(routes, drain.clone()));
+        vital.spawn("the webhook", server.serve(routes, drain.clone()));
         let settings = webhooks::Settings {
             kind: webhooks::Kind::Validating,
             name: self.configuration.to_owned(),
@@ -57,11 +63,12 @@ impl Webhook<'_> {
             lenient: Some(LENIENT.to_owned()),
         };
         let trust = self.identity.trust.clone();
-        let wanted = follow(trust, self.readiness.clone(), drain.clone());
+        let (wanted, following) = follow(trust, self.readiness.clone(), drain.clone());
+        vital.spawn("the trust of the webhook", following);
         // Nothing waits for it: the mesh works where somebody else keeps the configuration.
         let placed = Readiness::new().gate("webhook");
-        let keep = webhooks::keep(client, settings, wanted, placed, drain.clone());
-        tokio::spawn(keep);
+        let keeping = webhooks::keep(client, settings, wanted, placed, drain.clone());
+        vital.spawn("what keeps the webhook's configuration", keeping);
         Ok(())
     }
 }
@@ -72,7 +79,7 @@ fn follow(
     mut trust: watch::Receiver<Trust>,
     readiness: Readiness,
     drain: DrainWatch,
-) -> watch::Receiver<Wanted> {
+) -> (watch::Receiver<Wanted>, impl Future<Output = ()> + Send) {
     let wanted = |trust: &Trust, policy| Wanted {
         bundle_pem: Arc::clone(&trust.bundle_pem),
         failure_policy: policy,
@@ -89,11 +96,11 @@ fn follow(
             }
         }
     };
-    tokio::spawn(async move {
+    let following = async move {
         tokio::select! {
             () = drain.triggered() => {}
             () = following => {}
         }
-    });
-    receiver
+    };
+    (receiver, following)
 }

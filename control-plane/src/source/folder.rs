@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc as channel;
+use tokio::sync::{mpsc as channel, oneshot};
 
 use super::Batch;
 use crate::crd::problem::{Problem, Severity};
@@ -84,6 +84,7 @@ const BATCHES: usize = 16;
 #[derive(Debug)]
 pub struct FolderWatch {
     wake: mpsc::Sender<Wake>,
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -114,12 +115,30 @@ pub fn watch(
     let (wake, woken) = mpsc::channel();
     let (batches, receiver) = channel::channel(BATCHES);
     let sender = wake.clone();
+    let (alive, ended) = oneshot::channel::<()>();
     thread::Builder::new()
         .name("folder-source".to_owned())
         .spawn(move || {
+            // Dropped however this thread ends, a panic included.
+            let _alive = alive;
             Watch::new(folder, settings, start, sender, batches).run(&woken);
         })?;
-    Ok((FolderWatch { wake }, receiver))
+    let ended = Some(ended);
+    Ok((FolderWatch { wake, ended }, receiver))
+}
+
+impl FolderWatch {
+    /// Resolves when the watch has ended, for whatever reason. To be asked once.
+    pub fn ended(&mut self) -> impl Future<Output = ()> + Send + use<> {
+        let ended = self.ended.take();
+        async {
+            match ended {
+                // It is never sent anything, but dropped.
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        }
+    }
 }
 
 impl Drop for FolderWatch {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use kube::Client;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::Batch;
 use crate::crd::Kind;
@@ -125,7 +125,18 @@ enum Observed {
 /// A running watch; it ends when this is dropped.
 #[derive(Debug)]
 pub struct KubernetesWatch {
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<Result<(), String>>,
+}
+
+impl KubernetesWatch {
+    /// Resolves when the watch has ended, and says why. To keep it is to keep the watch.
+    pub async fn ended(mut self) -> Result<(), String> {
+        match self.tasks.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) => Err(error.to_string()),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Watches a cluster. Batches before the first complete one only hold reports; that one holds all
@@ -134,7 +145,7 @@ pub fn watch(client: Client, settings: Settings) -> (KubernetesWatch, mpsc::Rece
     let (batches, receiver) = mpsc::channel(BATCHES);
     let mut tasks = JoinSet::new();
     tasks.spawn(Source::new(client, settings).run(batches));
-    (KubernetesWatch { _tasks: tasks }, receiver)
+    (KubernetesWatch { tasks }, receiver)
 }
 
 /// The task that puts everything together.
@@ -167,7 +178,8 @@ impl Source {
         }
     }
 
-    async fn run(mut self, batches: mpsc::Sender<Batch>) {
+    /// Runs until nobody takes batches any more, or until a follower has ended.
+    async fn run(mut self, batches: mpsc::Sender<Batch>) -> Result<(), String> {
         self.follow();
         let mut remind = tokio::time::interval(self.settings.timing.remind);
         remind.tick().await;
@@ -180,7 +192,11 @@ impl Source {
                     tracing::info!("no configuration is pushed before these are read: {missing}");
                     continue;
                 }
-                () = batches.closed() => return,
+                () = batches.closed() => return Ok(()),
+                Some(ended) = self.followers.join_next() => {
+                    is_wanted(ended)?;
+                    continue;
+                }
             }
             let now = Instant::now();
             for one in seen.drain(..) {
@@ -194,7 +210,7 @@ impl Source {
                 herald.tell(&self.reconciler);
             }
             if !batch.is_empty() && batches.send(batch).await.is_err() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -271,6 +287,15 @@ impl Source {
             let handle = self.followers.spawn(follower);
             self.secrets.insert(name.clone(), handle);
         }
+    }
+}
+
+/// A follower ends when nobody wants what it follows; without another one the mesh would be deaf.
+fn is_wanted(ended: Result<(), JoinError>) -> Result<(), String> {
+    match ended {
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(format!("a follower ended: {error}")),
+        Ok(()) => Err("a follower ended by itself".to_owned()),
     }
 }
 

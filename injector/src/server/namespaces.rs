@@ -10,6 +10,7 @@ use mesh_kubernetes::client::within;
 use mesh_kubernetes::outage;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::readiness::Gate;
+use mesh_runtime::vital::Vital;
 
 use crate::Labels;
 use crate::review::Namespaces;
@@ -22,7 +23,7 @@ pub(super) struct Followed {
 }
 
 /// Follows them until the drain begins. Opens the gate once all are known.
-pub(super) fn follow(client: Client, read: Gate, drain: DrainWatch) -> Followed {
+pub(super) fn follow(client: Client, read: Gate, (vital, drain): (&Vital, DrainWatch)) -> Followed {
     let (store, writer) = reflector::store();
     let api: Api<Namespace> = Api::all(client.clone());
     let changes = watcher(api, watcher::Config::default())
@@ -35,7 +36,7 @@ pub(super) fn follow(client: Client, read: Gate, drain: DrainWatch) -> Followed 
     let changes = reflector::reflector(writer, changes);
     let followed = Followed { client, store };
     let known = followed.store.clone();
-    tokio::spawn(async move {
+    vital.spawn("the watch of namespaces", async move {
         let following = async {
             let mut changes = std::pin::pin!(changes);
             while let Some(change) = changes.next().await {

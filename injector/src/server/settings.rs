@@ -20,6 +20,7 @@ use mesh_kubernetes::outage;
 use mesh_runtime::Backoff;
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::readiness::Gate;
+use mesh_runtime::vital::Vital;
 use serde_json::Value;
 use tokio::sync::watch as channel;
 
@@ -60,7 +61,7 @@ pub(super) fn follow(
     client: Client,
     settings: &Settings,
     read: Gate,
-    drain: DrainWatch,
+    (vital, drain): (&Vital, DrainWatch),
 ) -> channel::Receiver<Arc<Configuration>> {
     let home = settings.home.clone();
     let first = Configuration::new(
@@ -78,7 +79,7 @@ pub(super) fn follow(
         sender,
         read,
     };
-    tokio::spawn(async move {
+    vital.spawn("the watch of the settings", async move {
         tokio::select! {
             () = drain.triggered() => {}
             () = following.run() => {}

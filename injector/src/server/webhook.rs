@@ -1,5 +1,6 @@
 //! The page the API server posts reviews to, and what is counted and logged about them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,23 +65,25 @@ async fn respond(
     configuration: &Configuration,
     namespaces: &(impl Namespaces + Sync),
 ) -> AdminResponse {
-    let begun = Instant::now();
+    let (begun, peer) = (Instant::now(), request.peer());
     counter!(REQUESTS).increment(1);
     let response = if is_json(request) {
         let answering = review::answer(request.body(), configuration, namespaces);
         match tokio::time::timeout(ANSWER_WITHIN, answering).await {
             Ok(Ok(answer)) => {
-                count(&answer);
+                count(peer, &answer);
                 AdminResponse::json(&answer.review)
             }
-            Ok(Err(no_review)) => failed(StatusCode::BAD_REQUEST, no_review.to_string()),
+            Ok(Err(no_review)) => failed(peer, StatusCode::BAD_REQUEST, no_review.to_string()),
             Err(_elapsed) => failed(
+                peer,
                 StatusCode::GATEWAY_TIMEOUT,
                 format!("the API server did not answer within {ANSWER_WITHIN:?}; try again"),
             ),
         }
     } else {
         failed(
+            peer,
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "send an AdmissionReview with content-type: application/json".to_owned(),
         )
@@ -97,13 +100,15 @@ fn is_json(request: &AdminRequest) -> bool {
         .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn failed(status: StatusCode, why: String) -> AdminResponse {
+fn failed(peer: SocketAddr, status: StatusCode, why: String) -> AdminResponse {
     counter!(FAILURE).increment(1);
-    tracing::warn!(%status, "a review could not be answered: {why}");
+    tracing::warn!(%peer, %status, "a review could not be answered: {why}");
     AdminResponse::error(status, why)
 }
 
-fn count(answer: &review::Answer) {
+/// Lines of reviews are limited in number, as whoever asks decides on that: what became of every
+/// pod stands in the metrics, and of those without a sidecar at /debug/missing.
+fn count(peer: SocketAddr, answer: &review::Answer) {
     let about = &answer.about;
     for warning in &answer.warnings {
         tracing::warn!(pod = %about, "{warning}");
@@ -111,7 +116,7 @@ fn count(answer: &review::Answer) {
     match &answer.verdict {
         Verdict::Injected => {
             counter!(SUCCESS).increment(1);
-            tracing::info!(pod = %about, "sidecar added");
+            tracing::info!(%peer, pod = %about, "sidecar added");
         }
         // Asked again because another webhook changed the pod, as the API server may.
         Verdict::AlreadyInjected => {
@@ -120,11 +125,11 @@ fn count(answer: &review::Answer) {
         }
         Verdict::Skipped(why) => {
             counter!(SKIP).increment(1);
-            tracing::info!(pod = %about, "no sidecar: {why}");
+            tracing::info!(%peer, pod = %about, "no sidecar: {why}");
         }
         Verdict::Refused(why) => {
             counter!(FAILURE).increment(1);
-            tracing::warn!(pod = %about, "refused: {why}");
+            tracing::warn!(%peer, pod = %about, "refused: {why}");
         }
     }
 }

@@ -22,10 +22,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::drain::DrainWatch;
+use crate::neighbours::Neighbours;
+use crate::seats::{Reason, Seat, SeatLimits, Seats};
 
 pub use local::{LocalBindError, LocalServer};
 pub use message::{AdminRequest, AdminResponse};
@@ -34,14 +35,18 @@ pub use router::{AdminFuture, Respond, Router};
 /// What one admin listener allows.
 #[derive(Debug, Clone)]
 pub struct AdminLimits {
-    /// Connections at once; more are closed right after they are accepted.
-    pub connections: usize,
+    /// Connections at once. Beyond it, those go first that ask for nothing.
+    pub seats: SeatLimits,
+    /// How long a client may take for its first byte.
+    pub first_byte: Duration,
     /// Headers in one request.
     pub headers: usize,
     /// Bytes of request line and headers together.
     pub head_bytes: usize,
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// How long it may then take for the whole of its first request's head.
+    pub first_request: Duration,
     /// How long a client may take for the head. Also how long an idle connection is kept.
     pub read_timeout: Duration,
     /// How long a client may take for the body, which is held in memory meanwhile.
@@ -51,10 +56,16 @@ pub struct AdminLimits {
 impl Default for AdminLimits {
     fn default() -> Self {
         Self {
-            connections: 256,
+            seats: SeatLimits {
+                connections: 256,
+                per_source: 64,
+                reserve: 64,
+            },
+            first_byte: Duration::from_secs(2),
             headers: 64,
             head_bytes: 16 * 1024,
             body_bytes: 1024 * 1024,
+            first_request: Duration::from_secs(5),
             read_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
         }
@@ -68,28 +79,31 @@ pub struct AdminServer {
     listener: TcpListener,
     address: SocketAddr,
     limits: AdminLimits,
+    /// Whom the reserve is for.
+    at_home: Neighbours,
 }
 
 /// An admin port that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} for admin requests: {source}")]
+#[error("cannot listen on {address} for admin requests: {cause}")]
 pub struct AdminBindError {
     /// Where it should have listened.
     pub address: SocketAddr,
     /// What the system says.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 impl AdminServer {
     /// Listens on `address`. Port 0 picks a free one, see [`AdminServer::address`].
     pub async fn bind(address: SocketAddr, limits: AdminLimits) -> Result<Self, AdminBindError> {
-        let fail = |source| AdminBindError { address, source };
+        let fail = |cause| AdminBindError { address, cause };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         Ok(Self {
             listener,
             address,
             limits,
+            at_home: Neighbours::of_this_process(),
         })
     }
 
@@ -101,6 +115,7 @@ impl AdminServer {
             listener,
             address,
             limits,
+            at_home: Neighbours::of_this_process(),
         })
     }
 
@@ -109,11 +124,18 @@ impl AdminServer {
         self.address
     }
 
+    /// The same, with some seats kept for these.
+    #[must_use]
+    pub fn beside(self, at_home: Neighbours) -> Self {
+        Self { at_home, ..self }
+    }
+
     /// Serves until the drain starts, then lets requests in progress finish in the
     /// background, counted by the drain.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
+        let (limits, port) = (&self.limits, self.address.port().to_string());
+        let seats = Seats::new(limits.seats, self.at_home, port);
         let router = Arc::new(router);
-        let permits = Arc::new(Semaphore::new(self.limits.connections));
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -129,37 +151,20 @@ impl AdminServer {
                     continue;
                 }
             };
-            serve_connection((stream, peer), &permits, &router, &self.limits, &drain);
+            let Some(connection) = Connection::begin((stream, peer), &seats, &router, limits)
+            else {
+                continue;
+            };
+            let drain = drain.clone();
+            let in_flight = drain.guard();
+            tokio::spawn(async move {
+                if let Some(connection) = connection.first_byte().await {
+                    connection.run(drain).await;
+                }
+                drop(in_flight);
+            });
         }
     }
-}
-
-/// Serves a connection in the background, unless there are too many already.
-fn serve_connection<S>(
-    (stream, peer): (S, SocketAddr),
-    permits: &Arc<Semaphore>,
-    router: &Arc<Router>,
-    limits: &AdminLimits,
-    drain: &DrainWatch,
-) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Ok(permit) = Arc::clone(permits).try_acquire_owned() else {
-        tracing::warn!(%peer, "too many admin connections");
-        return;
-    };
-    let connection = Connection {
-        stream,
-        peer,
-        router: Arc::clone(router),
-        limits: limits.clone(),
-    };
-    let drain = drain.clone();
-    let in_flight = drain.guard();
-    tokio::spawn(async move {
-        connection.run(drain).await;
-        drop((permit, in_flight));
-    });
 }
 
 /// One accepted connection, with or without TLS around it.
@@ -168,32 +173,91 @@ pub(crate) struct Connection<S> {
     pub(crate) peer: SocketAddr,
     pub(crate) router: Arc<Router>,
     pub(crate) limits: AdminLimits,
+    pub(crate) seat: Seat,
+}
+
+impl<S> Connection<S> {
+    /// A connection that has a seat, unless all are at work.
+    pub(crate) fn begin(
+        (stream, peer): (S, SocketAddr),
+        seats: &Arc<Seats>,
+        router: &Arc<Router>,
+        limits: &AdminLimits,
+    ) -> Option<Self> {
+        match seats.take(peer.ip()) {
+            Ok(seat) => Some(Self {
+                stream,
+                peer,
+                router: Arc::clone(router),
+                limits: limits.clone(),
+                seat,
+            }),
+            Err(reason) => {
+                tracing::warn!(%peer, ?reason, "a connection to a port of ours was refused");
+                None
+            }
+        }
+    }
+}
+
+impl Connection<TcpStream> {
+    /// The same once its first byte is there, if it comes in time.
+    pub(crate) async fn first_byte(self) -> Option<Self> {
+        let mut byte = [0];
+        // The end of the stream is an answer, too: whoever serves it finds out.
+        let waiting = tokio::time::timeout(self.limits.first_byte, self.stream.peek(&mut byte));
+        let arrived = tokio::select! {
+            arrived = waiting => arrived,
+            () = self.seat.lost() => return None,
+        };
+        if arrived.is_err() {
+            self.seat.note(Reason::Silent);
+            return None;
+        }
+        Some(self)
+    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    /// Serves it to its end, or until the drain has let its last request finish.
+    /// Serves it to its end, until its seat goes to another, or until the drain has let its last
+    /// request finish.
     pub(crate) async fn run(self, drain: DrainWatch) {
         let Self {
             stream,
             peer,
             router,
             limits,
+            seat,
         } = self;
+        let seat = Arc::new(seat);
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
             .header_read_timeout(limits.read_timeout)
             .max_headers(limits.headers)
             .max_buf_size(limits.head_bytes);
+        let first_request = limits.first_request;
+        let asking = Arc::clone(&seat);
         let service = service_fn(move |request| {
-            let router = Arc::clone(&router);
+            let (router, seat) = (Arc::clone(&router), Arc::clone(&asking));
             let limits = limits.clone();
-            async move { Ok::<_, Infallible>(answer(&router, &limits, peer, request).await) }
+            async move { Ok::<_, Infallible>(answer(&router, &limits, (peer, &seat), request).await) }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
+        let no_request = async {
+            tokio::time::sleep(first_request).await;
+            if seat.has_asked() {
+                std::future::pending::<()>().await;
+            }
+        };
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
+            () = seat.lost() => return,
+            () = no_request => {
+                seat.note(Reason::NoRequest);
+                return;
+            }
             () = drain.triggered() => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -208,17 +272,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 async fn answer(
     router: &Router,
     limits: &AdminLimits,
-    peer: SocketAddr,
+    (peer, seat): (SocketAddr, &Seat),
     request: http::Request<Incoming>,
 ) -> http::Response<Full<Bytes>> {
+    seat.asks();
     let (parts, body) = request.into_parts();
     let collecting = Limited::new(body, limits.body_bytes).collect();
     let answer = match tokio::time::timeout(limits.body_timeout, collecting).await {
-        Ok(Ok(body)) => {
-            router
-                .respond(AdminRequest::new(parts, body.to_bytes(), peer))
-                .await
-        }
+        Ok(Ok(body)) => match seat.at_work() {
+            Some(_at_work) => {
+                router
+                    .respond(AdminRequest::new(parts, body.to_bytes(), peer))
+                    .await
+            }
+            None => AdminResponse::error(
+                http::StatusCode::SERVICE_UNAVAILABLE,
+                "too many connections; this one was without a request for the longest",
+            ),
+        },
         Ok(Err(error)) if error.is::<LengthLimitError>() => AdminResponse::error(
             http::StatusCode::PAYLOAD_TOO_LARGE,
             format!(

@@ -3,40 +3,41 @@
 //! The same small HTTP/1.1 as the admin listener, with larger bodies, more connections, and a
 //! certificate that may be exchanged while it serves.
 
-mod sources;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::admin::{AdminLimits, Connection, Router};
 use crate::drain::DrainWatch;
+use crate::neighbours::Neighbours;
+use crate::seats::{Reason, SeatLimits, Seats};
 use crate::tls::{
     HTTP_1_1, SwappableCertificate, TlsError, server_config, server_config_for_clients_of,
 };
-use sources::Sources;
 
 /// What a listener with TLS allows.
 #[derive(Debug, Clone)]
 pub struct HttpsLimits {
     /// What each connection may do.
     pub requests: AdminLimits,
-    /// How long a handshake may take.
+    /// How long a handshake may take, once its first byte is there.
     pub handshake: Duration,
-    /// Connections at once of one source; more are closed right after they are accepted. API
-    /// servers are few and use one connection per request in progress.
-    pub per_source: usize,
 }
 
 impl Default for HttpsLimits {
     fn default() -> Self {
         Self {
             requests: AdminLimits {
-                connections: 1024,
+                // API servers are few and use one connection per request in progress.
+                seats: SeatLimits {
+                    connections: 1024,
+                    per_source: 256,
+                    reserve: 64,
+                },
                 // An object may have 1.5 MiB where it is stored, and is sent in its JSON form,
                 // an update with the old one beside it.
                 body_bytes: 8 * 1024 * 1024,
@@ -45,8 +46,7 @@ impl Default for HttpsLimits {
                 read_timeout: Duration::from_secs(100),
                 ..AdminLimits::default()
             },
-            handshake: Duration::from_secs(10),
-            per_source: 256,
+            handshake: Duration::from_secs(5),
         }
     }
 }
@@ -55,12 +55,12 @@ impl Default for HttpsLimits {
 #[derive(Debug, thiserror::Error)]
 pub enum HttpsError {
     /// The port cannot be opened.
-    #[error("cannot listen on {address} for TLS: {source}")]
+    #[error("cannot listen on {address} for TLS: {cause}")]
     Bind {
         /// Where it should have listened.
         address: SocketAddr,
         /// What the system says.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// There is no TLS configuration.
     #[error(transparent)]
@@ -74,6 +74,8 @@ pub struct HttpsServer {
     acceptor: TlsAcceptor,
     certificate: Arc<SwappableCertificate>,
     limits: HttpsLimits,
+    /// Whom the reserve is for.
+    at_home: Neighbours,
 }
 
 impl std::fmt::Debug for HttpsServer {
@@ -94,7 +96,7 @@ impl HttpsServer {
         limits: HttpsLimits,
     ) -> Result<Self, HttpsError> {
         let config = server_config(Arc::clone(&certificate), &[HTTP_1_1])?;
-        let fail = |source| HttpsError::Bind { address, source };
+        let fail = |cause| HttpsError::Bind { address, cause };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         Ok(Self {
             address: listener.local_addr().map_err(fail)?,
@@ -102,6 +104,7 @@ impl HttpsServer {
             acceptor: TlsAcceptor::from(config),
             certificate,
             limits,
+            at_home: Neighbours::of_this_process(),
         })
     }
 
@@ -113,6 +116,12 @@ impl HttpsServer {
         Ok(self)
     }
 
+    /// The same, with some seats kept for these.
+    #[must_use]
+    pub fn beside(self, at_home: Neighbours) -> Self {
+        Self { at_home, ..self }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -121,15 +130,15 @@ impl HttpsServer {
     /// Serves until the drain starts, then lets requests in progress finish in the background,
     /// counted by the drain.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
+        let (limits, port) = (&self.limits, self.address.port().to_string());
+        let seats = Seats::new(limits.requests.seats, self.at_home, port);
         let router = Arc::new(router);
-        let permits = Arc::new(Semaphore::new(self.limits.requests.connections));
-        let sources = Sources::new(self.limits.per_source);
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = drain.triggered() => return,
             };
-            let (stream, peer) = match accepted {
+            let accepted = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     // Mostly "too many open files": let some be closed, instead of spinning.
@@ -138,62 +147,60 @@ impl HttpsServer {
                     continue;
                 }
             };
-            let Some(visit) = sources.enter(peer.ip()) else {
-                tracing::debug!(address = %self.address, %peer, "too many connections of this source");
+            let begun = Connection::begin(accepted, &seats, &router, &limits.requests);
+            let Some(connection) = begun else {
                 continue;
             };
-            let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
-                tracing::warn!(address = %self.address, %peer, "too many connections");
-                continue;
-            };
-            let opening = Opening {
-                acceptor: self.acceptor.clone(),
-                router: Arc::clone(&router),
-                limits: self.limits.clone(),
-                stream,
-                peer,
-            };
+            let (acceptor, handshake) = (self.acceptor.clone(), limits.handshake);
             let drain = drain.clone();
             let in_flight = drain.guard();
             tokio::spawn(async move {
-                opening.run(drain).await;
-                drop((permit, visit, in_flight));
+                if let Some(connection) = open(connection, acceptor, handshake).await {
+                    connection.run(drain).await;
+                }
+                drop(in_flight);
             });
         }
     }
 }
 
-struct Opening {
+/// The connection within TLS, if there is going to be one.
+async fn open(
+    connection: Connection<TcpStream>,
     acceptor: TlsAcceptor,
-    router: Arc<Router>,
-    limits: HttpsLimits,
-    stream: TcpStream,
-    peer: SocketAddr,
-}
-
-impl Opening {
-    async fn run(self, drain: DrainWatch) {
-        let peer = self.peer;
-        let handshake = self.acceptor.accept(self.stream);
-        let stream = match tokio::time::timeout(self.limits.handshake, handshake).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::info!(%peer, %error, "TLS handshake failed");
-                return;
-            }
-            Err(_elapsed) => {
-                tracing::info!(%peer, "TLS handshake took longer than {:?}", self.limits.handshake);
-                return;
-            }
-        };
-        let connection = Connection {
-            stream,
-            peer,
-            router: self.router,
-            limits: self.limits.requests,
-        };
-        connection.run(drain).await;
+    limit: Duration,
+) -> Option<Connection<TlsStream<TcpStream>>> {
+    let Connection {
+        stream,
+        peer,
+        router,
+        limits,
+        seat,
+    } = connection.first_byte().await?;
+    let handshake = tokio::time::timeout(limit, acceptor.accept(stream));
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = seat.lost() => return None,
+    };
+    match handshake {
+        Ok(Ok(stream)) => {
+            return Some(Connection {
+                stream,
+                peer,
+                router,
+                limits,
+                seat,
+            });
+        }
+        // As a probe of the port does.
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            tracing::debug!(%peer, "closed without a handshake");
+        }
+        Ok(Err(error)) => tracing::info!(%peer, %error, "TLS handshake failed"),
+        Err(_elapsed) => tracing::info!(%peer, "TLS handshake took longer than {limit:?}"),
     }
+    seat.note(Reason::Handshake);
+    None
 }
 
 #[cfg(test)]

@@ -4,9 +4,13 @@
 //! | module | what it gives |
 //! |---|---|
 //! | [`logging`] | one subscriber, text or JSON, filtered by level |
+//! | [`lines`] | a log's way out, that never holds up who writes |
+//! | [`vital`] | work whose end is the process's end |
 //! | [`prometheus`] | the metrics recorder, and one page that also takes other sections |
 //! | [`admin`] | a small HTTP/1.1 listener that the crates mount routes on |
 //! | [`https`] | the same listener behind TLS, for webhooks |
+//! | [`seats`] | who may have a connection to these listeners when there are many |
+//! | [`neighbours`] | this machine and its node, for whom some are kept |
 //! | [`readiness`] | named gates; ready when all are open |
 //! | [`drain`] | tell everyone to finish, and wait until they have |
 //! | [`shutdown`] | the reasons for a process to stop |
@@ -23,14 +27,18 @@ pub mod build_info;
 pub mod drain;
 pub mod durable;
 pub mod https;
+pub mod lines;
 pub mod logging;
 pub mod memory;
+pub mod neighbours;
 pub mod pki;
 pub mod process;
 pub mod prometheus;
 pub mod readiness;
+pub mod seats;
 pub mod shutdown;
 pub mod tls;
+pub mod vital;
 
 pub use admin::{AdminRequest, AdminResponse, AdminServer, Router};
 pub use backoff::Backoff;
@@ -39,4 +47,6 @@ pub use drain::{Drain, DrainWatch, Drained, InFlight};
 pub use logging::LogFormat;
 pub use prometheus::{Prometheus, ScrapeSection};
 pub use readiness::{Gate, Readiness};
+pub use seats::SeatLimits;
 pub use shutdown::{Shutdown, StopReason};
+pub use vital::Vital;

@@ -1,8 +1,24 @@
-//! What this process costs, under the names Prometheus client libraries use for it.
+//! How this process ends, and what it costs, under the names Prometheus client libraries use.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
+use std::process::ExitCode;
 
+use crate::logging;
 use crate::prometheus::ScrapeSection;
+
+/// Ends a program: says why if something failed, each cause once, and lets the last lines of the
+/// log be written, whether or not anybody reads them. To be returned from `main`.
+pub fn end<E: Display>(program: &str, ended: Result<(), E>) -> ExitCode {
+    let code = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            logging::complain(&format!("{program}: {error:#}"));
+            ExitCode::FAILURE
+        }
+    };
+    logging::flush();
+    code
+}
 
 /// Renders `process_*` from `/proc/self`. A figure that cannot be read is left out.
 #[derive(Debug, Clone, Copy, Default)]

@@ -97,7 +97,7 @@ fn hook_refused(peer: IpAddr) -> AdminResponse {
         "{peer} is no address of this pod's node, and only the kubelet has hooks run; if it calls \
          from there, name the address in MESH_KUBELET_ADDRESSES (proxyMetadata)"
     );
-    tracing::warn!("{why}");
+    tracing::warn!(%peer, "{why}");
     AdminResponse::error(StatusCode::FORBIDDEN, why)
 }
 

@@ -22,13 +22,3 @@ pub(super) fn raise_open_files() -> u64 {
         }
     }
 }
-
-/// Makes panics log lines. One costs the connection it happens on and nothing else.
-pub(super) fn log_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        metrics::counter!("proxy_panics_total").increment(1);
-        let location = info.location().map(ToString::to_string).unwrap_or_default();
-        let message = info.payload_as_str().unwrap_or("no message");
-        tracing::error!(location, "panic: {message}");
-    }));
-}

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::workload::WorkloadId;
+use mesh_runtime::logging::Levels;
 
 use super::concurrency::default_concurrency;
 use super::{AtDeadline, Http10, Settings};
@@ -22,6 +23,7 @@ use crate::pod::kubelet::Kubelet;
 use crate::pod::metrics::AppMetrics;
 use crate::pod::probes::AppProbes;
 use crate::telemetry::access_log::AccessLogMode;
+use crate::telemetry::scopes;
 
 /// More workers than this is a slip of the finger.
 const MOST_WORKERS: usize = 256;
@@ -119,6 +121,10 @@ fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Se
     let drain_timeout = problems.duration("drain-timeout", &stopping.drain_timeout);
     let pod = pod(&application, problems);
     let log_format = problems.parse("log-format", &logs.log_format, "expected text or json");
+    let log_level = Levels::parse(&logs.log_level, &scopes::SCOPES);
+    if let Err(error) = &log_level {
+        problems.add("log-level", &logs.log_level, error);
+    }
     if let Err(error) = create_private(&identity.data_dir) {
         let what = format!("{error}; give a directory this user may create and write to");
         problems.add("data-dir", identity.data_dir.display(), what);
@@ -154,7 +160,7 @@ fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Se
         pod,
         bind_source: !traffic.no_bind_source,
         log_format: log_format?,
-        log_level: logs.log_level,
+        log_level: log_level.ok()?,
         exit_on_stdin_close: stopping.exit_on_stdin_close,
     })
 }
@@ -347,7 +353,7 @@ mod tests {
             "sidecar",
             "--workload=shop/backend-1",
             "--address=10.0.0.7",
-            "--control-plane=http://10.0.0.1:15010",
+            "--control-plane=http://127.0.0.1:15010",
             "--mode=capture",
             "--data-dir",
             dir.path().to_str().unwrap(),

@@ -4,10 +4,11 @@
 //! an address of its node: the one Kubernetes tells the pod, or, where pods hang on a bridge, the
 //! one by which the pod leaves its network.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
+use mesh_runtime::neighbours::{self, Neighbours};
 
 use super::is_the_pod;
 
@@ -19,13 +20,20 @@ impl Kubelet {
     /// The node's address as Kubernetes tells it, the pod's default gateways as the kernel does
     /// (`proc` is where), and what an operator adds.
     pub fn new(node: Option<IpAddr>, added: Vec<IpNet>, proc: &Path) -> Self {
-        let read = |file: &str| std::fs::read_to_string(proc.join("net").join(file));
-        let v4 = read("route").unwrap_or_default();
-        let v6 = read("ipv6_route").unwrap_or_default();
-        let gateways = v4.lines().filter_map(gateway_v4).map(IpAddr::V4);
-        let gateways = gateways.chain(v6.lines().filter_map(gateway_v6).map(IpAddr::V6));
-        let single = node.into_iter().chain(gateways).map(IpNet::from);
+        let single = node
+            .into_iter()
+            .chain(neighbours::gateways(proc))
+            .map(IpNet::from);
         Self(added.into_iter().chain(single).collect())
+    }
+
+    /// The single addresses it may call from.
+    pub(crate) fn neighbours(&self) -> Neighbours {
+        let single = self
+            .0
+            .iter()
+            .filter(|block| block.prefix_len() == block.max_prefix_len());
+        Neighbours::new(single.map(IpNet::addr))
     }
 
     /// Whether who calls from there may have hooks run. The pod itself may.
@@ -33,26 +41,6 @@ impl Kubelet {
         let canonical = peer.to_canonical();
         is_the_pod(peer) || self.0.iter().any(|block| block.contains(&canonical))
     }
-}
-
-/// The gateway of a line of `/proc/net/route`, if it is the default route: interface, destination
-/// and gateway first, the mask eighth, addresses as the machine holds them.
-fn gateway_v4(line: &str) -> Option<Ipv4Addr> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    let number = |at: usize| u32::from_str_radix(columns.get(at)?, 16).ok();
-    let (to, gateway, mask) = (number(1)?, number(2)?, number(7)?);
-    let default = to == 0 && mask == 0 && gateway != 0;
-    default.then(|| Ipv4Addr::from(gateway.to_ne_bytes()))
-}
-
-/// The gateway of a line of `/proc/net/ipv6_route`, if it is the default route: destination and
-/// its length first, the gateway fifth.
-fn gateway_v6(line: &str) -> Option<Ipv6Addr> {
-    let columns: Vec<&str> = line.split_whitespace().collect();
-    let number = |at: usize| u128::from_str_radix(columns.get(at)?, 16).ok();
-    let (to, length, gateway) = (number(0)?, number(1)?, number(4)?);
-    let default = to == 0 && length == 0 && gateway != 0;
-    default.then(|| Ipv6Addr::from(gateway))
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The access log: one line per request, text or JSON, that can never hold a request up.
 //!
-//! A worker formats a line into a buffer of its own and offers it to a bounded queue; one
-//! thread takes lines from all workers' queues and writes them. Where the reader of the log
-//! stalls (a full disk, a pipe nobody reads) the queue fills, lines are dropped and counted,
-//! and traffic goes on.
+//! A worker formats a line into a buffer of its own and offers it to a bounded queue of its own
+//! ([`mesh_runtime::lines`]). Where the reader of the log stalls or goes away, lines are dropped and
+//! counted, and traffic goes on.
 //!
 //! Whether lines are written, and how, changes while the proxy runs. Thread and queues exist from
 //! the first time on that they are: a proxy that never logs does not pay for them.
@@ -12,7 +11,6 @@ mod clock;
 mod json;
 mod line;
 mod text;
-mod writer;
 
 use std::cell::{OnceCell, RefCell};
 use std::fmt;
@@ -25,7 +23,7 @@ pub use mesh_api::settings::AccessLogMode;
 use parking_lot::Mutex;
 
 pub(super) use line::Line;
-use writer::{Lane, Writer};
+use mesh_runtime::lines::{Lane, Writer};
 
 type Output = Box<dyn io::Write + Send>;
 

@@ -26,7 +26,7 @@ use mesh_api::route::{Destination, Destinations, HeaderEdits, Target};
 use mesh_api::snapshot::Snapshot;
 use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity, WorkloadId};
-use mesh_runtime::logging::LogFormat;
+use mesh_runtime::logging::{Levels, LogFormat};
 use mesh_runtime::prometheus::ScrapeSection;
 use proxy::bootstrap::{AtDeadline, Http10, Settings};
 use proxy::budgets::{Budgets, Resources};
@@ -63,7 +63,7 @@ pub fn settings() -> Settings {
         pod: PodSettings::default(),
         bind_source: false,
         log_format: LogFormat::Text,
-        log_level: "info".to_owned(),
+        log_level: Levels::default(),
         exit_on_stdin_close: false,
     }
 }

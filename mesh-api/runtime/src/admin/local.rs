@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::UnixListener;
-use tokio::sync::Semaphore;
 
-use super::{AdminLimits, Router, serve_connection};
+use super::{AdminLimits, Connection, Router};
 use crate::drain::DrainWatch;
+use crate::neighbours::Neighbours;
+use crate::seats::Seats;
 
 /// Who asks: this machine.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -28,21 +29,21 @@ pub struct LocalServer {
 
 /// A socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {} for admin requests: {source}", .path.display())]
+#[error("cannot listen on {} for admin requests: {cause}", .path.display())]
 pub struct LocalBindError {
     /// Where it should have listened.
     pub path: PathBuf,
     /// What the system says.
-    pub source: io::Error,
+    pub cause: io::Error,
 }
 
 impl LocalServer {
     /// Listens on `path`. Its directory is made if it is not there; both are this user's alone.
     /// A socket that a former process left there is replaced.
     pub fn bind(path: &Path, limits: AdminLimits) -> Result<Self, LocalBindError> {
-        let listener = listen(path).map_err(|source| LocalBindError {
+        let listener = listen(path).map_err(|cause| LocalBindError {
             path: path.to_owned(),
-            source,
+            cause,
         })?;
         Ok(Self {
             listener,
@@ -54,7 +55,7 @@ impl LocalServer {
     /// Serves as [`super::AdminServer::serve`] does.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
         let router = Arc::new(router);
-        let permits = Arc::new(Semaphore::new(self.limits.connections));
+        let seats = Seats::new(self.limits.seats, Neighbours::default(), "unix".to_owned());
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
@@ -62,7 +63,17 @@ impl LocalServer {
             };
             match accepted {
                 Ok((stream, _unnamed)) => {
-                    serve_connection((stream, PEER), &permits, &router, &self.limits, &drain);
+                    let accepted = (stream, PEER);
+                    let begun = Connection::begin(accepted, &seats, &router, &self.limits);
+                    let Some(connection) = begun else {
+                        continue;
+                    };
+                    let drain = drain.clone();
+                    let in_flight = drain.guard();
+                    tokio::spawn(async move {
+                        connection.run(drain).await;
+                        drop(in_flight);
+                    });
                 }
                 Err(error) => {
                     let path = self.path.display();

@@ -146,26 +146,78 @@ async fn limits_answer_with_a_reason() {
     assert!(!unfinished.contains("200 OK"), "{unfinished}");
 }
 
+fn seats(connections: usize, reserve: usize) -> SeatLimits {
+    SeatLimits {
+        connections,
+        per_source: connections,
+        reserve,
+    }
+}
+
 #[tokio::test]
-async fn connections_beyond_the_cap_are_closed() {
+async fn hundreds_that_only_sit_there_keep_nobody_from_an_answer() {
     let (address, _drain) = start(AdminLimits {
-        connections: 1,
+        seats: seats(48, 16),
         ..AdminLimits::default()
     })
     .await;
-    let mut first = TcpStream::connect(address).await.unwrap();
-    first
-        .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    let mut answer = [0_u8; 12];
-    first.read_exact(&mut answer).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
+    let mut held = Vec::new();
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let said: &[u8] = match number % 3 {
+            0 => b"",
+            1 => b"GET /metrics HTT",
+            _ => b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n",
+        };
+        // The oldest lost their seats already.
+        let _sent = stream.write_all(said).await;
+        held.push(stream);
+        if number % 50 == 49 {
+            let begun = std::time::Instant::now();
+            let answer = fetch(address, "GET", "/metrics").await;
+            assert!(answer.ends_with("m 1\n"), "after {number}: {answer}");
+            assert!(begun.elapsed() < Duration::from_secs(1));
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_all_are_at_work_the_newest_is_turned_away_and_work_goes_on() {
+    let (address, _drain) = start(AdminLimits {
+        seats: seats(1, 0),
+        ..AdminLimits::default()
+    })
+    .await;
+    let working = tokio::spawn(fetch(address, "GET", "/slow"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let mut second = TcpStream::connect(address).await.unwrap();
     let mut nothing = Vec::new();
     let read = tokio::time::timeout(Duration::from_secs(5), second.read_to_end(&mut nothing));
     // Closed without a byte: an end of stream or a reset, depending on timing.
     assert_eq!(read.await.unwrap().unwrap_or(0), 0);
+    assert!(working.await.unwrap().ends_with("slow but done"));
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_only_half_a_head_is_closed_soon() {
+    let (address, _drain) = start(AdminLimits {
+        first_byte: Duration::from_millis(100),
+        first_request: Duration::from_millis(200),
+        ..AdminLimits::default()
+    })
+    .await;
+    for said in ["", "GET /metrics HTTP/1.1\r\nho"] {
+        let answer = ask(address, said).await;
+        assert_eq!(answer, "", "{said}");
+    }
+    let late = "POST /echo HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\n";
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(late.as_bytes()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    stream.write_all(b"body").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("body"), "a body may take longer: {answer}");
 }
 
 #[tokio::test]

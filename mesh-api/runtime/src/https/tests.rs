@@ -121,32 +121,60 @@ async fn a_handshake_that_does_not_come_is_cut_off_and_a_drain_lets_requests_fin
 }
 
 #[tokio::test]
-async fn one_source_does_not_take_the_connections_of_others() {
+async fn hundreds_that_only_sit_there_keep_no_review_from_its_answer() {
     let root = root();
-    let limits = HttpsLimits {
-        per_source: 2,
-        ..HttpsLimits::default()
+    let mut limits = HttpsLimits::default();
+    limits.requests.seats = SeatLimits {
+        connections: 48,
+        per_source: 48,
+        reserve: 16,
     };
     let (address, _certificate, _drain) = start(&root, limits).await;
-    let held = [
-        TcpStream::connect(address).await.unwrap(),
-        TcpStream::connect(address).await.unwrap(),
-    ];
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    let refused = post(address, &root, 1).await;
-    assert!(refused.is_err(), "{refused:?}");
-    drop(held);
-    let answered = async {
-        loop {
-            match post(address, &root, 1).await {
-                Ok(answer) if answer.ends_with("1 bytes") => return,
-                Ok(_) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
+    let config = client_config(root.certificate_pem(), &[]).unwrap();
+    let (mut silent, mut greeted) = (Vec::new(), Vec::new());
+    for number in 0..300 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        if number % 3 == 2 {
+            let name = ServerName::try_from(NAME).unwrap();
+            let connector = TlsConnector::from(Arc::clone(&config));
+            greeted.push(connector.connect(name, stream).await.unwrap());
+        } else {
+            // Half a handshake, or nothing. The oldest lost their seats already.
+            let half: &[u8] = if number % 3 == 1 {
+                b"\x16\x03\x01"
+            } else {
+                b""
+            };
+            let _sent = stream.write_all(half).await;
+            silent.push(stream);
         }
-    };
-    tokio::time::timeout(Duration::from_secs(5), answered)
+        if number % 50 == 49 {
+            let answer = post(address, &root, 1).await.unwrap();
+            assert!(answer.ends_with("1 bytes"), "after {number}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_greets_and_asks_nothing_is_closed_soon() {
+    let root = root();
+    let mut limits = HttpsLimits::default();
+    limits.requests.first_byte = Duration::from_millis(100);
+    limits.requests.first_request = Duration::from_millis(100);
+    let (address, _certificate, _drain) = start(&root, limits).await;
+    let config = client_config(root.certificate_pem(), &[]).unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from(NAME).unwrap();
+    let mut greeted = TlsConnector::from(config)
+        .connect(name, stream)
         .await
         .unwrap();
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut nothing = [0];
+    let read = tokio::time::timeout(Duration::from_secs(5), silent.read(&mut nothing));
+    assert_eq!(read.await.unwrap().unwrap_or(0), 0);
+    let read = tokio::time::timeout(Duration::from_secs(5), greeted.read(&mut nothing));
+    assert_eq!(read.await.unwrap().unwrap_or(0), 0);
 }
 
 /// A root of its own, and a client with a certificate of it that trusts this server.

@@ -1,19 +1,21 @@
-//! The thread that writes, and the bounded queues that lead to it.
+//! A log's way out, that can never hold up or end who writes to it: bounded queues, and one thread
+//! that takes lines from all of them and writes.
+//!
+//! Where the reader stalls (a full disk, a pipe nobody reads) the queues fill, and lines are dropped
+//! and counted. Where it has gone away, writing fails, which is counted too, and is tried again with
+//! the next line.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-
-/// Lines of one worker that may wait.
+/// Lines of one lane that may wait.
 const LANE: usize = 4_096;
-/// Bytes of all workers that may wait; long lines must not add up to much memory.
+/// Bytes of all lanes that may wait; long lines must not add up to much memory.
 const MAX_WAITING: usize = 4 << 20;
 /// Written in one go.
 const BATCH: usize = 64 << 10;
@@ -23,6 +25,8 @@ const GATHER: Duration = Duration::from_millis(5);
 const DOZE: Duration = Duration::from_secs(5);
 /// How long to wait before offering the rest to an output that is not ready, or failed.
 const RETRY: Duration = Duration::from_millis(20);
+/// How often a flush looks.
+const LOOK: Duration = Duration::from_millis(2);
 
 struct Shared {
     lanes: Mutex<Vec<Receiver<Box<[u8]>>>>,
@@ -33,19 +37,20 @@ struct Shared {
 }
 
 /// The writing thread; it ends when this is gone and everything was written.
-pub(super) struct Writer {
+pub struct Writer {
     shared: Arc<Shared>,
     ended: Arc<AtomicBool>,
 }
 
-/// One worker's queue.
-pub(super) struct Lane {
+/// One queue to it.
+pub struct Lane {
     sender: SyncSender<Box<[u8]>>,
     shared: Arc<Shared>,
 }
 
 impl Writer {
-    pub(super) fn start(output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
+    /// Starts a thread of this name that writes to `output`.
+    pub fn start(name: &str, output: impl Write + Send + 'static) -> io::Result<Arc<Self>> {
         let shared = Arc::new(Shared {
             lanes: Mutex::default(),
             waiting: AtomicUsize::new(0),
@@ -56,35 +61,54 @@ impl Writer {
         let ended = Arc::new(AtomicBool::new(false));
         let (theirs, end) = (Arc::clone(&shared), Arc::clone(&ended));
         let handle = thread::Builder::new()
-            .name("access-log".to_owned())
+            .name(name.to_owned())
             .spawn(move || run(&theirs, &end, output))?;
         // Only this call sets it.
         let _first = shared.thread.set(handle.thread().clone());
         Ok(Arc::new(Self { shared, ended }))
     }
 
-    pub(super) fn lane(&self) -> Lane {
+    /// One more queue; lines of one stay in order.
+    pub fn lane(&self) -> Lane {
         let (sender, receiver) = sync_channel(LANE);
-        self.shared.lanes.lock().push(receiver);
+        self.shared.lanes().push(receiver);
         Lane {
             sender,
             shared: Arc::clone(&self.shared),
         }
     }
 
-    pub(super) fn dropped(&self) -> u64 {
+    /// Lines that were not written: a queue was full, or writing failed.
+    pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    pub(super) async fn flush(&self, limit: Duration) -> bool {
+    /// Waits until every line offered so far was written, at most `limit`; whether it was.
+    pub async fn flush(&self, limit: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + limit;
-        while self.shared.waiting.load(Ordering::SeqCst) > 0 {
+        while self.is_behind() {
             if tokio::time::Instant::now() >= deadline {
                 return false;
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            tokio::time::sleep(LOOK).await;
         }
         true
+    }
+
+    /// As [`Writer::flush`], on a thread that may block.
+    pub fn flush_blocking(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        while self.is_behind() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            pause(LOOK);
+        }
+        true
+    }
+
+    fn is_behind(&self) -> bool {
+        self.shared.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -112,7 +136,7 @@ impl fmt::Debug for Lane {
 
 impl Lane {
     /// Queues a copy of `line`, or drops and counts it. Never waits.
-    pub(super) fn offer(&self, line: &[u8]) {
+    pub fn offer(&self, line: &[u8]) {
         let shared = &self.shared;
         let fits = shared.waiting.load(Ordering::Relaxed) + line.len() <= MAX_WAITING;
         if fits {
@@ -130,6 +154,10 @@ impl Lane {
 }
 
 impl Shared {
+    fn lanes(&self) -> std::sync::MutexGuard<'_, Vec<Receiver<Box<[u8]>>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
         if let Some(thread) = self.thread.get() {
             thread.unpark();
@@ -139,7 +167,7 @@ impl Shared {
     /// Moves lines into `batch`; how many.
     fn take(&self, batch: &mut Vec<u8>) -> u64 {
         let mut lines = 0;
-        for lane in &*self.lanes.lock() {
+        for lane in &*self.lanes() {
             while batch.len() < BATCH
                 && let Ok(line) = lane.try_recv()
             {
