@@ -41,6 +41,8 @@ const RESERVED: [(&str, Reserved); 11] = [
 
 /// What begins like this is said by proxies of the mesh to each other and to applications.
 const INTERNAL_PREFIX: &str = "x-envoy-";
+/// What begins like this says which workload is at the other end.
+const PEER_METADATA: &str = "x-envoy-peer-metadata";
 /// Who the client is, as its certificate says (`x-forwarded-client-cert`).
 const CLIENT_CERTIFICATE: &str = "x-forwarded-client-cert";
 /// What begins like this says how a request came to a proxy.
@@ -83,6 +85,12 @@ pub fn is_added_by_proxies(name: &str) -> bool {
         || begins(name, FORWARDED_PREFIX)
         || begins(name, "x-b3-")
         || ADDED.contains(&name)
+}
+
+/// Whether this says to a proxy of the mesh, and to nobody else, which workload is at the other
+/// end (`x-envoy-peer-metadata`, `x-envoy-peer-metadata-id`), in any spelling.
+pub fn is_peer_metadata(name: &str) -> bool {
+    begins(name, PEER_METADATA)
 }
 
 /// Whether a name that is spelled with `_` would be taken for a header that frames a message,
@@ -201,6 +209,18 @@ mod tests {
             assert_eq!(refused, NotEditable::Malformed, "{name:?}");
         }
         assert_eq!(EditableHeader::parse("X-A").unwrap().as_str(), "x-a");
+    }
+
+    #[test]
+    fn peer_metadata_is_known_in_any_spelling_and_is_internal() {
+        for name in [
+            "x-envoy-peer-metadata",
+            "x-envoy-peer-metadata-id",
+            "X_Envoy_Peer_Metadata",
+        ] {
+            assert!(is_peer_metadata(name) && is_internal(name), "{name}");
+        }
+        assert!(!is_peer_metadata("x-envoy-peer"));
     }
 
     #[test]

@@ -177,7 +177,7 @@ pub struct Failure {
     pub status: StatusCode,
     /// The access-log flag.
     pub flag: FailureFlag,
-    /// Why, in a sentence for the log (`response_code_details`).
+    /// Why, in a sentence for the log (`reason`).
     pub reason: Arc<str>,
 }
 

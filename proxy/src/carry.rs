@@ -3,6 +3,7 @@
 //!
 //! It knows upstreams and the worker it runs on; it knows neither spine.
 
+pub mod acquaintance;
 pub mod arrival;
 pub mod bytes;
 pub mod exchange;

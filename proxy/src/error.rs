@@ -10,11 +10,13 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use mesh_api::route::{DirectResponse, Failure};
+use mesh_api::route::{DirectResponse, Failure, FailureFlag};
 
 use crate::net::territory::Forbidden;
-use crate::telemetry::details::Details;
 use crate::telemetry::flags::ResponseFlag;
+
+/// What is refused because nothing here can keep the promise.
+const NOT_ENFORCEABLE: &str = "not_enforceable";
 
 /// Why a request was not answered by its upstream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -268,20 +270,33 @@ impl ProxyError {
         }
     }
 
-    /// `response_code_details`: what happened, in one word or in the words of who forbade it.
-    pub fn details(&self) -> Details {
+    /// `response_code_details`: what happened, in one word.
+    pub fn details(&self) -> &'static str {
         match self {
-            Self::Request(fault) => fault.details().into(),
+            Self::Request(fault) => fault.details(),
             Self::Routing(fault) => match fault {
                 RoutingFault::UnknownHost
                 | RoutingFault::NoRule
                 | RoutingFault::NotInRegistry
-                | RoutingFault::ListenerGone => "route_not_found".into(),
-                RoutingFault::Refused(failure) => (&failure.reason).into(),
+                | RoutingFault::ListenerGone => "route_not_found",
+                RoutingFault::Refused(failure) => match failure.flag {
+                    FailureFlag::NoCluster => "cluster_not_found",
+                    FailureFlag::NoRoute => "route_not_found",
+                    FailureFlag::NotEnforceable => NOT_ENFORCEABLE,
+                },
             },
-            Self::Policy(PolicyFault::NotEnforceable { reason }) => reason.into(),
-            Self::Policy(PolicyFault::Missing) => "policy_missing".into(),
-            Self::Upstream(fault) => fault.details().into(),
+            Self::Policy(PolicyFault::NotEnforceable { .. }) => NOT_ENFORCEABLE,
+            Self::Policy(PolicyFault::Missing) => "policy_missing",
+            Self::Upstream(fault) => fault.details(),
+        }
+    }
+
+    /// Why the configuration forbids it, in its own words.
+    pub fn reason(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Routing(RoutingFault::Refused(failure)) => Some(&failure.reason),
+            Self::Policy(PolicyFault::NotEnforceable { reason }) => Some(reason),
+            Self::Request(_) | Self::Routing(_) | Self::Policy(_) | Self::Upstream(_) => None,
         }
     }
 
@@ -347,7 +362,7 @@ impl UpstreamFault {
             Self::NoEndpoint => "no_healthy_upstream",
             Self::Refused(_) => "direct_response",
             Self::NoCluster => "cluster_not_found",
-            Self::NotEnforceable(reason) => reason,
+            Self::NotEnforceable(_) => NOT_ENFORCEABLE,
             Self::Overflow(_) => "overflow",
             Self::Connect(ConnectFault::Forbidden(_)) => "upstream_address_forbidden",
             Self::Connect(_) => "upstream_reset_before_response_started{connection_failure}",

@@ -21,7 +21,6 @@
 pub mod access_log;
 pub mod cells;
 pub mod connection;
-pub mod details;
 mod first_word;
 pub mod flags;
 pub mod labels;
@@ -41,7 +40,6 @@ use std::sync::Arc;
 
 pub use access_log::{AccessLog, AccessLogMode};
 pub use connection::{ConnectionRecord, ConnectionStart};
-pub use details::Details;
 pub use flags::{ResponseFlag, ResponseFlags};
 pub use labels::{Protocol, Reporter, Security, SeriesKey, Service};
 pub use metrics::{Metrics, RequestSample, RequestSeries, TcpSeries};

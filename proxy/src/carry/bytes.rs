@@ -35,6 +35,7 @@ pub(crate) fn start_of(connection: &Connection, server_name: Option<Arc<str>>) -
             server_name,
         },
         cluster: None,
+        tried: None,
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) async fn copy(
                 record.flag(flag);
             }
             record.set_details(fault.details());
+            record.set_reason(fault.reason());
             record.finish();
             accept::reset(client);
             return accept::reset(upstream);
@@ -123,6 +125,7 @@ pub(crate) fn refuse(
         record.flag(flag);
     }
     record.set_details(fault.details());
+    record.set_reason(fault.reason());
     if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = fault {
         record.set_transport_failure(|| fault.to_string().into());
     }

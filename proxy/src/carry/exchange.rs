@@ -161,6 +161,7 @@ impl Exchange {
             self.record().flag(flag);
         }
         self.record().set_details(error.details());
+        self.record().set_reason(error.reason());
         if let ProxyError::Upstream(UpstreamFault::Connect(fault)) = error {
             let fault: ConnectFault = *fault;
             self.record()
@@ -291,8 +292,20 @@ impl Exchange {
         Response::from_parts(parts, body)
     }
 
-    /// Notes where the tries of a request went.
-    pub fn note(&mut self, log: &AttemptLog) {
+    /// Notes where the tries of a request went when it is dropped: after they ended, or with the
+    /// client that left meanwhile. `and` may say more about the last one.
+    pub fn noting<'a, F>(&'a mut self, log: &'a AttemptLog, and: F) -> Noting<'a, F>
+    where
+        F: FnMut(&mut Self, &AttemptLog),
+    {
+        Noting {
+            exchange: self,
+            log,
+            and,
+        }
+    }
+
+    fn note(&mut self, log: &AttemptLog) {
         if let Some(flag) = log.flag.get() {
             self.record().flag(flag);
         }
@@ -304,6 +317,21 @@ impl Exchange {
     /// The client's body, counted; the clock is told of its end.
     pub fn source(&mut self, incoming: ClientBody, clock: &Clock) -> Source {
         Source::new(incoming, self.record().request_meter(), clock.progress())
+    }
+}
+
+/// Notes where tries went.
+#[derive(Debug)]
+pub struct Noting<'a, F: FnMut(&mut Exchange, &AttemptLog)> {
+    exchange: &'a mut Exchange,
+    log: &'a AttemptLog,
+    and: F,
+}
+
+impl<F: FnMut(&mut Exchange, &AttemptLog)> Drop for Noting<'_, F> {
+    fn drop(&mut self) {
+        self.exchange.note(self.log);
+        (self.and)(self.exchange, self.log);
     }
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mesh_api::cluster::{ClusterEndpoints, ConnectionLimits};
 use mesh_api::name::ClusterName;
 
+use super::acquaintance::copy_known;
 use super::bytes::{copy, limits, refuse, start_of};
 use crate::authz::Permit;
 use crate::error::{ConnectFault, UpstreamFault};
@@ -59,12 +60,24 @@ pub async fn pass_through(
     };
     let mut stream = match dialed {
         Ok(stream) => stream,
-        Err(fault) => return refuse(&worker, series, &connection, &start, &fault.into()),
+        Err(fault) => {
+            start.tried = Some(destination);
+            return refuse(&worker, series, &connection, &start, &fault.into());
+        }
     };
-    let record = ConnectionRecord::start(&worker.telemetry, series, &start);
+    let record = ConnectionRecord::start_uncounted(&worker.telemetry, series, &start);
     record.set_upstream(destination, stream.local_addr().ok());
     drop(start);
     let by = (&*worker, permit);
-    copy(by, &mut connection, prefix, &mut stream, copying, &record).await;
+    match connection.way {
+        Way::Outbound => {
+            record.count();
+            copy(by, &mut connection, prefix, &mut stream, copying, &record).await;
+        }
+        Way::Inbound => {
+            let (way, service) = ((&mut connection, &mut stream), Service::InboundPassthrough);
+            copy_known(by, way, prefix, copying, &record, service).await;
+        }
+    }
     drop(socket);
 }

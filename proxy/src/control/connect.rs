@@ -4,6 +4,7 @@
 //! date: the roots follow a ConfigMap, the token is renewed long before it expires.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +48,14 @@ enum Security {
     },
 }
 
+/// Whether what goes there never leaves this machine, whatever a name server says.
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
 /// Why a control plane cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("--{option} {value}: {problem}")]
@@ -88,7 +97,12 @@ impl ControlPlane {
             .trim_end_matches(']')
             .to_owned();
         let security = match (uri.scheme_str(), roots) {
-            (Some("http"), None) => Security::Plaintext,
+            (Some("http"), None) if is_this_machine(&host) => Security::Plaintext,
+            (Some("http"), None) => {
+                let what = "what it says would travel in plaintext, for anybody to read and to \
+                            forge; use https, or http on the loopback of this machine";
+                return Err(invalid("control-plane", url, what));
+            }
             (Some("http"), Some(roots)) => {
                 let what = "there is nothing to check with http; use https or leave it out";
                 return Err(invalid(

@@ -1,7 +1,7 @@
 //! Headers that end at this proxy, and headers it adds.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use mesh_api::header::{is_internal, is_look_alike, reserved};
+use mesh_api::header::{is_internal, is_look_alike, is_peer_metadata, reserved};
 use smallvec::SmallVec;
 
 /// What a `TE` header may say beyond one hop of HTTP/1.1, and all it may say in HTTP/2 (RFC 9113
@@ -252,6 +252,11 @@ pub(super) fn may_trail(name: &str) -> bool {
         && !is_internal(name)
         && !is_look_alike(name)
         && !name.starts_with("x-forwarded-")
+}
+
+/// Takes off what is for the proxy at this end alone: which workload is at the other end.
+pub fn remove_peer_metadata(headers: &mut HeaderMap) {
+    remove_where(headers, is_peer_metadata);
 }
 
 fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&str) -> bool) {

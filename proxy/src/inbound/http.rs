@@ -22,7 +22,7 @@ use crate::carry::server::{self, Stay, Turn};
 use crate::config::{ActiveConfig, WorkerConfig};
 use crate::error::{RoutingFault, UpstreamFault};
 use crate::http::body::ClientBody;
-use crate::http::headers::FORWARDED_PROTO;
+use crate::http::headers::{FORWARDED_PROTO, remove_peer_metadata};
 use crate::http::intake::Terms;
 use crate::net::Accepted;
 use crate::telemetry::trace::{self, RequestIds};
@@ -37,6 +37,8 @@ use crate::worker::Worker;
 struct Entry {
     client: Client,
     place: Rc<Place>,
+    /// There is one way in, which has the name Envoy's has.
+    route: Arc<str>,
     /// `None` at a port no listener is for, where everything is refused.
     listener: Option<Arc<Listener>>,
     /// Tries of what the application provably did not see.
@@ -91,6 +93,7 @@ async fn requests<IO>(
     let entry = Rc::new(Entry {
         client: Client::of(&worker, &connection, "istio-envoy"),
         place,
+        route: Arc::from("default"),
         listener,
         retry: RetryPolicy {
             attempts: 2,
@@ -157,6 +160,9 @@ async fn handle(
 /// Headers that every request gets.
 fn prepare(arrival: &mut Arrival) {
     let headers = &mut arrival.parts.headers;
+    if arrival.scan.has_internal() {
+        remove_peer_metadata(headers);
+    }
     trace::ensure_request_id(headers, RequestIds::Keep);
     if !arrival.scan.has_forwarded_proto() {
         headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
@@ -174,6 +180,7 @@ async fn forward(
     let client = &entry.client;
     let settings = cluster.state().cluster();
     arrival.exchange.record().set_cluster(&settings.name);
+    arrival.exchange.record().set_route(&entry.route);
     let http2 = speaks_http2(settings.protocol, client);
     let clock = arrival.clock(None);
     let mut slot = match arrival.request(http2, Sends::Once) {
@@ -200,8 +207,10 @@ async fn forward(
     };
     let log = AttemptLog::default();
     let sent_at = Instant::now();
-    let delivered = deliver(&delivery, &mut slot, &log).await;
-    arrival.exchange.note(&log);
+    let delivered = {
+        let _noting = arrival.exchange.noting(&log, |_exchange, _log| {});
+        deliver(&delivery, &mut slot, &log).await
+    };
     match delivered {
         Ok(sent) => {
             let timing = (&clock, sent_at.elapsed());

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use mesh_api::listener::{InboundListener, Listener, ListenerKind};
 
 use crate::authz::{Place, admit};
-use crate::carry::bytes::{choice, copy, limits, refuse, start_of};
+use crate::carry::acquaintance::copy_known;
+use crate::carry::bytes::{choice, limits, refuse, start_of};
 use crate::error::UpstreamFault;
 use crate::net::Connection;
 use crate::telemetry::{ConnectionRecord, Protocol, Service};
@@ -52,15 +53,19 @@ pub async fn serve(
     let upstream =
         match connect_tcp(&worker.upstreams, &cluster, choice(&connection, &cluster)).await {
             Ok(upstream) => upstream,
-            Err(fault) => return refuse(&worker, series, &connection, &start, &fault),
+            Err(unreached) => {
+                start.tried = unreached.host();
+                return refuse(&worker, series, &connection, &start, &unreached.fault);
+            }
         };
-    let record = ConnectionRecord::start(&worker.telemetry, series, &start);
+    let record = ConnectionRecord::start_uncounted(&worker.telemetry, series, &start);
     let limits = limits(&cluster.state().cluster().limits);
     let mut stream = upstream.stream;
     record.set_upstream(upstream.remote, stream.local_addr().ok());
     drop((config, cluster, start, listener));
     let by = (&*worker, permit);
-    copy(by, &mut connection, prefix, &mut stream, limits, &record).await;
+    let way = (&mut connection, &mut stream);
+    copy_known(by, way, prefix, limits, &record, key.service).await;
 }
 
 fn service(inbound: &InboundListener) -> Service {

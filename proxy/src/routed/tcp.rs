@@ -57,10 +57,15 @@ pub async fn serve(
     let upstream =
         match connect_tcp(&worker.upstreams, &cluster, choice(&connection, &cluster)).await {
             Ok(upstream) => upstream,
-            Err(fault) => {
-                let key = config.outbound_key(cluster.service(), Protocol::Tcp);
-                let series = worker.telemetry.tcp_series(&key);
-                return refuse(&worker, series, &connection, &start, &fault);
+            Err(unreached) => {
+                start.tried = unreached.host();
+                let series = if let Some(endpoint) = &unreached.endpoint {
+                    Rc::clone(cluster.tcp_series(endpoint, &worker.telemetry))
+                } else {
+                    let key = config.outbound_key(cluster.service(), Protocol::Tcp);
+                    worker.telemetry.tcp_series(&key)
+                };
+                return refuse(&worker, series, &connection, &start, &unreached.fault);
             }
         };
     let series = Rc::clone(cluster.tcp_series(&upstream.endpoint, &worker.telemetry));

@@ -81,7 +81,7 @@ impl AccessLog {
             // Held to the end: two calls start one thread.
             let mut output = shared.output.lock();
             if let Some(output) = output.take() {
-                let _first = shared.writer.set(Writer::start(output)?);
+                let _first = shared.writer.set(Writer::start("access-log", output)?);
             }
         }
         // After the writer is there, so that whoever sees the mode finds it.

@@ -4,16 +4,17 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use mesh_api::name::ClusterName;
 use tokio::time::Instant;
 
+use super::WorkerTelemetry;
 use super::access_log::{AccessLogger, Line};
 use super::flags::{ResponseFlag, ResponseFlags};
 use super::metrics::TcpSeries;
 use super::record::Downstream;
-use super::{Details, WorkerTelemetry};
 
 /// What is known when a connection's destination has been chosen.
 #[derive(Clone, Debug)]
@@ -22,13 +23,17 @@ pub struct ConnectionStart {
     pub downstream: Downstream,
     /// The cluster it goes to; `None` if it goes nowhere.
     pub cluster: Option<ClusterName>,
+    /// The endpoint that was tried in vain.
+    pub tried: Option<SocketAddr>,
 }
 
 /// The facts of one connection. Bytes count while they pass; the end is counted, and the line
 /// written, when this is finished or dropped.
 #[derive(Debug)]
 pub struct ConnectionRecord {
-    series: Rc<TcpSeries>,
+    series: RefCell<Rc<TcpSeries>>,
+    /// Whether it is counted there yet, as what has passed so far is.
+    counted: Cell<bool>,
     started: Instant,
     received: Cell<u64>,
     sent: Cell<u64>,
@@ -43,7 +48,8 @@ struct Facts {
     started: SystemTime,
     start: ConnectionStart,
     upstream: Cell<Option<(SocketAddr, Option<SocketAddr>)>>,
-    details: RefCell<Option<Details>>,
+    details: Cell<Option<&'static str>>,
+    reason: RefCell<Option<Arc<str>>>,
     transport_failure: RefCell<Option<Cow<'static, str>>>,
 }
 
@@ -54,19 +60,32 @@ impl ConnectionRecord {
         series: Rc<TcpSeries>,
         start: &ConnectionStart,
     ) -> Self {
-        series.opened();
+        let record = Self::start_uncounted(telemetry, series, start);
+        record.count();
+        record
+    }
+
+    /// Begins a record that is counted in `series` unless a better one becomes known soon: in that
+    /// one by [`ConnectionRecord::count_in`].
+    pub fn start_uncounted(
+        telemetry: &WorkerTelemetry,
+        series: Rc<TcpSeries>,
+        start: &ConnectionStart,
+    ) -> Self {
         let log = telemetry.logger().map(|logger| {
             Box::new(Facts {
                 logger: Rc::clone(logger),
                 started: SystemTime::now(),
                 start: start.clone(),
-                upstream: Cell::new(None),
-                details: RefCell::default(),
+                upstream: Cell::new(start.tried.map(|host| (host, None))),
+                details: Cell::new(None),
+                reason: RefCell::default(),
                 transport_failure: RefCell::default(),
             })
         });
         Self {
-            series,
+            series: RefCell::new(series),
+            counted: Cell::new(false),
             started: Instant::now(),
             received: Cell::new(0),
             sent: Cell::new(0),
@@ -76,16 +95,38 @@ impl ConnectionRecord {
         }
     }
 
+    /// Counts it from now on where it was going to be counted.
+    pub fn count(&self) {
+        if self.counted.replace(true) {
+            return;
+        }
+        let series = self.series.borrow();
+        series.opened();
+        series.transferred(self.received.get(), self.sent.get());
+    }
+
+    /// Counts it in `series`, unless it is counted already.
+    pub fn count_in(&self, series: Rc<TcpSeries>) {
+        if !self.counted.get() {
+            *self.series.borrow_mut() = series;
+            self.count();
+        }
+    }
+
     /// Bytes went from the client to the upstream.
     pub fn received(&self, bytes: u64) {
         self.received.set(self.received.get() + bytes);
-        self.series.transferred(bytes, 0);
+        if self.counted.get() {
+            self.series.borrow().transferred(bytes, 0);
+        }
     }
 
     /// Bytes went from the upstream to the client.
     pub fn sent(&self, bytes: u64) {
         self.sent.set(self.sent.get() + bytes);
-        self.series.transferred(0, bytes);
+        if self.counted.get() {
+            self.series.borrow().transferred(0, bytes);
+        }
     }
 
     /// Adds a flag.
@@ -101,9 +142,16 @@ impl ConnectionRecord {
     }
 
     /// `CONNECTION_TERMINATION_DETAILS`.
-    pub fn set_details(&self, details: impl Into<Details>) {
+    pub fn set_details(&self, details: &'static str) {
         if let Some(log) = &self.log {
-            *log.details.borrow_mut() = Some(details.into());
+            log.details.set(Some(details));
+        }
+    }
+
+    /// Why it was refused, in the words of the configuration.
+    pub fn set_reason(&self, reason: Option<&Arc<str>>) {
+        if let (Some(log), Some(reason)) = (&self.log, reason) {
+            *log.reason.borrow_mut() = Some(Arc::clone(reason));
         }
     }
 
@@ -119,10 +167,10 @@ impl ConnectionRecord {
         if self.finished.replace(true) {
             return;
         }
-        self.series.closed(self.flags.get());
+        self.count();
+        self.series.borrow().closed(self.flags.get());
         let Some(log) = &self.log else { return };
-        let details = log.details.borrow();
-        let failure = log.transport_failure.borrow();
+        let (failure, reason) = (log.transport_failure.borrow(), log.reason.borrow());
         let (host, local) = match log.upstream.get() {
             None => (None, None),
             Some((host, local)) => (Some(host), local),
@@ -135,7 +183,7 @@ impl ConnectionRecord {
             response_code: 0,
             response_flags: self.flags.get(),
             response_code_details: None,
-            connection_termination_details: details.as_ref().map(Details::as_str),
+            connection_termination_details: log.details.get(),
             upstream_transport_failure_reason: failure.as_deref(),
             bytes_received: self.received.get(),
             bytes_sent: self.sent.get(),
@@ -152,6 +200,7 @@ impl ConnectionRecord {
             downstream_remote_address: Some(log.start.downstream.remote),
             requested_server_name: log.start.downstream.server_name.as_deref(),
             route_name: None,
+            reason: reason.as_deref(),
         });
     }
 }

@@ -19,16 +19,19 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 use mesh_api::name::ClusterName;
 use tokio::time::Instant;
 
+use super::WorkerTelemetry;
 use super::access_log::Line;
 use super::flags::{ResponseFlag, ResponseFlags};
 use super::labels::Protocol;
 use super::messages::MessageCounter;
 use super::metrics::{RequestSample, RequestSeries};
-use super::{Details, WorkerTelemetry};
 use facts::Facts;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const REQUEST_ID: &str = "x-request-id";
+/// What else HTTP/1.1 sends around method, path and headers: two spaces, the version, and the ends
+/// of the first line and of the head.
+const LINES: u64 = "  HTTP/1.1\r\n\r\n".len() as u64;
 
 /// The connection a request came by.
 #[derive(Clone, Debug)]
@@ -100,6 +103,7 @@ impl RequestRecord {
     ) -> Self {
         let mut record = Self::unparsed(telemetry, series, downstream);
         record.request_head = head_size(&request.headers)
+            + LINES
             + request.method.as_str().len() as u64
             + request
                 .uri
@@ -167,9 +171,16 @@ impl RequestRecord {
     }
 
     /// `RESPONSE_CODE_DETAILS`: `via_upstream`, `route_not_found`, …
-    pub fn set_details(&mut self, details: impl Into<Details>) {
+    pub fn set_details(&mut self, details: &'static str) {
         if let Some(log) = &mut self.log {
-            log.details = Some(details.into());
+            log.details = Some(details);
+        }
+    }
+
+    /// Why it was refused, in the words of the configuration.
+    pub fn set_reason(&mut self, reason: Option<&Arc<str>>) {
+        if let Some(log) = &mut self.log {
+            log.reason = reason.map(Arc::clone);
         }
     }
 
@@ -316,7 +327,7 @@ impl RequestRecord {
             protocol: log.protocol,
             response_code: self.code,
             response_flags: self.flags,
-            response_code_details: log.details.as_ref().map(Details::as_str),
+            response_code_details: log.details,
             connection_termination_details: log.termination,
             upstream_transport_failure_reason: log.transport_failure.as_deref(),
             bytes_received: received,
@@ -334,6 +345,7 @@ impl RequestRecord {
             downstream_remote_address: Some(log.downstream.remote),
             requested_server_name: log.downstream.server_name.as_deref(),
             route_name: log.route.as_deref(),
+            reason: log.reason.as_deref(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An endpoint at run time.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mesh_api::endpoint::{Endpoint, EndpointAddress};
@@ -60,6 +61,14 @@ impl EndpointState {
     /// Its address as it is printed.
     pub fn text(&self) -> &Arc<str> {
         &self.text
+    }
+
+    /// Its address, unless that is a name.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self.endpoint.address {
+            EndpointAddress::Socket(address) => Some(address),
+            EndpointAddress::Name { .. } => None,
+        }
     }
 
     /// What it counts.

@@ -96,16 +96,22 @@ pub async fn deliver(
             &[]
         };
         let endpoint = balancer::pick(delivery.target.cluster, delivery.choice, avoid)?;
+        // Before anything is tried: it may be cut short, or get no connection.
+        log.over
+            .set(endpoint.state().socket().map(|host| (host, None)));
         *log.endpoint.borrow_mut() = Some(Rc::clone(&endpoint));
         if let Some(request) = slot.as_mut().filter(|_| delivery.count) {
             let number = attempt_number(retry + 1);
             request.headers_mut().insert(ATTEMPT_COUNT, number);
         }
         let result = one_try(delivery, &endpoint, slot).await;
-        log.over.set(match &result {
+        let over = match &result {
             Ok(sent) => Some((sent.remote, sent.local)),
             Err(failed) => failed.over,
-        });
+        };
+        if over.is_some() {
+            log.over.set(over);
+        }
         // The former retry is over when the next one is decided on.
         drop(grant.take());
         match next_try(delivery, retry, slot, kept.as_ref(), log, &result) {

@@ -43,16 +43,47 @@ impl TcpUpstream {
     }
 }
 
+/// No connection, and the endpoint tried last.
+#[derive(Debug)]
+pub struct Unreached {
+    /// Why.
+    pub fault: ProxyError,
+    /// The endpoint, if there was one to try.
+    pub endpoint: Option<Rc<LocalEndpoint>>,
+}
+
+impl Unreached {
+    /// The address of that endpoint.
+    pub fn host(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref()?.state().socket()
+    }
+}
+
 /// Picks an endpoint of `cluster` and connects to it; another one if that fails.
 pub async fn connect_tcp(
     upstreams: &Upstreams,
     cluster: &Rc<LocalCluster>,
     choice: Choice,
+) -> Result<TcpUpstream, Unreached> {
+    let mut last = None;
+    let connecting = connect(upstreams, cluster, choice, &mut last);
+    connecting.await.map_err(|fault| Unreached {
+        fault,
+        endpoint: last,
+    })
+}
+
+async fn connect(
+    upstreams: &Upstreams,
+    cluster: &Rc<LocalCluster>,
+    choice: Choice,
+    last: &mut Option<Rc<LocalEndpoint>>,
 ) -> Result<TcpUpstream, ProxyError> {
     let state = cluster.state();
     let mut tried: Vec<Rc<LocalEndpoint>> = Vec::new();
     loop {
         let endpoint = balancer::pick(cluster, choice, &tried)?;
+        *last = Some(Rc::clone(&endpoint));
         let dial = Dial {
             upstreams,
             cluster: state.cluster(),

@@ -175,6 +175,12 @@ fn what_cannot_be_a_control_plane_says_which_option_is_wrong() {
         "control-plane-root"
     );
     assert_eq!(option("http://127.0.0.1:1", None, file()), "token");
+    for url in ["http://10.0.0.1:15010", "http://istiod.istio-system:15010"] {
+        assert_eq!(option(url, None, None), "control-plane", "{url}");
+    }
+    for url in ["http://127.9.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        ControlPlane::new(url, None, None).unwrap();
+    }
     let ipv6 = ControlPlane::new("https://[::1]:15012/", file(), file()).unwrap();
     assert_eq!((ipv6.url(), &*ipv6.host), ("https://[::1]:15012", "::1"));
 }

@@ -228,14 +228,15 @@ async fn carry(
     let log = AttemptLog::default();
     let sent_at = Instant::now();
     let delivered = {
+        let _noting = arrival.exchange.noting(&log, |exchange, log| {
+            if let Some(endpoint) = log.endpoint.borrow().as_deref() {
+                let series = series(entry, config, cluster, endpoint, grpc);
+                exchange.record().set_series(series);
+            }
+        });
         let delivering = std::pin::pin!(deliver(&delivery, &mut slot, &log));
         clock.within(delivering).await
     };
-    arrival.exchange.note(&log);
-    if let Some(endpoint) = log.endpoint.borrow().as_deref() {
-        let series = series(entry, config, cluster, endpoint, grpc);
-        arrival.exchange.record().set_series(series);
-    }
     match delivered {
         Some(Ok(sent)) => {
             let timing = (&clock, sent_at.elapsed());

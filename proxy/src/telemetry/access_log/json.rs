@@ -57,6 +57,7 @@ pub(super) fn format(line: &Line<'_>, out: &mut Vec<u8>) {
     for (key, value) in [
         ("requested_server_name", line.requested_server_name),
         ("route_name", line.route_name),
+        ("reason", line.reason),
     ] {
         string(key, value.map(str::as_bytes), out);
     }

@@ -34,6 +34,8 @@ pub(in crate::telemetry) struct Line<'a> {
     pub(in crate::telemetry) downstream_remote_address: Option<SocketAddr>,
     pub(in crate::telemetry) requested_server_name: Option<&'a str>,
     pub(in crate::telemetry) route_name: Option<&'a str>,
+    /// Why the configuration refuses, in its own words; at the end, where it is nobody's column.
+    pub(in crate::telemetry) reason: Option<&'a str>,
 }
 
 /// Longer texts of clients are cut: a line has a bound.

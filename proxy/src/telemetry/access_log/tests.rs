@@ -39,6 +39,7 @@ fn line<'a>(cluster: &'a ClusterName, path: &'a [u8]) -> Line<'a> {
         downstream_remote_address: Some(SocketAddr::from(([127, 0, 0, 1], 9))),
         requested_server_name: None,
         route_name: Some("default"),
+        reason: None,
     }
 }
 
@@ -81,7 +82,7 @@ fn the_json_format_is_exact() {
         "upstream_cluster": "outbound|80||shop.local", "upstream_local_address": null,
         "downstream_local_address": "127.0.0.1:8080",
         "downstream_remote_address": "127.0.0.1:9", "requested_server_name": null,
-        "route_name": "default",
+        "route_name": "default", "reason": null,
     });
     assert_eq!(parsed, expected);
     assert!(out.ends_with(b"}\n"));

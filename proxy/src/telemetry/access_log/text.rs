@@ -48,6 +48,11 @@ pub(super) fn format(line: &Line<'_>, out: &mut Vec<u8>) {
     plain(line.requested_server_name, out);
     plain(line.route_name, out);
     out.pop();
+    if let Some(reason) = line.reason {
+        out.extend_from_slice(b" reason=\"");
+        escape(Some(reason.as_bytes()), b' ', out);
+        out.push(b'"');
+    }
     out.push(b'\n');
 }
 

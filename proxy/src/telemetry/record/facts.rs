@@ -10,7 +10,6 @@ use http::{HeaderValue, Method, Uri, Version, header};
 use mesh_api::name::ClusterName;
 
 use super::Downstream;
-use crate::telemetry::Details;
 use crate::telemetry::access_log::AccessLogger;
 
 /// What only the access log prints.
@@ -27,7 +26,8 @@ pub(super) struct Facts {
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) forwarded_for: Option<HeaderValue>,
     pub(super) request_id: Option<HeaderValue>,
-    pub(super) details: Option<Details>,
+    pub(super) details: Option<&'static str>,
+    pub(super) reason: Option<Arc<str>>,
     pub(super) termination: Option<&'static str>,
     pub(super) transport_failure: Option<Cow<'static, str>>,
     pub(super) service_time: Option<Duration>,
@@ -52,6 +52,7 @@ impl Facts {
             forwarded_for: None,
             request_id: None,
             details: None,
+            reason: None,
             termination: None,
             transport_failure: None,
             service_time: None,

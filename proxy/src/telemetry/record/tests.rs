@@ -130,8 +130,8 @@ async fn a_request_is_counted_when_it_is_finished() {
         (at("5").unwrap(), at("10").unwrap()),
         ("0".into(), "1".into())
     );
-    // Head: "GET", "/a?b=c", two headers and four bytes each.
-    let head = 3 + 6 + (4 + 12 + 4) + (10 + 4 + 4);
+    // As many bytes as were on the wire: the first line, two headers with four bytes each, the end.
+    let head = "GET /a?b=c HTTP/1.1\r\n".len() + (4 + 12 + 4) + (10 + 4 + 4) + 2;
     let sum = value(&page, "istio_request_bytes_sum", &labels).unwrap();
     assert_eq!(sum, (head + 100).to_string());
     assert_eq!(

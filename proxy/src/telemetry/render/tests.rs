@@ -268,6 +268,7 @@ async fn connections_count_while_they_run_and_when_they_end() {
             server_name: None,
         },
         cluster: None,
+        tried: None,
     };
     let record = ConnectionRecord::start(&worker, worker.tcp_series(&key), &start);
     record.received(10);
@@ -301,4 +302,48 @@ async fn connections_count_while_they_run_and_when_they_end() {
         value("istio_tcp_connections_closed_total", "UC").unwrap(),
         "1"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_whose_peer_is_known_later_is_counted_under_its_name() {
+    let telemetry = Telemetry::new();
+    let worker = telemetry.worker(0);
+    let of = |source: &str| SeriesKey {
+        protocol: Protocol::Tcp,
+        ..key(source)
+    };
+    let start = ConnectionStart {
+        downstream: Downstream {
+            remote: ([127, 0, 0, 1], 1).into(),
+            local: ([127, 0, 0, 1], 2).into(),
+            server_name: None,
+        },
+        cluster: None,
+        tried: None,
+    };
+    let unknown = worker.tcp_series(&of("early"));
+    let record = ConnectionRecord::start_uncounted(&worker, unknown, &start);
+    record.received(10);
+    record.count_in(worker.tcp_series(&of("known")));
+    record.received(5);
+    // The first one stays.
+    record.count_in(worker.tcp_series(&of("other")));
+    record.finish();
+    let seen = page(&telemetry);
+    let received = |source: &str| {
+        let of = format!("\"{source}\"");
+        let mut lines = seen.lines().filter(|line| line.contains(&of));
+        lines.find(|line| line.starts_with("istio_tcp_received_bytes_total"))
+    };
+    assert!(received("known").unwrap().ends_with(" 15"), "{seen}");
+    assert!(
+        received("early").is_none() && received("other").is_none(),
+        "{seen}"
+    );
+
+    // Whoever is gone before is counted all the same.
+    let brief = ConnectionRecord::start_uncounted(&worker, worker.tcp_series(&of("brief")), &start);
+    brief.sent(3);
+    drop(brief);
+    assert!(page(&telemetry).contains("\"brief\""));
 }
