@@ -22,8 +22,8 @@ use mesh_runtime::admin::{AdminResponse, Router};
 
 use tokio::sync::watch;
 
-use crate::compile::Diagnostic;
 use crate::compile::diagnostics::codes;
+use crate::compile::{Code, Diagnostic};
 use crate::crd::{Kind, Object, Severity, decode};
 use crate::model::MeshSettings;
 use crate::push::board::Examined;
@@ -149,7 +149,7 @@ impl Reviewer {
                 let (refusals, mut warnings): (Vec<_>, Vec<_>) = own.iter().partition(is_error);
                 let (takes, gives): (Vec<_>, Vec<_>) = foreign.iter().partition(is_error);
                 warnings.extend(gives);
-                let wrong = |one: &&Diagnostic| one.code == codes::RESERVED_ADDRESS;
+                let wrong = |one: &&Diagnostic| WRONG.contains(&one.code);
                 let failure = if refusals.is_empty() {
                     Failure::Foreign
                 } else if refusals.iter().any(wrong) {
@@ -175,6 +175,9 @@ impl Reviewer {
         answer
     }
 }
+
+/// What is refused for what it says, and not for what cannot be enforced yet.
+const WRONG: [Code; 2] = [codes::RESERVED_ADDRESS, codes::EXPRESSIONS_TOO_LARGE];
 
 /// Tells the exporter what the metrics of the webhook mean.
 pub fn describe() {

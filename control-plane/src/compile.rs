@@ -16,6 +16,7 @@ pub(crate) mod destination;
 pub mod destination_rules;
 pub mod diagnostics;
 pub mod endpoints;
+pub(crate) mod expressions;
 pub(crate) mod gateway;
 pub(crate) mod inbound;
 pub(crate) mod not_acted_on;

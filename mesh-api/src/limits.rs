@@ -15,5 +15,17 @@ pub const MAX_PUSH_BYTES: usize = 256 << 20;
 /// Longest text of a resource name.
 pub const MAX_NAME_BYTES: usize = 1024;
 
+/// Largest message of a proxy. Only Hello comes near it.
+pub const MAX_PROXY_MESSAGE_BYTES: usize = 8 << 20;
+
+/// Most resources a proxy may say it holds.
+pub const MAX_HELD: usize = 1 << 16;
+
+/// Most single names, and most hosts, a proxy may ask for beside its configuration.
+pub const MAX_SUBSCRIBED_NAMES: usize = 1 << 11;
+
+/// Most rejections of one Nack.
+pub const MAX_REJECTIONS: usize = 1_000;
+
 /// The protocol revision this code speaks.
 pub const PROTOCOL_REVISION: u32 = 1;

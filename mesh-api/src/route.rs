@@ -4,6 +4,7 @@ pub mod filter;
 pub mod host;
 pub mod matcher;
 pub mod path;
+pub mod pattern;
 pub mod retry;
 
 use std::sync::Arc;

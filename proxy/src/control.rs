@@ -14,6 +14,7 @@
 pub mod client;
 pub mod connect;
 pub mod last_good;
+mod pushback;
 pub mod session;
 pub mod status;
 mod token;

@@ -20,13 +20,14 @@ use crate::crd::{Object, decode};
 use crate::model::{Change, MeshSettings, World, host};
 
 /// Findings that depend on the object alone.
-const OWN: [Code; 6] = [
+const OWN: [Code; 7] = [
     codes::NOT_ACTED_ON,
     codes::NOT_ENFORCEABLE,
     codes::TLS_NOT_ENFORCEABLE,
     codes::GATEWAY_REFUSED,
     codes::UNREACHABLE_ROUTE,
     codes::RESERVED_ADDRESS,
+    codes::EXPRESSIONS_TOO_LARGE,
 ];
 /// Name of the workload on the stage.
 const ACTOR: &str = "mesh-admission-actor";

@@ -14,6 +14,7 @@ use mesh_api::units::Port;
 
 use super::destination_rules::{JoinedRule, join};
 use super::diagnostics::{Diagnostic, Report, codes};
+use super::expressions::Expressions;
 use super::routes::Via;
 use super::routes::candidates::{Candidate, CandidateIndex};
 use super::routes::strangers::Strangers;
@@ -36,6 +37,8 @@ pub(crate) struct Context<'w> {
     acting: BTreeSet<ObjectKey>,
     pub(crate) candidates: CandidateIndex<'w>,
     pub(crate) strangers: Strangers,
+    /// What regular expressions cost so far.
+    pub(crate) expressions: Expressions,
     rule_index: RuleIndex<'w>,
     kept_rules: RuleIndex<'w>,
     rules: BTreeMap<Arc<str>, Arc<JoinedRule<'w>>>,
@@ -66,6 +69,7 @@ impl<'w> Context<'w> {
             acting,
             candidates,
             strangers: Strangers::default(),
+            expressions: Expressions::default(),
             rule_index: RuleIndex::of(world),
             kept_rules: RuleIndex::kept(world),
             rules: BTreeMap::new(),

@@ -26,8 +26,6 @@ mod wasm_plugin;
 mod workload_entry;
 mod workload_group;
 
-pub use names::{MAX_REGEX_LENGTH, REGEX_SIZE_LIMIT};
-
 /// A specification that can be checked.
 pub trait Validate {
     /// Reports everything that is wrong with it.
@@ -39,6 +37,8 @@ pub trait Validate {
 pub struct Checker {
     path: FieldPath,
     problems: Vec<Problem>,
+    /// What the regular expressions cost that were checked.
+    expressions: usize,
 }
 
 impl Checker {

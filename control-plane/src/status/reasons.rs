@@ -25,6 +25,14 @@ pub const INVALID: &str = "Invalid";
 pub const CONFLICT: &str = "Conflict";
 /// The reason of protection that cannot be given yet.
 pub const NOT_ENFORCEABLE: &str = "NotEnforceable";
+/// The reason of what nothing acts on.
+pub const NOT_SUPPORTED: &str = "NotSupported";
+/// The reason of what concerns no proxy that is connected.
+pub const NO_PROXIES: &str = "NoProxies";
+/// The reason of what proxies refuse.
+pub const REJECTED: &str = "Rejected";
+/// The reason of what proxies have not applied yet.
+pub const PENDING: &str = "Pending";
 /// The reason of a former form that stays in effect.
 pub const HELD_BACK: &str = "HeldBack";
 
@@ -49,6 +57,7 @@ const TABLE: &[(Code, Verdict)] = &[
     (codes::HASH_ACROSS_WEIGHTS, Verdict::Note),
     (codes::NEVER_MATCHES, Verdict::Note),
     (codes::REPLACED_BY_DELEGATE, Verdict::Note),
+    (codes::EXPRESSIONS_TOO_LARGE, Verdict::NotAccepted(INVALID)),
     (codes::EMPTY_SUBSET, Verdict::Note),
     (codes::NO_WORKLOAD, Verdict::Unresolved("WorkloadNotFound")),
     (codes::DUPLICATE_SUBSET, Verdict::NotAccepted(CONFLICT)),

@@ -1,13 +1,11 @@
 //! Does a request match? Path, method, scheme, authority, headers and query, as Istio's
 //! `HTTPMatchRequest` says: the fields of a block are all required.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+pub use super::pattern::{InvalidPattern, Pattern};
 pub use header::{HeaderMatch, Matched};
 
 use super::Headers;
@@ -29,129 +27,6 @@ pub struct RequestView<'a> {
     pub authority: &'a str,
     /// The headers.
     pub headers: &'a Headers,
-}
-
-/// A regular expression that must match the whole text.
-///
-/// Equality, order and hash are those of the source, so that "unchanged" is `==`.
-#[derive(Clone)]
-pub struct Pattern {
-    source: Arc<str>,
-    compiled: regex::Regex,
-}
-
-/// A regular expression that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the regular expression cannot be used: {0}")]
-pub struct InvalidPattern(pub String);
-
-impl Pattern {
-    /// Compiled memory a single expression may take.
-    pub const SIZE_LIMIT: usize = 1 << 20;
-    /// Longest accepted source.
-    pub const MAX_SOURCE: usize = 4096;
-
-    /// Compiles an expression (RE2 syntax, anchored at both ends), bounded in size.
-    pub fn new(source: &str) -> Result<Self, InvalidPattern> {
-        Self::compile(source, &format!("^(?:{source})$"))
-    }
-
-    /// Compiles an expression that may match anywhere, for substitution.
-    pub fn unanchored(source: &str) -> Result<Self, InvalidPattern> {
-        Self::compile(source, source)
-    }
-
-    fn compile(source: &str, expression: &str) -> Result<Self, InvalidPattern> {
-        if source.len() > Self::MAX_SOURCE {
-            return Err(InvalidPattern(format!(
-                "it is {} bytes long; at most {} are allowed",
-                source.len(),
-                Self::MAX_SOURCE
-            )));
-        }
-        // On its own first, so that `a)(b` is not made valid by the anchoring group.
-        regex::RegexBuilder::new(source)
-            .size_limit(Self::SIZE_LIMIT)
-            .build()
-            .and_then(|_| {
-                regex::RegexBuilder::new(expression)
-                    .size_limit(Self::SIZE_LIMIT)
-                    .dot_matches_new_line(true)
-                    .build()
-            })
-            .map(|compiled| Self {
-                source: Arc::from(source),
-                compiled,
-            })
-            .map_err(|error| InvalidPattern(error.to_string()))
-    }
-
-    /// The expression as the user wrote it.
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-
-    /// Whether the text matches.
-    pub fn is_match(&self, text: &str) -> bool {
-        self.compiled.is_match(text)
-    }
-
-    /// Replaces every match; `\1` in `replacement` is the first group, `\\` a backslash.
-    pub fn replace_all<'t>(&self, text: &'t str, replacement: &str) -> Cow<'t, str> {
-        self.compiled.replace_all(text, Backslash(replacement))
-    }
-}
-
-/// RE2's replacement syntax.
-struct Backslash<'a>(&'a str);
-
-impl regex::Replacer for Backslash<'_> {
-    fn replace_append(&mut self, captures: &regex::Captures<'_>, out: &mut String) {
-        let mut chars = self.0.chars();
-        while let Some(c) = chars.next() {
-            if c != '\\' {
-                out.push(c);
-                continue;
-            }
-            match chars.next() {
-                Some(digit) if digit.is_ascii_digit() => {
-                    let group = digit.to_digit(10).and_then(|d| usize::try_from(d).ok());
-                    if let Some(found) = group.and_then(|g| captures.get(g)) {
-                        out.push_str(found.as_str());
-                    }
-                }
-                Some(other) => out.push(other),
-                None => out.push('\\'),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Pattern({:?})", self.source)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        // The anchored and the unanchored form never meet in one field.
-        self.source == other.source
-    }
-}
-
-impl Eq for Pattern {}
-
-impl Hash for Pattern {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.source.hash(state);
-    }
-}
-
-impl Serialize for Pattern {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.source)
-    }
 }
 
 /// Istio's `StringMatch`.

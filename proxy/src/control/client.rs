@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mesh_api::limits::MAX_MESSAGE_BYTES;
 use mesh_api::proto::discovery_client::DiscoveryClient;
-use mesh_api::proto::{ProxyMessage, ServerMessage};
+use mesh_api::proto::{ProxyMessage, ServerMessage, server_message};
 use mesh_api::snapshot::Snapshot;
 use mesh_runtime::{Backoff, Gate};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ use tonic::{Code, Request, Streaming};
 
 use super::connect::{ConnectError, ControlPlane};
 use super::last_good::LastGood;
+use super::pushback::pushback;
 use super::session::{Answer, ProtocolError, Session, Step};
 use super::status::{ControlStatus, Source};
 use super::token::TokenError;
@@ -144,7 +145,12 @@ impl<A: Apply> Client<A> {
             if matches!(lost, Lost::Resumed) {
                 continue;
             }
-            let delay = backoff.next_delay(rand::random());
+            let asked_for = if let Lost::Broken(status) = &lost {
+                pushback(status)
+            } else {
+                Duration::ZERO
+            };
+            let delay = backoff.next_delay(rand::random()).max(asked_for);
             if settled && matches!(lost, Lost::Closed) {
                 self.status.ended();
             } else {
@@ -241,12 +247,33 @@ impl<A: Apply> Client<A> {
         }
     }
 
+    /// Decodes what came. Regular expressions are compiled on the way, which may take longer than
+    /// whoever asks this thread for readiness should wait.
+    async fn receive(&mut self, message: ServerMessage) -> Result<Step, Lost> {
+        let whole = matches!(
+            &message.message,
+            Some(server_message::Message::Push(push)) if push.complete
+        );
+        if !whole {
+            return Ok(self.session.receive(message)?);
+        }
+        let left = self.session.between_streams();
+        let mut session = std::mem::replace(&mut self.session, left);
+        let decoding = tokio::task::spawn_blocking(move || {
+            let step = session.receive(message);
+            (session, step)
+        });
+        let (session, step) = decoding.await.map_err(|_stopping| Lost::Closed)?;
+        self.session = session;
+        Ok(step?)
+    }
+
     async fn take(
         &mut self,
         message: ServerMessage,
         outgoing: &mpsc::Sender<ProxyMessage>,
     ) -> Result<(), Lost> {
-        let answer = match self.session.receive(message)? {
+        let answer = match self.receive(message).await? {
             Step::Collecting => return Ok(()),
             Step::Waiting(reason) => {
                 self.status.waiting(reason);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mesh_api::convert;
 use mesh_api::error::Rejection;
-use mesh_api::limits::{MAX_NAME_BYTES, MAX_PUSH_BYTES, PROTOCOL_REVISION};
+use mesh_api::limits::{MAX_NAME_BYTES, MAX_PUSH_BYTES, MAX_REJECTIONS, PROTOCOL_REVISION};
 use mesh_api::name::{ResourceName, WorkloadName};
 use mesh_api::proto::{self, proxy_message, server_message};
 use mesh_api::snapshot::Snapshot;
@@ -21,8 +21,6 @@ use super::Identity;
 
 /// Single workloads asked for at once; the oldest question makes room for the newest.
 const MAX_WANTED: usize = 1_024;
-/// Rejections sent for one push; what is wrong beyond them is found in the next.
-const MAX_REJECTIONS: usize = 1_000;
 /// What an entry of a push costs in memory beside its texts, at least.
 const ENTRY_BYTES: usize = 64;
 
@@ -200,6 +198,18 @@ impl Session {
             names,
             held,
         }))
+    }
+
+    /// What is left of it without a stream: everything but what arrived in part.
+    #[must_use]
+    pub fn between_streams(&self) -> Self {
+        Self {
+            identity: self.identity.clone(),
+            in_force: Arc::clone(&self.in_force),
+            own: self.own,
+            wanted: self.wanted.clone(),
+            stream: Stream::default(),
+        }
     }
 
     /// The stream is gone, and with it what had arrived in part.

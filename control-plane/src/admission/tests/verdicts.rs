@@ -310,3 +310,21 @@ fn endpoints_inside_of_proxies_are_refused() {
     let lawful = judged(NETWORKING, "ServiceEntry", &entry("10.0.0.1"));
     assert_eq!(lawful["allowed"], true, "{lawful:#}");
 }
+
+#[test]
+fn expressions_that_cost_more_than_an_object_may_are_refused_by_field_and_size() {
+    let matches: Vec<String> = (0..300)
+        .map(|index| format!("{{uri: {{regex: '/{index}/\\pL{{24}}'}}}}"))
+        .collect();
+    let spec = format!(
+        "{{hosts: [web], http: [{{match: [{}], route: [{{destination: {{host: web}}}}]}}]}}",
+        matches.join(", ")
+    );
+    let route = document(NETWORKING, "VirtualService", &spec);
+    let answer = Reviewer::default().review(&create(&route)).unwrap();
+    assert_eq!(answer.failure(), Some(Failure::Invalid));
+    let status = answer.to_review()["response"]["status"].clone();
+    let cause = status["details"]["causes"][0].to_string();
+    assert!(cause.contains("spec.http[0].match["), "{cause}");
+    assert!(cause.contains("4096 KiB"), "{cause}");
+}

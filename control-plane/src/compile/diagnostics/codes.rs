@@ -94,6 +94,8 @@ pub const HASH_ACROSS_WEIGHTS: Code = Code::warning("MESH0114");
 pub const NEVER_MATCHES: Code = Code::warning("MESH0115");
 /// A setting of a route that its delegate replaces by its own.
 pub const REPLACED_BY_DELEGATE: Code = Code::warning("MESH0116");
+/// A regular expression takes more than the object, the namespace or the proxy has left for it.
+pub const EXPRESSIONS_TOO_LARGE: Code = Code::error("MESH0117");
 
 /// Two destination rules define one subset; the older one counts.
 pub const DUPLICATE_SUBSET: Code = Code::warning("MESH0201");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use mesh_api::route::filter::AbortAnswer;
 use mesh_api::route::{
-    Cors, Fault, FaultAbort, FaultDelay, Mirror, Pattern, Redirect, Rewrite, RouteAction,
-    StringMatch, Target, UnmatchedPreflights, UriRewrite,
+    Cors, Fault, FaultAbort, FaultDelay, Mirror, Redirect, Rewrite, RouteAction, StringMatch,
+    Target, UnmatchedPreflights, UriRewrite,
 };
 use mesh_api::route::{RedirectPath, RedirectPort};
 use mesh_api::units::{PartsPerMillion, Port};
@@ -17,6 +17,7 @@ use super::{headers, matches};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::codes;
+use crate::compile::expressions::Unusable;
 use crate::crd::virtual_service::{
     Destination, HttpMatchRequest, HttpRedirect, RedirectPortSelection,
     UnmatchedPreflights as WrittenPreflights,
@@ -114,7 +115,9 @@ pub(super) fn cors(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Option<Cors> {
         .collect();
     for (index, origin) in written.allow_origins.iter().enumerate() {
         let field = format!("corsPolicy.allowOrigins[{index}]");
-        match matches::text(origin, &field) {
+        let object = &at.object.key;
+        let mut compile = |text: &str| cx.expressions.pattern(object, true, text);
+        match matches::text(origin, &field, &mut compile) {
             Ok(one) => allow_origins.push(one),
             Err(bad) => at.report(cx, bad.code, &bad.field, bad.message),
         }
@@ -168,7 +171,8 @@ pub(super) fn rewrite(
             None => UriRewrite::Full(Arc::from(replacement)),
         };
     } else if let Some(regex) = &rewrite.uri_regex_rewrite {
-        match Pattern::unanchored(regex.pattern.as_deref().unwrap_or_default()) {
+        let source = regex.pattern.as_deref().unwrap_or_default();
+        match cx.expressions.pattern(&at.object.key, false, source) {
             Ok(pattern) => {
                 let substitution = regex.rewrite.as_deref().unwrap_or_default();
                 let field = "rewrite.uriRegexRewrite.rewrite";
@@ -177,11 +181,11 @@ pub(super) fn rewrite(
                     substitution: Arc::from(path_only(cx, at, substitution, field)),
                 };
             }
-            Err(error) => at.report(
+            Err(Unusable { code, message }) => at.report(
                 cx,
-                codes::BAD_PATTERN,
+                code,
                 "rewrite.uriRegexRewrite.match",
-                format!("{error}; the path stays as it is"),
+                format!("{message}; the path stays as it is"),
             ),
         }
     }

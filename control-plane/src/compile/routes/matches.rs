@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mesh_api::route::matcher::InvalidPattern;
 use mesh_api::route::{
     HeaderMatch, Matched, PathMatch, Pattern, QueryMatch, RequestMatch, StringMatch, ValueMatch,
 };
 
 use crate::compile::diagnostics::{Code, codes};
+use crate::compile::expressions::Unusable;
 use crate::crd::StringMatch as Written;
 use crate::crd::virtual_service::HttpMatchRequest;
 
@@ -23,11 +23,11 @@ pub(super) struct BadMatch {
 }
 
 impl BadMatch {
-    fn pattern(field: impl Into<String>, error: &InvalidPattern) -> Self {
+    fn pattern(field: impl Into<String>, unusable: Unusable) -> Self {
         Self {
-            code: codes::BAD_PATTERN,
+            code: unusable.code,
             field: field.into(),
-            message: error.to_string(),
+            message: unusable.message,
         }
     }
 
@@ -40,51 +40,68 @@ impl BadMatch {
     }
 }
 
+/// Makes a program of an expression, if there is room for it.
+pub(super) type Compile<'a> = &'a mut dyn FnMut(&str) -> Result<Pattern, Unusable>;
+
 /// The dynamic conditions of a match.
-pub(super) fn request_match(written: &HttpMatchRequest) -> Result<RequestMatch, BadMatch> {
-    let optional = |one: &Option<Written>, field: &str| match one {
+pub(super) fn request_match(
+    written: &HttpMatchRequest,
+    compile: Compile<'_>,
+) -> Result<RequestMatch, BadMatch> {
+    let mut optional = |one: &Option<Written>, field: &str| match one {
         None | Some(Written::Present) => Ok(None),
-        Some(one) => text(one, field).map(Some),
+        Some(one) => text(one, field, compile).map(Some),
     };
     let path = optional(&written.uri, "uri")?.map(|text| PathMatch {
         text,
         ignore_case: written.ignore_uri_case,
     });
+    let scheme = optional(&written.scheme, "scheme")?;
+    let method = optional(&written.method, "method")?;
+    let authority = optional(&written.authority, "authority")?;
     Ok(RequestMatch {
         path,
-        scheme: optional(&written.scheme, "scheme")?,
-        method: optional(&written.method, "method")?,
-        authority: optional(&written.authority, "authority")?,
-        headers: headers(&written.headers, "headers")?,
-        without_headers: headers(&written.without_headers, "withoutHeaders")?,
-        query: query(&written.query_params)?,
+        scheme,
+        method,
+        authority,
+        headers: headers(&written.headers, "headers", compile)?,
+        without_headers: headers(&written.without_headers, "withoutHeaders", compile)?,
+        query: query(&written.query_params, compile)?,
     })
 }
 
 /// A comparison of text.
-pub(super) fn text(written: &Written, field: &str) -> Result<StringMatch, BadMatch> {
+pub(super) fn text(
+    written: &Written,
+    field: &str,
+    compile: Compile<'_>,
+) -> Result<StringMatch, BadMatch> {
     Ok(match written {
         Written::Exact(text) => StringMatch::Exact(Arc::from(text.as_str())),
         Written::Prefix(text) => StringMatch::Prefix(Arc::from(text.as_str())),
         Written::Regex(text) => StringMatch::Regex(
-            Pattern::new(text).map_err(|error| BadMatch::pattern(field, &error))?,
+            compile(text).map_err(|unusable| BadMatch::pattern(field, unusable))?,
         ),
         Written::Present => StringMatch::Prefix(Arc::from("")),
     })
 }
 
 /// A comparison that may ask for presence only.
-fn value(written: &Written, field: &str) -> Result<ValueMatch, BadMatch> {
+fn value(written: &Written, field: &str, compile: Compile<'_>) -> Result<ValueMatch, BadMatch> {
     match written {
         Written::Present => Ok(ValueMatch::Present),
         Written::Regex(text) if text == "*" => Ok(ValueMatch::Present),
         Written::Exact(_) | Written::Prefix(_) | Written::Regex(_) => {
-            text(written, field).map(ValueMatch::Text)
+            text(written, field, compile).map(ValueMatch::Text)
         }
     }
 }
 
-fn headers(written: &BTreeMap<String, Written>, field: &str) -> Result<Vec<HeaderMatch>, BadMatch> {
+fn headers(
+    written: &BTreeMap<String, Written>,
+    field: &str,
+    compile: Compile<'_>,
+) -> Result<Vec<HeaderMatch>, BadMatch> {
     let mut matches = Vec::new();
     for (name, one) in written {
         let field = format!("{field}[{name:?}]");
@@ -106,19 +123,22 @@ fn headers(written: &BTreeMap<String, Written>, field: &str) -> Result<Vec<Heade
         })?;
         matches.push(HeaderMatch {
             name,
-            value: value(one, &field)?,
+            value: value(one, &field, compile)?,
         });
     }
     Ok(matches)
 }
 
-fn query(written: &BTreeMap<String, Written>) -> Result<Vec<QueryMatch>, BadMatch> {
+fn query(
+    written: &BTreeMap<String, Written>,
+    compile: Compile<'_>,
+) -> Result<Vec<QueryMatch>, BadMatch> {
     written
         .iter()
         .map(|(name, one)| {
             Ok(QueryMatch {
                 name: Arc::from(name.as_str()),
-                value: value(one, &format!("queryParams[{name:?}]"))?,
+                value: value(one, &format!("queryParams[{name:?}]"), compile)?,
             })
         })
         .collect()

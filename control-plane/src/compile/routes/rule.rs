@@ -8,7 +8,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use mesh_api::name::ClusterName;
 use mesh_api::route::{
-    Destination, Destinations, DirectResponse, Forward, RequestMatch, RouteAction, Rule, Target,
+    Destination, Destinations, DirectResponse, Forward, Pattern, RequestMatch, RouteAction, Rule,
+    Target,
 };
 
 use super::matches::request_match;
@@ -17,6 +18,7 @@ use super::{delegate, filters, headers, retry};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::{Diagnostic, codes};
+use crate::compile::expressions::Unusable;
 use crate::compile::not_acted_on::{self, Feature};
 use crate::crd::StringMatch;
 use crate::crd::object::Resource;
@@ -72,9 +74,12 @@ impl RouteAt<'_> {
         }
         let matches = self.route.matches.iter();
         let takes_all = |one: &HttpMatchRequest| {
-            // Most expressions need not be compiled to know that they do not take everything.
-            let narrow = matches!(&one.uri, Some(StringMatch::Regex(text)) if text != ".*");
-            !narrow && request_match(one).is_ok_and(|one| one.is_catch_all())
+            // Only one expression takes everything, and none has to be compiled to know that.
+            let mut any = |text: &str| match text {
+                ".*" => Pattern::checked(true, text).or(Err(Unusable::not_compiled())),
+                _ => Err(Unusable::not_compiled()),
+            };
+            request_match(one, &mut any).is_ok_and(|one| one.is_catch_all())
         };
         matches
             .map(|one| (takes_all(one), Statics::of(self.root, one)))
@@ -157,7 +162,9 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
                 format!("{text:?} matches no request: paths begin with /"),
             );
         }
-        match request_match(written) {
+        let object = &at.object.key;
+        let mut compile = |text: &str| cx.expressions.pattern(object, true, text);
+        match request_match(written, &mut compile) {
             Ok(one) => taken.push((written, one)),
             Err(bad) => at.report(
                 cx,

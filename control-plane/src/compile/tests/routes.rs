@@ -435,3 +435,34 @@ fn parts_of_a_request_are_matched_like_headers() {
     assert_eq!(names, [":authority", "x-a"]);
     assert_eq!(diagnostics, Vec::<String>::new());
 }
+
+#[test]
+fn expressions_beyond_what_an_object_may_cost_are_left_out_and_the_rest_stays() {
+    let matches: Vec<String> = (0..300)
+        .map(|index| format!("{{uri: {{regex: '/{index}/\\pL{{24}}'}}}}"))
+        .collect();
+    let large = vs(
+        "a",
+        &format!(
+            "  http:\n    - {{name: large, match: [{}], route: [{{destination: {{host: backend}}}}]}}\n    \
+             - {{name: plain, match: [{{uri: {{prefix: /plain}}}}], route: [{{destination: {{host: \
+             backend}}}}]}}",
+            matches.join(", ")
+        ),
+    );
+    let other = vs(
+        "b",
+        "  http: [{name: other, match: [{uri: {regex: '/v[0-9]+/.*'}}], route: [{destination: \
+         {host: backend}}]}]",
+    );
+    let (snapshot, diagnostics) = explicit(&format!("{large}{other}"));
+    let rules = backend(&snapshot);
+    assert_eq!(names(&rules)[..3], ["large", "plain", "other"]);
+    let kept = rules[0].matches.len();
+    assert!((1..20).contains(&kept), "{kept} of 300");
+    assert!(has(
+        &diagnostics,
+        &["MESH0117", "shop/a", "spec.http[0].match[299].uri", "KiB"]
+    ));
+    assert!(!has(&diagnostics, &["MESH0117", "shop/b"]));
+}

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
-use regex::RegexBuilder;
+use mesh_api::route::Pattern;
+use mesh_api::route::matcher::InvalidPattern;
 
 use super::Checker;
 use crate::crd::string_match::StringMatch;
 
-/// Longest regular expression that is accepted, in bytes.
-pub const MAX_REGEX_LENGTH: usize = 4096;
-/// Most memory a compiled regular expression may take, in bytes.
-pub const REGEX_SIZE_LIMIT: usize = 1 << 20;
+/// Regular expressions of a document that are compiled to be checked. What there may be of them is
+/// for the compiler to say, which stops at what they cost.
+const EXPRESSIONS: usize = 4 << 20;
 
 /// What a host name may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,29 +109,24 @@ impl Checker {
 
     /// Needs a regular expression here.
     pub(super) fn regex(&mut self, pattern: &str) {
-        if pattern.len() > MAX_REGEX_LENGTH {
-            self.error_hint(
-                format!(
-                    "the expression is {} bytes long; at most {MAX_REGEX_LENGTH} are allowed",
-                    pattern.len()
-                ),
-                "split it over several entries of match",
-            );
+        if self.expressions > EXPRESSIONS {
             return;
         }
-        let anchored = format!("^(?:{pattern})$");
-        match RegexBuilder::new(&anchored)
-            .size_limit(REGEX_SIZE_LIMIT)
-            .build()
-        {
-            Ok(_) => {}
-            Err(regex::Error::CompiledTooBig(_)) => self.error_hint(
+        match Pattern::checked(true, pattern) {
+            Ok(checked) => self.expressions += checked.cost(),
+            Err(InvalidPattern::TooLong(length)) => self.error_hint(
+                format!(
+                    "the expression is {length} bytes long; at most {} are allowed",
+                    Pattern::MAX_SOURCE
+                ),
+                "split it over several entries of match",
+            ),
+            Err(InvalidPattern::TooLarge | InvalidPattern::TooMany) => self.error_hint(
                 "the expression is too large once compiled",
                 "use smaller repetition counts or fewer alternatives",
             ),
-            Err(error) => {
+            Err(InvalidPattern::Syntax(text)) => {
                 // The last line says what is wrong; the ones before draw the place.
-                let text = error.to_string();
                 let reason = text
                     .lines()
                     .last()

@@ -87,7 +87,7 @@ fn matches() {
     check(Kind::VirtualService, tables::MATCHES, template);
     let fine = "uri: {prefix: ''}, headers: {x: {}, y: {regex: '*'}} =>";
     check(Kind::VirtualService, fine, template);
-    let long = "a".repeat(super::MAX_REGEX_LENGTH + 1);
+    let long = "a".repeat(mesh_api::route::Pattern::MAX_SOURCE + 1);
     let row = format!(
         "uri: {{regex: {long}}} => error: spec.http[0].match[0].uri.regex: the expression is 4097 bytes"
     );

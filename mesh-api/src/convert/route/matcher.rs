@@ -73,7 +73,7 @@ impl Wire for StringMatch {
         member("text", text, |text| match text {
             Text::Exact(text) => Ok(Self::Exact(text.into())),
             Text::Prefix(text) => Ok(Self::Prefix(text.into())),
-            Text::Regex(source) => match Pattern::new(&source) {
+            Text::Regex(source) => match Pattern::received(true, &source) {
                 Ok(pattern) => Ok(Self::Regex(pattern)),
                 Err(error) => Err(Invalid::at("regex", error)),
             },

@@ -56,7 +56,7 @@ impl Wire for Rewrite {
             Uri::Regex(proto::RegexRewrite {
                 pattern,
                 substitution,
-            }) => match Pattern::unanchored(&pattern) {
+            }) => match Pattern::received(false, &pattern) {
                 Ok(pattern) => Ok(UriRewrite::Regex {
                     pattern,
                     substitution: path_only("substitution", substitution)
