@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceColumnDefinition, CustomResourceDefinition, JSONSchemaProps,
+    JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 
@@ -58,6 +59,8 @@ pub fn definition(kind: Kind) -> Option<CustomResourceDefinition> {
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
     definition.metadata.labels = Some(labels.into());
     let mut stored = definition.spec.versions.pop()?;
+    let columns = stored.additional_printer_columns.get_or_insert_default();
+    say_what_became_of_it(columns);
     let schema = stored.schema.as_mut();
     let root = schema.and_then(|schema| schema.open_api_v3_schema.as_mut())?;
     let properties = root.properties.get_or_insert_default();
@@ -79,6 +82,34 @@ pub fn definition(kind: Kind) -> Option<CustomResourceDefinition> {
         })
         .collect();
     Some(definition)
+}
+
+/// What `kubectl get` shows of every kind before the age: whether it is accepted, and in force.
+fn say_what_became_of_it(columns: &mut Vec<CustomResourceColumnDefinition>) {
+    let column = |name: &str, meaning: &str| CustomResourceColumnDefinition {
+        name: name.to_owned(),
+        type_: "string".to_owned(),
+        json_path: format!(".status.conditions[?(@.type==\"{name}\")].status"),
+        description: Some(meaning.to_owned()),
+        ..CustomResourceColumnDefinition::default()
+    };
+    let age = columns.iter().position(|one| one.name == "Age");
+    let place = age.unwrap_or(columns.len());
+    columns.splice(
+        place..place,
+        [
+            column("Accepted", "Whether the object counts as it is written"),
+            column("Programmed", "Whether the proxies it concerns act on it"),
+        ],
+    );
+    if age.is_none() {
+        columns.push(CustomResourceColumnDefinition {
+            name: "Age".to_owned(),
+            type_: "date".to_owned(),
+            json_path: ".metadata.creationTimestamp".to_owned(),
+            ..CustomResourceColumnDefinition::default()
+        });
+    }
 }
 
 /// One condition of a type, whoever applies it; and times that are times.
