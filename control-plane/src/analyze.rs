@@ -5,7 +5,7 @@
 //! kind of workload that has no proxy yet. Beside them stand findings about objects no
 //! compilation meets.
 
-mod objects;
+pub(crate) mod objects;
 pub(crate) mod rules;
 mod scopes;
 mod selection;

@@ -9,7 +9,7 @@ use mesh_api::route::Domain;
 use mesh_api::units::Port;
 use mesh_api::workload::Labels;
 
-use crate::analyze::{clients, rules, services};
+use crate::analyze::{clients, objects, rules, services};
 use crate::compile::diagnostics::{Code, Report, codes};
 use crate::compile::routes::candidates::{CandidateIndex, domains};
 use crate::compile::routes::strangers::Strangers;
@@ -22,7 +22,7 @@ use crate::model::ownership::Viewer;
 use crate::model::{Change, Effective, World};
 
 /// What is said here; the rest depends on objects that may still come.
-const FOREIGN: [Code; 7] = [
+const FOREIGN: [Code; 9] = [
     codes::FOREIGN_HOST,
     codes::FOREIGN_ADDRESS,
     codes::DUPLICATE_SERVICE,
@@ -30,6 +30,8 @@ const FOREIGN: [Code; 7] = [
     codes::SHADOWED,
     codes::BY_STRANGER,
     codes::GATEWAY_HOST_MISMATCH,
+    codes::DUPLICATE_SNI,
+    codes::SEVERAL_SIDECARS,
 ];
 
 /// What is said about the object, the first field first.
@@ -44,9 +46,9 @@ pub(super) fn findings(object: &Object, world: &World) -> Vec<Diagnostic> {
             at_sidecars(&world, route, &mut report);
             at_gateways(&world, route, &mut report);
         }
-        Object::Gateway(_)
-        | Object::Sidecar(_)
-        | Object::WorkloadEntry(_)
+        Object::Gateway(_) => of_gateways(&world, &mut report),
+        Object::Sidecar(_) => objects::rival_sidecars(&world, &mut report),
+        Object::WorkloadEntry(_)
         | Object::WorkloadGroup(_)
         | Object::PeerAuthentication(_)
         | Object::RequestAuthentication(_)
@@ -131,6 +133,11 @@ fn at_gateways(world: &World, route: &Resource<VirtualServiceSpec>, report: &mut
     if gateways.all(|name| name == "mesh") {
         return;
     }
+    of_gateways(world, report);
+}
+
+/// Asks all gateways.
+fn of_gateways(world: &World, report: &mut Report) {
     for client in clients(world) {
         if client.role == ProxyRole::Gateway {
             report.extend(shared(world, &client).diagnostics);

@@ -198,7 +198,7 @@ fn gateway_reference(
 }
 
 /// Of several Sidecars for the same workloads only the oldest counts.
-fn rival_sidecars(world: &World, report: &mut Report) {
+pub(crate) fn rival_sidecars(world: &World, report: &mut Report) {
     let mut defaults: BTreeMap<&str, &ObjectKey> = BTreeMap::new();
     let mut push = |loser: &ObjectKey, winner: &ObjectKey, what: String| {
         report.push(Diagnostic::new(

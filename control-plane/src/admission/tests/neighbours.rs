@@ -17,6 +17,11 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: web, namespace: team}
 spec: {hosts: [web], http: [{route: [{destination: {host: web}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default, namespace: shop, creationTimestamp: '2024-01-01T00:00:00Z'}
+spec: {egress: [{hosts: ['*/*']}]}
 ";
 
 fn beside() -> Reviewer {
@@ -112,4 +117,16 @@ fn who_writes_for_others_hosts_is_told() {
     let answer = beside().review(&create(&rule)).unwrap();
     let warnings = answer.to_review()["response"]["warnings"].to_string();
     assert!(warnings.contains("belongs to namespace team"), "{warnings}");
+}
+
+#[test]
+fn what_gives_way_to_an_older_one_is_told() {
+    let later = document(NETWORKING, "Sidecar", "{egress: [{hosts: ['./*']}]}");
+    let answer = beside().review(&create(&later)).unwrap();
+    assert_eq!(answer.failure(), None);
+    let warnings = answer.to_review()["response"]["warnings"].to_string();
+    assert!(
+        warnings.contains("Sidecar shop/default is older"),
+        "{warnings}"
+    );
 }
