@@ -2,12 +2,16 @@
 //!
 //! One task per proxy joins three things: messages of the proxy, the newest desired state from
 //! the push loop, and the [`session`] that says what to do about either. On Kubernetes the socket
-//! speaks TLS ([`secure`]) and a stream begins with a proof of who opens it ([`authenticate`]).
+//! speaks TLS ([`door`]) and a stream begins with a proof of who opens it ([`authenticate`]).
 
 pub mod authenticate;
+mod capacity;
+mod connections;
 pub mod desired;
+mod door;
+mod guarded;
 pub mod registry;
-mod secure;
+mod seats;
 pub mod session;
 mod stream;
 
@@ -17,24 +21,29 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::limits::MAX_MESSAGE_BYTES;
+use mesh_api::limits::{MAX_MESSAGE_BYTES, MAX_PROXY_MESSAGE_BYTES};
 use mesh_api::proto::discovery_server::{self, DiscoveryServer};
 use mesh_api::proto::{ProxyMessage, ServerMessage};
 use mesh_runtime::drain::DrainWatch;
 use mesh_runtime::tls::{self, SwappableCertificate, TlsError};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::push::Command;
-use authenticate::{Authenticator, Refusals};
+use authenticate::{Authenticator, Refusal, Refusals};
+use connections::Connection;
 use registry::Registry;
+use seats::{Seats, Sitter};
 
 /// Messages written ahead of a slow reader; the session itself never has more than two pushes
 /// in flight.
 const OUTGOING: usize = 8;
+/// On one connection: a proxy needs one, and for a moment the next.
+const STREAMS: u32 = 4;
 /// A dead peer is noticed after one of each.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
@@ -46,6 +55,7 @@ pub struct Discovery {
     commands: mpsc::Sender<Command>,
     authenticator: Authenticator,
     refusals: Arc<Refusals>,
+    seats: Arc<Seats>,
     drain: Option<DrainWatch>,
 }
 
@@ -58,6 +68,7 @@ impl Discovery {
             commands,
             authenticator: Authenticator::Loopback,
             refusals: Arc::default(),
+            seats: Arc::default(),
             drain: None,
         }
     }
@@ -99,17 +110,55 @@ impl discovery_server::Discovery for Discovery {
         &self,
         request: Request<Streaming<ProxyMessage>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
-        let address = request.remote_addr();
-        let verified = self.authenticator.authenticate(request.metadata()).await;
-        let verified = verified.map_err(|refusal| {
+        let connection = request.extensions().get::<Connection>().cloned();
+        let peer = self.prove(&request, connection.as_ref()).await;
+        let peer = peer.map_err(|refusal| {
+            let address = connection.as_ref().map(Connection::address);
             self.refusals.note(&refusal, address);
+            if let Some(connection) = &connection {
+                connection.refused();
+            }
             refusal.status()
         })?;
         let (outgoing, answers) = mpsc::channel(OUTGOING);
-        let peer = stream::Peer { address, verified };
         let task = stream::ProxyStream::new(self.clone(), outgoing, peer);
         tokio::spawn(task.run(request.into_inner()));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+}
+
+impl Discovery {
+    /// Finds out who opens a stream, and gives it the seat of its pod.
+    async fn prove(
+        &self,
+        request: &Request<Streaming<ProxyMessage>>,
+        connection: Option<&Connection>,
+    ) -> Result<stream::Peer, Refusal> {
+        let address = connection.map(Connection::address);
+        let headers = request.metadata();
+        let from = address.map(|address| address.ip());
+        let verified = self.authenticator.authenticate(headers, from).await?;
+        let seat = match &verified {
+            Some(pod) => {
+                let sitter = Sitter {
+                    workload: pod.workload.clone(),
+                    uid: Some(Arc::clone(&pod.uid)),
+                };
+                let taken = self.seats.take(sitter, Instant::now());
+                Some(taken.map_err(|wait| Refusal::TooOften {
+                    pod: pod.workload.clone(),
+                    wait,
+                })?)
+            }
+            // Whose it is, Hello says.
+            None => None,
+        };
+        Ok(stream::Peer {
+            address,
+            verified,
+            seat,
+            _proved: connection.map(Connection::proved),
+        })
     }
 }
 
@@ -124,10 +173,10 @@ pub async fn serve(
     service: Discovery,
     drain: DrainWatch,
 ) -> Result<(), ServeError> {
-    let incoming = TcpListenerStream::new(listener);
-    let serving = server()
-        .tcp_nodelay(true)
-        .add_service(limited(service.draining(drain.clone())));
+    let refusals = Arc::clone(&service.refusals);
+    let connections = door::accept_plain(listener, refusals, drain.clone());
+    let incoming = ReceiverStream::new(connections);
+    let serving = server().add_service(limited(service.draining(drain.clone())));
     let drained = async move { drain.triggered().await };
     Ok(serving
         .serve_with_incoming_shutdown(incoming, drained)
@@ -143,7 +192,7 @@ pub async fn serve_tls(
 ) -> Result<(), ServeError> {
     let config = tls::server_config(certificate, &[tls::H2])?;
     let refusals = Arc::clone(&service.refusals);
-    let connections = secure::accept(listener, config, refusals, drain.clone());
+    let connections = door::accept_tls(listener, config, refusals, drain.clone());
     let incoming = ReceiverStream::new(connections);
     let serving = server().add_service(limited(service.draining(drain.clone())));
     let drained = async move { drain.triggered().await };
@@ -156,12 +205,12 @@ fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
-        .max_concurrent_streams(Some(16))
+        .max_concurrent_streams(Some(STREAMS))
 }
 
 fn limited(service: Discovery) -> DiscoveryServer<Discovery> {
     DiscoveryServer::new(service)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_PROXY_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
 

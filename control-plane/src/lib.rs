@@ -2,6 +2,7 @@
 //!
 //! The arrow inside the crate is source → model → compile → push → discovery.
 //!
+//! - [`mod@allowance`]: how much somebody outside may make it do
 //! - [`admission`]: whether an object may be stored at all
 //! - [`analyze`]: what is wrong with a world, whether or not a proxy is connected
 //! - [`compile`]: the pure function from a world and a proxy to that proxy's resources
@@ -13,6 +14,7 @@
 
 pub mod admin;
 pub mod admission;
+pub mod allowance;
 pub mod analyze;
 pub mod app;
 pub mod args;

@@ -47,7 +47,19 @@ pub fn describe() {
     );
     describe_counter!(
         "mesh_stream_refused_total",
-        "Streams refused because of who opened them, by reason."
+        "Streams and connections refused or ended because of their peer, by reason."
+    );
+    describe_counter!(
+        "mesh_stream_rejections_dropped_total",
+        "Rejections of proxies that were about nothing they had been sent, or came after enough others."
+    );
+    describe_gauge!(
+        "mesh_stream_connections",
+        "Connections to the stream's socket: all, and those without a stream."
+    );
+    describe_gauge!(
+        "mesh_stream_connections_limit",
+        "How many connections there may be, from the memory and the files the process has."
     );
     describe_counter!(
         "mesh_root_publications_total",

@@ -6,58 +6,34 @@
 //! busy proxy finds the newest there when it is ready, and nothing is ever queued for it.
 
 pub mod board;
+mod command;
 pub mod debounce;
 mod keeper;
 pub mod objects;
+mod proxy;
 mod slot;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mesh_api::name::{EndpointsName, ResourceName, WorkloadName};
+use mesh_api::name::EndpointsName;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::compile::{self, Compiler, ProxyScope};
 use crate::discovery::desired::DesiredState;
-use crate::discovery::registry::{ProxyIdentity, SessionId};
-use crate::model::{Affected, Change, Kept, WorkloadInfo, World};
+use crate::discovery::registry::SessionId;
+use crate::model::{Affected, Change, Kept, World};
 use crate::source::Batch;
 use board::{Board, Input};
+pub use command::Command;
 use debounce::Debounce;
 use keeper::Keeper;
 use objects::Objects;
+use proxy::{Proxy, another_pod, is_another};
 pub use slot::Desired;
 use slot::offer;
-
-/// What sessions tell the loop.
-#[derive(Debug)]
-pub enum Command {
-    /// A proxy introduced itself.
-    Connected {
-        /// Its session.
-        session: SessionId,
-        /// Who it is.
-        who: ProxyIdentity,
-        /// The workloads it wants beside its configuration.
-        workloads: BTreeSet<WorkloadName>,
-        /// Where its newest desired state goes.
-        slot: watch::Sender<Desired>,
-    },
-    /// It wants these workloads beside its configuration (the whole set, not a difference).
-    Wanted {
-        /// Its session.
-        session: SessionId,
-        /// The workloads' addresses.
-        workloads: BTreeSet<WorkloadName>,
-    },
-    /// Its stream ended.
-    Disconnected {
-        /// Its session.
-        session: SessionId,
-    },
-}
 
 /// How long changes are collected.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +72,6 @@ pub struct PushLoop {
     objects: Objects,
     /// Hears what is to be kept.
     keeper: Keeper,
-}
-
-#[derive(Debug)]
-struct Proxy {
-    who: ProxyIdentity,
-    slot: watch::Sender<Desired>,
-    wanted: BTreeSet<WorkloadName>,
 }
 
 impl PushLoop {
@@ -183,7 +152,7 @@ impl PushLoop {
         if more_than_endpoints {
             self.revision = self.world.generation();
         }
-        let objects_changed = self.objects.note(mesh_objects, self.revision);
+        let objects_changed = self.objects.note(mesh_objects, self.revision, now);
         let first = batch.initial_complete && !self.started;
         self.started |= batch.initial_complete;
         if !self.started {
@@ -212,18 +181,21 @@ impl PushLoop {
                 workloads,
                 slot,
             } => {
-                let proxy = Proxy {
-                    who,
-                    slot,
-                    wanted: workloads,
-                };
+                let proxy = Proxy::new(who, slot, workloads, &self.world);
                 self.proxies.insert(session, proxy);
                 self.push_to(session, Instant::now(), "connect");
             }
-            Command::Wanted { session, workloads } => {
+            Command::Wanted {
+                session,
+                workloads,
+                more,
+                done: _told,
+            } => {
                 if let Some(proxy) = self.proxies.get_mut(&session) {
-                    proxy.wanted = workloads;
-                    self.push_to(session, Instant::now(), "workload");
+                    proxy.want(workloads, &self.world);
+                    if !more {
+                        proxy.lay_over_workloads();
+                    }
                 }
             }
             Command::Disconnected { session } => {
@@ -269,7 +241,7 @@ impl PushLoop {
         if !self.started {
             return;
         }
-        let Some(proxy) = self.proxies.get(&session) else {
+        let Some(proxy) = self.proxies.get_mut(&session) else {
             return;
         };
         let who = &proxy.who;
@@ -280,15 +252,10 @@ impl PushLoop {
             }
             Some(scope) => {
                 let compiled = self.compiler.compile(&self.world, &scope);
-                let wanted = workloads(&self.world, &proxy.wanted);
-                let state = DesiredState::new(
-                    compiled
-                        .iter()
-                        .map(|(name, encoded)| (name.clone(), encoded.clone()))
-                        .chain(wanted),
-                );
+                let all = compiled.iter();
+                let all = all.map(|(name, encoded)| (name.clone(), encoded.clone()));
                 Desired::State {
-                    state: Arc::new(state),
+                    state: Arc::new(proxy.with_workloads(DesiredState::new(all))),
                     changed,
                     revision: self.revision,
                 }
@@ -298,7 +265,7 @@ impl PushLoop {
     }
 
     /// Lays changed endpoints and wanted workloads over what each proxy was last told.
-    fn push_endpoints(&self, affected: &Affected, changed: Instant) {
+    fn push_endpoints(&mut self, affected: &Affected, changed: Instant) {
         let sets: Vec<(EndpointsName, _)> = affected
             .endpoints
             .iter()
@@ -306,36 +273,9 @@ impl PushLoop {
                 compile::endpoints::endpoints(&self.world, name).map(|set| (name.clone(), set))
             })
             .collect();
-        for proxy in self.proxies.values() {
-            let touched: BTreeSet<WorkloadName> = proxy
-                .wanted
-                .iter()
-                .filter(|name| affected.addresses.contains(&name.0))
-                .copied()
-                .collect();
-            let current = proxy.slot.borrow().clone();
-            let Desired::State {
-                state, revision, ..
-            } = current
-            else {
-                continue;
-            };
-            let overlay = sets
-                .iter()
-                .filter(|(name, _)| state.get(&ResourceName::Endpoints(name.clone())).is_some())
-                .map(|(name, set)| (ResourceName::Endpoints(name.clone()), set.clone()))
-                .chain(workloads(&self.world, &touched));
-            if let Some(state) = state.with_replaced(overlay) {
-                offer(
-                    &proxy.slot,
-                    Desired::State {
-                        state: Arc::new(state),
-                        changed,
-                        revision,
-                    },
-                    "endpoints",
-                );
-            }
+        for proxy in self.proxies.values_mut() {
+            proxy.look_again(&affected.addresses, &self.world);
+            proxy.lay_over(&sets, changed, "endpoints");
         }
     }
 }
@@ -358,36 +298,10 @@ fn count(changes: &[Change]) {
     }
 }
 
-fn workloads(
-    world: &World,
-    wanted: &BTreeSet<WorkloadName>,
-) -> impl Iterator<Item = (ResourceName, mesh_api::encoded::Encoded)> {
-    wanted.iter().filter_map(|name| {
-        compile::workload(world, name.0).map(|found| (ResourceName::Workload(*name), found))
-    })
-}
-
 fn unknown_workload(workload: &mesh_api::workload::WorkloadId) -> Arc<str> {
     format!(
         "no Pod or WorkloadEntry named {workload} is known; the proxy gets its configuration as \
          soon as there is one"
-    )
-    .into()
-}
-
-/// Whether the name has passed to another pod than the one that proved who it is.
-fn is_another(known: &WorkloadInfo, who: &ProxyIdentity) -> bool {
-    who.uid.is_some() && who.uid != known.uid
-}
-
-fn another_pod(who: &ProxyIdentity, known: &WorkloadInfo) -> Arc<str> {
-    let uid = |uid: &Option<Arc<str>>| uid.as_deref().unwrap_or("(none)").to_owned();
-    format!(
-        "the token was issued to pod {} with UID {}, but the pod of that name has UID {} now; a \
-         pod that was replaced gets no configuration, and one just created tries again",
-        who.workload,
-        uid(&who.uid),
-        uid(&known.uid),
     )
     .into()
 }

@@ -4,7 +4,7 @@
 //! right to it cannot keep it for long. The identity in the token wins over what Hello says.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,15 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
+use super::connections::Crowded;
 use crate::identity::token::{PodIdentity, TokenError, TokenReviewer};
 
 /// One log line per reason in this time; the metric counts all.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// When a proxy should try again after we could not tell who it is.
-const PUSHBACK_MS: &str = "2000";
+const UNAVAILABLE: Duration = Duration::from_secs(2);
+/// When one should that another stream of the same pod has taken the place of.
+const REPLACED: Duration = Duration::from_secs(30);
 
 /// How peers prove who they are.
 #[derive(Clone, Debug)]
@@ -31,16 +34,17 @@ pub enum Authenticator {
 }
 
 impl Authenticator {
-    /// The pod that opens a stream with these headers; `None` where nobody has to prove anything.
+    /// The pod that opens a stream with these headers from this address; `None` where nobody has to prove anything.
     pub(super) async fn authenticate(
         &self,
         headers: &MetadataMap,
+        from: Option<IpAddr>,
     ) -> Result<Option<Arc<PodIdentity>>, Refusal> {
         match self {
             Self::Loopback => Ok(None),
             Self::Tokens(reviewer) => {
                 let token = bearer(headers)?;
-                Ok(Some(reviewer.review(token).await?))
+                Ok(Some(reviewer.review(token, from).await?))
             }
         }
     }
@@ -86,6 +90,26 @@ pub(super) enum Refusal {
     /// The pod is not there any more.
     #[error("pod {0} has been deleted; only a running pod may stay connected")]
     Gone(WorkloadId),
+    /// Its pod opened too many streams one after the other.
+    #[error("pod {pod} opens streams too often; wait {}", seconds(*.wait))]
+    TooOften {
+        /// Its pod.
+        pod: WorkloadId,
+        /// How long until it may open one.
+        wait: Duration,
+    },
+    /// Another stream of its pod is newer.
+    #[error("a newer stream of {0} has taken the place of this one; a pod has one stream")]
+    Replaced(Arc<str>),
+    /// It does not take what it is sent.
+    #[error("nothing was taken of what was sent for {}", seconds(*.0))]
+    Stalled(Duration),
+    /// One of its messages is larger than any has to be.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its connection had to go.
+    #[error("the connection was closed: {}", .0.sentence())]
+    Crowded(Crowded),
     /// It speaks no TLS.
     #[error("{0} came without TLS; proxies connect with --control-plane https://HOST:PORT")]
     Plaintext(&'static str),
@@ -101,6 +125,11 @@ impl Refusal {
             Self::AnotherWorkload { .. } => "another_workload",
             Self::AnotherPod(_) => "another_pod",
             Self::Gone(_) => "pod_deleted",
+            Self::TooOften { .. } => "streams_too_often",
+            Self::Replaced(_) => "newer_stream",
+            Self::Stalled(_) => "stalled",
+            Self::TooLarge(_) => "message_too_large",
+            Self::Crowded(why) => why.reason(),
             Self::Plaintext(_) => "plaintext",
             Self::Handshake(_) => "tls_handshake",
         }
@@ -111,21 +140,36 @@ impl Refusal {
         let text = self.to_string();
         match self {
             Self::Token(TokenError::Unavailable(_)) => {
-                let mut status = Status::unavailable(text);
-                status.metadata_mut().insert(
-                    "grpc-retry-pushback-ms",
-                    MetadataValue::from_static(PUSHBACK_MS),
-                );
-                status
+                pushed_back(Status::unavailable(text), UNAVAILABLE)
+            }
+            Self::Token(TokenError::TooMany) => {
+                pushed_back(Status::resource_exhausted(text), UNAVAILABLE)
             }
             Self::Token(_) => Status::unauthenticated(text),
+            Self::TooOften { wait, .. } => pushed_back(Status::resource_exhausted(text), *wait),
+            Self::TooLarge(_) => Status::resource_exhausted(text),
+            // Whoever lost its place and takes it back at once only loses it again.
+            Self::Replaced(_) => pushed_back(Status::aborted(text), REPLACED),
+            Self::Stalled(_) => Status::deadline_exceeded(text),
             Self::AnotherWorkload { .. } | Self::AnotherPod(_) | Self::Gone(_) => {
                 Status::permission_denied(text)
             }
             // There is no stream to answer on.
-            Self::Plaintext(_) | Self::Handshake(_) => Status::unavailable(text),
+            Self::Plaintext(_) | Self::Handshake(_) | Self::Crowded(_) => Status::unavailable(text),
         }
     }
+}
+
+/// A status that says when to try again.
+fn pushed_back(mut status: Status, wait: Duration) -> Status {
+    let value = MetadataValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+    let metadata = status.metadata_mut();
+    metadata.insert("grpc-retry-pushback-ms", value);
+    status
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{} s", time.as_millis().div_ceil(1000))
 }
 
 /// Counts every refusal, and logs some.

@@ -36,17 +36,35 @@ pub struct ProxyIdentity {
     pub uid: Option<Arc<str>>,
 }
 
-/// A resource a proxy refused, in its own words.
+/// A resource a proxy refused, in its own words as far as they could be let pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Refused {
     /// The resource's name.
     pub resource: String,
     /// The version refused.
     pub version: String,
-    /// The field at fault.
+    /// The path of the field at fault; empty is the resource as a whole.
     pub field: String,
     /// What is wrong with it.
     pub reason: String,
+}
+
+/// What a proxy refuses and is therefore withheld.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RefusedSet {
+    /// Some of it, one by one.
+    #[serde(rename = "refused")]
+    pub first: Vec<Refused>,
+    /// How many resources there are beside those.
+    #[serde(rename = "refusedMore")]
+    pub more: usize,
+}
+
+impl RefusedSet {
+    /// Whether it refuses nothing.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.more == 0
+    }
 }
 
 /// What one session is doing.
@@ -69,7 +87,7 @@ pub struct SessionStatus {
     /// Pushes refused.
     pub nacks: u64,
     /// What it refused last and is therefore withheld.
-    pub refused: Vec<Refused>,
+    pub refused: Arc<RefusedSet>,
     /// The newest revision of the configuration of which it holds everything but what it
     /// refused.
     pub applied: Option<u64>,
@@ -108,7 +126,7 @@ pub struct Applied {
     /// acknowledged none yet.
     pub revision: Option<u64>,
     /// What it refused.
-    pub refused: Vec<Refused>,
+    pub refused: Arc<RefusedSet>,
 }
 
 /// One line of `/debug/syncz`.
@@ -144,7 +162,8 @@ pub struct ProxyReport {
     /// Pushes refused.
     pub nacks: u64,
     /// What it refused and is therefore withheld from it.
-    pub refused: Vec<Refused>,
+    #[serde(flatten)]
+    pub refused: Arc<RefusedSet>,
 }
 
 impl Registry {
@@ -253,7 +272,7 @@ impl Connected {
             connected: true,
             waiting: self.status.waiting.is_some(),
             revision: self.status.applied,
-            refused: self.status.refused.clone(),
+            refused: Arc::clone(&self.status.refused),
         }
     }
 
@@ -277,15 +296,16 @@ impl Connected {
             removals_sent: status.removals_sent,
             acks: status.acks,
             nacks: status.nacks,
-            refused: status.refused.clone(),
+            refused: Arc::clone(&status.refused),
         }
     }
 }
 
 impl SessionStatus {
     /// What must change for anybody to look again at what the proxy has applied.
-    fn landmark(&self) -> (Option<u64>, bool, usize) {
-        (self.applied, self.waiting.is_some(), self.refused.len())
+    fn landmark(&self) -> (Option<u64>, bool, usize, usize) {
+        let refused = (self.refused.first.len(), self.refused.more);
+        (self.applied, self.waiting.is_some(), refused.0, refused.1)
     }
 
     fn state(&self) -> &'static str {

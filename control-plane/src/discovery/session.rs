@@ -13,8 +13,10 @@
 
 mod chunk;
 mod difference;
+mod error;
 mod hello;
 mod refusals;
+mod rejections;
 mod subscription;
 mod view;
 
@@ -22,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::error::Rejection;
-use mesh_api::name::{ResourceName, WorkloadName};
+use mesh_api::name::ResourceName;
 use mesh_api::proto::{self, proxy_message, server_message};
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::version::{SnapshotVersion, Version};
@@ -30,64 +32,11 @@ use mesh_api::workload::WorkloadId;
 
 use super::desired::DesiredState;
 use difference::Difference;
+pub use error::ProtocolError;
 use refusals::Refusals;
 use subscription::Subscription;
+pub use subscription::Workloads;
 use view::{InFlight, View};
-
-/// What a proxy may not do on a stream. The stream is closed with it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProtocolError {
-    /// Something came before Hello.
-    #[error("the first message of a stream must be Hello")]
-    HelloMissing,
-    /// Hello came again.
-    #[error("Hello may only be the first message of a stream")]
-    HelloAgain,
-    /// A message of a kind this server does not know, or none.
-    #[error("a message was empty or of a kind this server does not know")]
-    UnknownMessage,
-    /// The proxy speaks no revision this server speaks.
-    #[error("protocol revision {0} is not supported; this server speaks revision 1")]
-    Revision(u32),
-    /// A field of Hello or Subscribe is missing or wrong.
-    #[error("{field}: {reason}")]
-    Field {
-        /// The field.
-        field: &'static str,
-        /// What is wrong with it, and what is expected.
-        reason: String,
-    },
-    /// An answer to no push.
-    #[error("nonce {0} answers no push that is in flight")]
-    UnknownNonce(u64),
-    /// A second push was answered before the first.
-    #[error("nonce {answered} was answered before nonce {expected}; pushes are answered in order")]
-    AnswerOrder {
-        /// The nonce answered.
-        answered: u64,
-        /// The nonce whose turn it was.
-        expected: u64,
-    },
-    /// A refusal without a reason.
-    #[error("Nack of nonce {0} has no rejections; a refusal must say what is wrong")]
-    EmptyNack(u64),
-}
-
-impl From<ProtocolError> for tonic::Status {
-    fn from(error: ProtocolError) -> Self {
-        let text = error.to_string();
-        match error {
-            ProtocolError::UnknownMessage
-            | ProtocolError::Field { .. }
-            | ProtocolError::EmptyNack(_) => Self::invalid_argument(text),
-            ProtocolError::HelloMissing
-            | ProtocolError::HelloAgain
-            | ProtocolError::Revision(_)
-            | ProtocolError::UnknownNonce(_)
-            | ProtocolError::AnswerOrder { .. } => Self::failed_precondition(text),
-        }
-    }
-}
 
 /// What a proxy says about itself in Hello.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,19 +58,29 @@ pub enum Output {
     Send(proto::ServerMessage),
     /// The proxy introduced itself.
     Hello(Introduction),
-    /// Of single workloads, the proxy wants exactly these from now on.
-    WantedWorkloads(BTreeSet<WorkloadName>),
+    /// The single workloads the proxy wants have changed.
+    Workloads(Workloads),
     /// The proxy took a push.
     Acked {
         /// The desired state the push was made for.
         version: SnapshotVersion,
     },
-    /// The proxy refused a push; what its rejections name is withheld.
-    Refused(Vec<Rejection>),
+    /// The proxy refused a push; what its rejections name is withheld, and if they name nothing
+    /// that was sent, all of it.
+    Refused {
+        /// What it said about what it was sent, once for each resource.
+        rejections: Vec<Rejection>,
+        /// How many more things it said.
+        dropped: usize,
+    },
 }
 
 /// One proxy's stream.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, in any combination with the others"
+)]
 pub struct Session {
     greeted: bool,
     /// The proxy brought nothing: if it is to have nothing, it is told so once, or it would
@@ -136,6 +95,9 @@ pub struct Session {
     refusals: Refusals,
     /// Whether a difference may exist that no push in flight covers.
     unsettled: bool,
+    /// Whether it exists because of what the proxy said. Finding differences costs as much as the
+    /// proxy should have, so how often a proxy can ask for that is not up to the proxy.
+    asked: bool,
     ordinary: Option<InFlight>,
     endpoints: Option<InFlight>,
     last_nonce: u64,
@@ -148,7 +110,8 @@ impl Session {
         Self::default()
     }
 
-    /// Takes a message of the proxy.
+    /// Takes a message of the proxy. If it [`asks`](Self::asks) for something by it, what there is
+    /// to send comes out of [`settle`](Self::settle).
     pub fn on_message(
         &mut self,
         message: proto::ProxyMessage,
@@ -161,10 +124,13 @@ impl Session {
             (Message::Hello(_), true) => return Err(ProtocolError::HelloAgain),
             (_, false) => return Err(ProtocolError::HelloMissing),
             (Message::Subscribe(subscribe), true) => {
-                self.subscription.change(subscribe)?;
+                let workloads = self.subscription.change(subscribe)?;
                 self.refusals.stuck = false;
                 self.unsettled = true;
-                outputs.push(Output::WantedWorkloads(self.subscription.workloads()));
+                self.asked = true;
+                if workloads != Workloads::default() {
+                    outputs.push(Output::Workloads(workloads));
+                }
             }
             (Message::Ack(proto::Ack { nonce }), true) => {
                 let version = self.answered(nonce)?.version;
@@ -172,8 +138,22 @@ impl Session {
             }
             (Message::Nack(nack), true) => self.refused(nack, &mut outputs)?,
         }
-        self.push(&mut outputs);
+        if !self.asked {
+            self.push(&mut outputs);
+        }
         Ok(outputs)
+    }
+
+    /// Whether the proxy waits for the consequences of something it said.
+    pub fn asks(&self) -> bool {
+        self.asked
+    }
+
+    /// Draws the consequences of everything the proxy said since the last time.
+    pub fn settle(&mut self) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.push(&mut outputs);
+        outputs
     }
 
     /// Takes a newer desired state; the one before is forgotten.
@@ -248,7 +228,13 @@ impl Session {
         self.brought_nothing = view.is_empty();
         self.view = view;
         outputs.push(Output::Hello(introduction));
-        outputs.push(Output::WantedWorkloads(self.subscription.workloads()));
+        let workloads = Workloads {
+            added: self.subscription.workloads(),
+            removed: BTreeSet::new(),
+        };
+        if workloads != Workloads::default() {
+            outputs.push(Output::Workloads(workloads));
+        }
         Ok(())
     }
 
@@ -289,21 +275,26 @@ impl Session {
         // The other push, if there is one, is the later one.
         let later = self.ordinary.as_mut().or(self.endpoints.as_mut());
         self.view.undo(&mut push, later);
-        let rejections: Vec<Rejection> = rejections.into_iter().map(Rejection::from).collect();
+        let rejections = rejections::read(&push, &self.view, rejections);
         self.refusals.refused(
             &push,
-            &rejections,
+            &rejections.known,
             &self.view,
             self.desired.as_deref(),
             self.unsettled,
         );
         self.unsettled = true;
-        outputs.push(Output::Refused(rejections));
+        self.asked = true;
+        outputs.push(Output::Refused {
+            rejections: rejections.known,
+            dropped: rejections.dropped,
+        });
         Ok(())
     }
 
     /// Sends what there is to send and room for.
     fn push(&mut self, outputs: &mut Vec<Output>) {
+        self.asked = false;
         let Some(desired) = self.desired.clone().filter(|_| self.greeted) else {
             return;
         };

@@ -1,32 +1,48 @@
 //! One proxy's stream, from Hello to its end.
 
 mod deadline;
+mod introduction;
+mod refused;
+mod words;
+mod workloads;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mesh_api::error::Rejection;
-use mesh_api::name::WorkloadName;
+use mesh_api::limits::MAX_PROXY_MESSAGE_BYTES;
 use mesh_api::proto::{ProxyMessage, ServerMessage, server_message};
 use mesh_api::version::SnapshotVersion;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamExt;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use deadline::{Deadlines, Due};
+use refused::Refusing;
+use workloads::Asking;
 
 use super::Discovery;
 use super::authenticate::Refusal;
-use super::registry::{self, ProxyIdentity, Refused, SessionId};
-use super::session::{Introduction, Output, Session};
+use super::connections::Proved;
+use super::registry::{self, SessionId};
+use super::seats::Seat;
+use super::session::{Output, Session};
+use crate::allowance::{Allowance, Rate};
 use crate::identity::token::PodIdentity;
 use crate::push::{Command, Desired};
 
 /// States whose acknowledgement is still awaited, remembered for the convergence metric.
 const AWAITED: usize = 8;
 
+/// How often differences are found because of what a proxy says. Each costs as much as the proxy
+/// should have; what it says between two of them is answered together.
+const ANSWERS: Rate = Rate::new(10, 16);
+/// How long a proxy may take nothing of what it is sent.
+const STALLED: Duration = Duration::from_secs(30);
+/// How long a proxy may take to hear why its stream ends.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Who opened a stream.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -34,6 +50,10 @@ pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     /// The pod, where peers have to prove who they are.
     pub(super) verified: Option<Arc<PodIdentity>>,
+    /// The seat of its pod; where nobody has to prove anything, it comes with Hello.
+    pub(super) seat: Option<Seat>,
+    /// Keeps its connection from counting as one without a stream.
+    pub(super) _proved: Option<Proved>,
 }
 
 /// One proxy's stream.
@@ -49,6 +69,11 @@ pub(super) struct ProxyStream {
     /// The newest state the proxy should have, and the revision of the configuration it is of.
     newest: Option<(SnapshotVersion, u64)>,
     deadlines: Deadlines,
+    asking: Asking,
+    refusing: Refusing,
+    words: Allowance,
+    answers: Allowance,
+    logged: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -67,7 +92,8 @@ impl ProxyStream {
         outgoing: mpsc::Sender<Result<ServerMessage, Status>>,
         peer: Peer,
     ) -> Self {
-        let deadlines = Deadlines::new(peer.verified.is_some(), Instant::now());
+        let now = Instant::now();
+        let deadlines = Deadlines::new(peer.verified.is_some(), now);
         Self {
             service,
             outgoing,
@@ -77,6 +103,11 @@ impl ProxyStream {
             awaited: VecDeque::new(),
             newest: None,
             deadlines,
+            asking: Asking::default(),
+            refusing: Refusing::default(),
+            words: Allowance::new(words::RATE, now),
+            answers: Allowance::new(ANSWERS, now),
+            logged: None,
         }
     }
 
@@ -90,13 +121,21 @@ impl ProxyStream {
         };
         let mut stopping = std::pin::pin!(stopping);
         loop {
+            let (readable, due) = (self.words.ready_at(), self.answers.ready_at());
+            let may_speak = readable <= Instant::now();
+            let asks = self.session.asks();
             let step = tokio::select! {
-                message = incoming.next() => match message {
+                message = incoming.next(), if may_speak => match message {
                     Some(Ok(message)) => self.take_message(message).await,
-                    Some(Err(_)) | None => break,
+                    Some(Err(status)) => self.broken(status).await,
+                    None => break,
                 },
+                () = sleep_until(readable), if !may_speak => Ok(()),
+                () = sleep_until(due), if asks => self.settle().await,
                 desired = newest(&mut self.known) => self.take_desired(desired).await,
+                () = self.asking.done() => self.ask().await,
                 due = self.deadlines.passed() => self.take_due(due).await,
+                () = seat_lost(self.peer.seat.as_ref()) => self.replaced().await,
                 () = self.outgoing.closed() => break,
                 // Ended in order, so that the proxy is connected elsewhere soon.
                 () = &mut stopping => break,
@@ -144,7 +183,32 @@ impl ProxyStream {
         Err(Ended)
     }
 
+    /// What came was no message, or a larger one than any has to be.
+    async fn broken(&self, status: Status) -> Result<(), Ended> {
+        if status.code() == Code::OutOfRange {
+            let text = format!(
+                "a message of a proxy has at most {MAX_PROXY_MESSAGE_BYTES} bytes: {}",
+                status.message()
+            );
+            return self.refuse(&Refusal::TooLarge(text)).await;
+        }
+        Err(Ended)
+    }
+
+    async fn replaced(&self) -> Result<(), Ended> {
+        let name = Arc::from(self.name());
+        self.refuse(&Refusal::Replaced(name)).await
+    }
+
+    /// Answers what the proxy said since it was last answered.
+    async fn settle(&mut self) -> Result<(), Ended> {
+        self.answers.spend(1, Instant::now());
+        let outputs = self.session.settle();
+        self.carry_out(outputs).await
+    }
+
     async fn take_message(&mut self, message: ProxyMessage) -> Result<(), Ended> {
+        self.words.spend(words::count(&message), Instant::now());
         match self.session.on_message(message) {
             Ok(outputs) => self.carry_out(outputs).await,
             Err(error) => {
@@ -198,51 +262,52 @@ impl ProxyStream {
 
     async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), Ended> {
         // What Hello asks for belongs to the first desired state already.
-        let asked_for = outputs.iter().find_map(|output| match output {
-            Output::WantedWorkloads(workloads) => Some(workloads.clone()),
-            Output::Send(_) | Output::Hello(_) | Output::Acked { .. } | Output::Refused(_) => None,
-        });
-        let mut introduced = false;
+        let mut introduction = None;
         for output in outputs {
             match output {
                 Output::Send(message) => self.send(message).await?,
-                Output::Hello(introduction) => {
-                    introduced = true;
-                    let workloads = asked_for.clone().unwrap_or_default();
-                    self.introduce(introduction, workloads).await?;
-                }
-                Output::WantedWorkloads(workloads) => {
-                    if let Some(known) = self.known.as_ref().filter(|_| !introduced) {
-                        let command = Command::Wanted {
-                            session: known.id,
-                            workloads,
-                        };
-                        self.service.commands.send(command).await.or(Err(Ended))?;
-                    }
-                }
+                Output::Hello(who) => introduction = Some(who),
+                Output::Workloads(workloads) => self.asking.add(workloads),
                 Output::Acked { version } => self.acknowledged(version),
-                Output::Refused(rejections) => self.refused(&rejections),
+                Output::Refused {
+                    rejections,
+                    dropped,
+                } => self.refused(&rejections, dropped),
             }
         }
+        if let Some(introduction) = introduction {
+            self.introduce(introduction).await?;
+        }
+        self.ask().await?;
         let synced = self.session.is_synced();
-        let withheld: Vec<String> = if synced {
-            let withheld = self.session.withheld();
-            withheld.keys().map(ToString::to_string).collect()
-        } else {
-            Vec::new()
-        };
+        // While something is in flight nobody knows whether it is refused again.
+        let refused = synced.then(|| self.refusing.exactly(self.session.withheld()));
         let revision = self.newest.map(|(_, revision)| revision);
         self.report(|status| {
             status.synced = synced;
-            if synced {
-                // While something is in flight nobody knows whether it is refused again.
-                status
-                    .refused
-                    .retain(|one| withheld.contains(&one.resource));
+            if let Some(refused) = refused {
+                status.refused = refused;
                 status.applied = revision.max(status.applied);
             }
         });
         Ok(())
+    }
+
+    /// Asks the push loop for workloads, unless it is busy with some.
+    async fn ask(&mut self) -> Result<(), Ended> {
+        let Some(known) = &self.known else {
+            return Ok(());
+        };
+        let Some((workloads, more, done)) = self.asking.next() else {
+            return Ok(());
+        };
+        let command = Command::Wanted {
+            session: known.id,
+            workloads,
+            more,
+            done,
+        };
+        self.service.commands.send(command).await.or(Err(Ended))
     }
 
     async fn send(&mut self, message: ServerMessage) -> Result<(), Ended> {
@@ -257,49 +322,10 @@ impl ProxyStream {
                 status.pushes += u64::from(complete);
             });
         }
-        self.outgoing.send(Ok(message)).await.or(Err(Ended))
-    }
-
-    async fn introduce(
-        &mut self,
-        introduction: Introduction,
-        workloads: BTreeSet<WorkloadName>,
-    ) -> Result<(), Ended> {
-        let Introduction {
-            workload,
-            role,
-            capture,
-            software,
-        } = introduction;
-        let verified = self.peer.verified.as_ref();
-        if let Some(pod) = verified.filter(|pod| pod.workload != workload) {
-            let refusal = Refusal::AnotherWorkload {
-                token: pod.workload.clone(),
-                hello: workload,
-            };
-            return self.refuse(&refusal).await;
+        match timeout(STALLED, self.outgoing.send(Ok(message))).await {
+            Ok(sent) => sent.or(Err(Ended)),
+            Err(_elapsed) => self.refuse(&Refusal::Stalled(STALLED)).await,
         }
-        self.deadlines.introduced();
-        let name: Arc<str> = workload.to_string().into();
-        let who = ProxyIdentity {
-            workload,
-            role,
-            mode: capture,
-            software: software.into(),
-            address: self.peer.address,
-            uid: self.peer.verified.as_ref().map(|pod| Arc::clone(&pod.uid)),
-        };
-        let id = self.service.registry.connect(who.clone(), Instant::now());
-        let (slot, desired) = watch::channel(Desired::Starting);
-        tracing::info!(proxy = &*name, address = ?self.peer.address, ?role, "proxy connected");
-        self.known = Some(Known { id, name, desired });
-        let command = Command::Connected {
-            session: id,
-            who,
-            workloads,
-            slot,
-        };
-        self.service.commands.send(command).await.or(Err(Ended))
     }
 
     fn acknowledged(&mut self, version: SnapshotVersion) {
@@ -316,26 +342,10 @@ impl ProxyStream {
         }
     }
 
-    fn refused(&mut self, rejections: &[Rejection]) {
-        metrics::counter!("pilot_total_xds_rejects").increment(rejections.len() as u64);
-        for rejection in rejections {
-            tracing::error!(proxy = self.name(), %rejection,
-                "the proxy refused a resource; it keeps what it had, everything else goes on");
-        }
-        self.deadlines.refused(Instant::now());
-        let refused: Vec<Refused> = rejections.iter().map(Refused::from).collect();
-        self.report(|status| {
-            status.nacks += 1;
-            for one in refused {
-                status.refused.retain(|old| old.resource != one.resource);
-                status.refused.push(one);
-            }
-        });
-    }
-
     async fn close(&self, status: Status) {
         // A reader that is gone needs no farewell.
-        if self.outgoing.send(Err(status)).await.is_err() {
+        let told = timeout(FAREWELL, self.outgoing.send(Err(status))).await;
+        if !matches!(told, Ok(Ok(()))) {
             tracing::debug!(proxy = self.name(), "the proxy left before it was told why");
         }
     }
@@ -363,6 +373,14 @@ impl ProxyStream {
     }
 }
 
+/// Waits until a newer stream has the seat.
+async fn seat_lost(seat: Option<&Seat>) {
+    match seat {
+        Some(seat) => seat.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The newest desired state, once there is one that has not been seen.
 async fn newest(known: &mut Option<Known>) -> Desired {
     let Some(known) = known else {
@@ -372,17 +390,6 @@ async fn newest(known: &mut Option<Known>) -> Desired {
         Ok(()) => known.desired.borrow_and_update().clone(),
         // The push loop has ended; the process is about to.
         Err(_) => std::future::pending().await,
-    }
-}
-
-impl From<&Rejection> for Refused {
-    fn from(rejection: &Rejection) -> Self {
-        Self {
-            resource: rejection.resource.to_string(),
-            version: rejection.version.to_string(),
-            field: rejection.field.clone(),
-            reason: rejection.reason.clone(),
-        }
     }
 }
 

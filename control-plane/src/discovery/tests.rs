@@ -1,5 +1,7 @@
 //! Who gets a stream and who does not, over real sockets.
 
+mod hostile;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -35,7 +37,7 @@ spec: {containers: [{name: app}], serviceAccountName: web}
 status: {podIP: 10.0.0.1}
 ";
 
-/// A token that says of itself what a real one says; the fake API server goes by its first part.
+/// A token that says of itself what a real one says; the fake API server goes by its header.
 fn token(kind: &str) -> String {
     let audience = if kind == "wrong" { "vault" } else { "istio-ca" };
     let expires = if kind == "expired" {
@@ -43,17 +45,41 @@ fn token(kind: &str) -> String {
     } else {
         4_000_000_000
     };
-    let payload = json!({"aud": [audience], "exp": expires}).to_string();
-    let bytes = k8s_openapi::ByteString(payload.into_bytes());
+    let pod = if kind == "unbound" {
+        Value::Null
+    } else {
+        json!({"name": "web-1", "uid": "u-1"})
+    };
+    let payload = json!({
+        "aud": [audience],
+        "exp": expires,
+        "iss": "https://issuer.example",
+        "sub": "system:serviceaccount:shop:web",
+        "kubernetes.io": {"pod": pod},
+    });
+    let header = json!({"alg": "RS256", "kid": kind});
+    format!("{}.{}.c2ln", base64(&header), base64(&payload))
+}
+
+fn base64(value: &Value) -> String {
+    let bytes = k8s_openapi::ByteString(value.to_string().into_bytes());
     let encoded = serde_json::to_value(bytes).unwrap();
-    let encoded = encoded.as_str().unwrap().trim_end_matches('=');
-    format!("{kind}.{encoded}.c2ln")
+    encoded.as_str().unwrap().trim_end_matches('=').to_owned()
+}
+
+/// What kind of token this is, as it says in its first part.
+fn kind_of(token: &str) -> Option<String> {
+    let (header, _) = token.split_once('.')?;
+    ["web", "replaced", "other", "unbound", "deleted", "forged"]
+        .into_iter()
+        .find(|kind| base64(&json!({"alg": "RS256", "kid": kind})) == header)
+        .map(str::to_owned)
 }
 
 fn review(seen: &Seen) -> Option<(u16, Value)> {
     let mut answer = seen.body.clone();
     let token = answer["spec"]["token"].as_str()?.to_owned();
-    let (kind, _) = token.split_once('.')?;
+    let kind = kind_of(&token)?;
     let pod = |name: &str, uid: &str| {
         json!({
             "authenticated": true,
@@ -67,7 +93,7 @@ fn review(seen: &Seen) -> Option<(u16, Value)> {
             },
         })
     };
-    answer["status"] = match kind {
+    answer["status"] = match &*kind {
         "web" => pod("web-1", "u-1"),
         "replaced" => pod("web-1", "u-0"),
         "other" => pod("other", "u-2"),
@@ -231,7 +257,7 @@ async fn a_pod_gets_its_own_configuration() {
         panic!("a push was expected");
     };
     assert!(push.complete && !push.resources.is_empty());
-    let reports = server.registry.report(tokio::time::Instant::now());
+    let reports = server.registry.report(Instant::now());
     assert_eq!(reports[0].proxy, "shop/web-1");
     assert!(reports[0].address.is_some());
     drop(opened.say);
@@ -334,8 +360,6 @@ async fn while_the_api_server_is_away_nobody_new_comes_in_and_nobody_is_thrown_o
     let status = refused(server.with_token("other", "shop/other").await).await;
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.metadata().contains_key("grpc-retry-pushback-ms"));
-    // Known from before.
-    server.with_token("web", "shop/web-1").await.unwrap();
     let subscribe = proto::Subscribe {
         names_added: vec!["workload/10.0.0.1".to_owned()],
         ..proto::Subscribe::default()
@@ -351,6 +375,8 @@ async fn while_the_api_server_is_away_nobody_new_comes_in_and_nobody_is_thrown_o
         opened.hear().await.unwrap().is_some(),
         "the open stream goes on"
     );
+    // Known from before.
+    server.with_token("web", "shop/web-1").await.unwrap();
 }
 
 #[tokio::test]

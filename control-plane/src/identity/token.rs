@@ -2,12 +2,15 @@
 //!
 //! We ask with our audience, so that a token stolen for us is worth nothing elsewhere and one
 //! stolen elsewhere nothing here; and we insist on a token that is bound to a pod, since only then
-//! it ends with the pod. A positive answer is remembered for a short while: a fleet that
-//! reconnects must not become a flood of reviews.
+//! it ends with the pod. An answer is remembered for a short while: a fleet that reconnects must not
+//! become a flood of reviews. Nor must whoever shows us what is no token ([`claims`]), or one bad
+//! token after the other ([`budget`]).
 
+mod budget;
 mod claims;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,6 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use budget::Budget;
 use claims::Claims;
 
 /// The audience a proxy's token must have.
@@ -34,6 +38,8 @@ const REFUSED_FOR: Duration = Duration::from_secs(2);
 const CACHE: usize = 4096;
 /// Below what a proxy waits for its stream to be accepted.
 const REVIEW_LIMIT: Duration = Duration::from_secs(4);
+/// Characters of a name that a message repeats.
+const LONGEST_NAME: usize = 320;
 /// Reviews under way at a time.
 const AT_ONCE: usize = 32;
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -93,6 +99,12 @@ pub enum TokenError {
          token` does not say which pod speaks, mount a projected serviceAccountToken instead"
     )]
     NotBound(String),
+    /// Too many were shown to us that proved nothing.
+    #[error(
+        "too many tokens that prove nothing came from this address, or from everywhere; the token \
+         is looked at when the proxy tries again"
+    )]
+    TooMany,
     /// Nobody can say now.
     #[error(
         "the token cannot be checked now, the API server does not answer ({0}); the proxy keeps \
@@ -112,6 +124,7 @@ impl TokenError {
             Self::Gone(_) => "pod_deleted",
             Self::Rejected(_) => "invalid_token",
             Self::NotBound(_) => "not_bound_to_pod",
+            Self::TooMany => "reviews_used_up",
             Self::Unavailable(_) => "review_unavailable",
         }
     }
@@ -122,7 +135,10 @@ type Answer = Result<Arc<PodIdentity>, TokenError>;
 /// Asks the API server, and remembers for a while.
 pub struct TokenReviewer {
     api: Api<TokenReview>,
-    known: Mutex<HashMap<[u8; 32], (Answer, Instant)>>,
+    believed: Remembered,
+    /// Apart from those that are believed, which must not be crowded out by them.
+    refused: Remembered,
+    budget: Budget,
     slots: Semaphore,
 }
 
@@ -137,34 +153,58 @@ impl TokenReviewer {
     pub fn new(client: Client) -> Self {
         Self {
             api: Api::all(client),
-            known: Mutex::new(HashMap::new()),
+            believed: Remembered::default(),
+            refused: Remembered::default(),
+            budget: Budget::new(Instant::now()),
             slots: Semaphore::new(AT_ONCE),
         }
     }
 
-    /// The pod this token was issued to.
-    pub async fn review(&self, token: &str) -> Answer {
+    /// The pod this token was issued to, which came from this address.
+    pub async fn review(&self, token: &str, from: Option<IpAddr>) -> Answer {
         // Before the API server is asked: it must not be a way to make it work.
-        let claims = Claims::of(token).filter(|_| token.len() <= LONGEST);
+        let claims = (token.len() <= LONGEST)
+            .then(|| Claims::of(token))
+            .flatten();
         let claims = claims.ok_or(TokenError::Malformed)?;
+        check(&claims)?;
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(answer) = self.recall(&key) {
+        let known = self
+            .believed
+            .recall(&key)
+            .or_else(|| self.refused.recall(&key));
+        if let Some(answer) = known {
             return answer;
         }
-        let answer = match tokio::time::timeout(REVIEW_LIMIT, self.ask(token)).await {
-            Ok(Ok(status)) => judge(status, &claims),
-            Ok(Err(error)) => return Err(TokenError::Unavailable(error)),
+        if !self.budget.take(from, Instant::now()) {
+            return Err(TokenError::TooMany);
+        }
+        let answer = self.answer(token, &claims).await;
+        // Only what is known to be worth nothing has cost anything.
+        let worthless = !matches!(answer, Ok(_) | Err(TokenError::Unavailable(_)));
+        if !worthless {
+            self.budget.refund(from, Instant::now());
+        }
+        match &answer {
+            Ok(_) => {
+                let believed = REMEMBERED.min(claims.left(SystemTime::now()));
+                self.believed.remember(key, answer.clone(), believed);
+            }
+            Err(TokenError::Unavailable(_)) => {}
+            Err(_) => self.refused.remember(key, answer.clone(), REFUSED_FOR),
+        }
+        answer
+    }
+
+    async fn answer(&self, token: &str, claims: &Claims) -> Answer {
+        match tokio::time::timeout(REVIEW_LIMIT, self.ask(token)).await {
+            Ok(Ok(status)) => judge(status, claims),
+            Ok(Err(error)) => Err(TokenError::Unavailable(error)),
             Err(_elapsed) => {
                 let limit = format!("no answer within {REVIEW_LIMIT:?}");
-                return Err(TokenError::Unavailable(limit));
+                Err(TokenError::Unavailable(limit))
             }
-        };
-        let believed = match &answer {
-            Ok(_) => REMEMBERED.min(claims.left(SystemTime::now())),
-            Err(_) => REFUSED_FOR,
-        };
-        self.remember(key, answer.clone(), believed);
-        answer
+        }
     }
 
     async fn ask(&self, token: &str) -> Result<TokenReviewStatus, String> {
@@ -192,21 +232,44 @@ impl TokenReviewer {
             .status
             .ok_or_else(|| "its answer has no status".to_owned())
     }
+}
 
+/// What a token must say of itself to be shown to the API server.
+fn check(claims: &Claims) -> Result<(), TokenError> {
+    if !claims.audiences.iter().any(|audience| audience == AUDIENCE) {
+        return Err(TokenError::WrongAudience(list(&claims.audiences)));
+    }
+    if let Some(ago) = claims.surely_expired(SystemTime::now()) {
+        return Err(TokenError::Expired(ago));
+    }
+    if !claims.bound {
+        let account = claims.account.chars().take(LONGEST_NAME).collect();
+        return Err(TokenError::NotBound(account));
+    }
+    Ok(())
+}
+
+/// Answers, for a while each.
+#[derive(Default)]
+struct Remembered {
+    answers: Mutex<HashMap<[u8; 32], (Answer, Instant)>>,
+}
+
+impl Remembered {
     fn recall(&self, key: &[u8; 32]) -> Option<Answer> {
-        let known = self.known.lock();
-        let (answer, until) = known.get(key)?;
+        let answers = self.answers.lock();
+        let (answer, until) = answers.get(key)?;
         (*until > Instant::now()).then(|| answer.clone())
     }
 
     fn remember(&self, key: [u8; 32], answer: Answer, believed: Duration) {
         let now = Instant::now();
-        let mut known = self.known.lock();
-        if known.len() >= CACHE {
-            known.retain(|_, (_, until)| *until > now);
+        let mut answers = self.answers.lock();
+        if answers.len() >= CACHE {
+            answers.retain(|_, (_, until)| *until > now);
         }
-        if known.len() < CACHE {
-            known.insert(key, (answer, now + believed));
+        if answers.len() < CACHE {
+            answers.insert(key, (answer, now + believed));
         }
     }
 }

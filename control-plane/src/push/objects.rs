@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::crd::Object;
 use crate::meta::ObjectKey;
 use crate::model::Change;
@@ -21,6 +23,8 @@ pub struct Newest {
     pub object: Option<Object>,
     /// The revision it came with.
     pub revision: u64,
+    /// When it came.
+    pub since: Instant,
 }
 
 impl Newest {
@@ -31,9 +35,9 @@ impl Newest {
 }
 
 impl Objects {
-    /// Takes in changes that came with `revision`; whether any object came, went or has another
+    /// Takes in changes that came with `revision`, now; whether any object came, went or has another
     /// form now.
-    pub fn note(&mut self, changes: Vec<Change>, revision: u64) -> bool {
+    pub fn note(&mut self, changes: Vec<Change>, revision: u64, now: Instant) -> bool {
         let mut changed = false;
         for change in changes {
             let (key, object) = match change {
@@ -52,7 +56,12 @@ impl Objects {
                 continue;
             }
             changed = true;
-            Arc::make_mut(&mut self.by_key).insert(key, Newest { object, revision });
+            let newest = Newest {
+                object,
+                revision,
+                since: now,
+            };
+            Arc::make_mut(&mut self.by_key).insert(key, newest);
         }
         changed
     }
@@ -107,16 +116,17 @@ mod tests {
     #[test]
     fn only_a_new_generation_needs_to_be_applied_again() {
         let mut all = Objects::default();
+        let now = Instant::now();
         let key = gateway(1, 80).key().clone();
-        assert!(all.note(vec![Change::Applied(gateway(1, 80))], 3));
-        assert!(!all.note(vec![Change::Applied(gateway(1, 80))], 4));
+        assert!(all.note(vec![Change::Applied(gateway(1, 80))], 3, now));
+        assert!(!all.note(vec![Change::Applied(gateway(1, 80))], 4, now));
         assert_eq!(all.find(&key).unwrap().revision, 3);
-        assert!(all.note(vec![Change::Applied(gateway(2, 81))], 5));
+        assert!(all.note(vec![Change::Applied(gateway(2, 81))], 5, now));
         let newest = all.find(&key).unwrap();
         assert_eq!((newest.revision, newest.generation()), (5, Some(2)));
-        assert!(all.note(vec![Change::Removed(key.clone())], 6));
+        assert!(all.note(vec![Change::Removed(key.clone())], 6, now));
         assert!(all.find(&key).is_none());
-        assert!(all.note(vec![Change::Refused(key.clone(), Selects::All)], 7));
+        assert!(all.note(vec![Change::Refused(key.clone(), Selects::All)], 7, now));
         assert_eq!(all.find(&key).unwrap().generation(), None);
     }
 }

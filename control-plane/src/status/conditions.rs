@@ -17,6 +17,8 @@ use crate::source::Report;
 pub const TYPES: [&str; 3] = ["Accepted", "ResolvedRefs", "Programmed"];
 /// Findings told in one message.
 const TOLD: usize = 5;
+/// One proxy in so many may be late without holding an object up; one may in any case.
+const FEW: u32 = 4;
 /// Bytes of one finding's text in a message.
 const LONGEST: usize = 600;
 
@@ -33,13 +35,41 @@ pub struct Facts<'a> {
     pub tally: &'a Tally,
 }
 
+/// Whether a statement holds, in the words of conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// There is nobody to ask, or too few to tell. `kubectl wait` does not take it for either.
+    Unknown,
+}
+
+impl Truth {
+    /// As a condition's `status`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
+}
+
+impl From<bool> for Truth {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
 /// One condition, without the times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// Its type.
     pub about: &'static str,
     /// Whether it holds.
-    pub holds: bool,
+    pub holds: Truth,
     /// Why, as one word.
     pub reason: &'static str,
     /// Why, as a sentence.
@@ -47,10 +77,15 @@ pub struct Statement {
 }
 
 impl Statement {
-    fn new(about: &'static str, holds: bool, reason: &'static str, message: String) -> Self {
+    fn new(
+        about: &'static str,
+        holds: impl Into<Truth>,
+        reason: &'static str,
+        message: String,
+    ) -> Self {
         Self {
             about,
-            holds,
+            holds: holds.into(),
             reason,
             message,
         }
@@ -71,7 +106,7 @@ pub fn conditions(
     now: Timestamp,
 ) -> Vec<Condition> {
     let one = |statement: &Statement| {
-        let status = if statement.holds { "True" } else { "False" };
+        let status = statement.holds.as_str();
         let before = former
             .iter()
             .find(|one| one.condition_type == statement.about && one.status == status);
@@ -208,30 +243,53 @@ fn programmed(facts: Facts<'_>) -> Statement {
         .iter()
         .find(|one| verdict(one.code) == Verdict::NotActedOn && one.field == "spec");
     if let Some(finding) = unused {
-        return Statement::new(about, true, "NoProxies", text(finding));
+        return Statement::new(about, false, reasons::NOT_SUPPORTED, text(finding));
     }
     let tally = facts.tally;
-    if tally.concerned == 0 {
+    let (holds, reason) = standing(tally);
+    if reason == reasons::NO_PROXIES {
         let message = "no connected proxy is concerned".to_owned();
-        return Statement::new(about, true, "NoProxies", message);
+        return Statement::new(about, holds, reason, message);
     }
-    let count = format!(
+    let mut message = format!(
         "applied by {} of {} proxies",
         tally.applied, tally.concerned
     );
-    let reason = if tally.refusals > 0 {
-        "Rejected"
-    } else if tally.applied < tally.concerned {
-        "Pending"
+    let stragglers = tally.stragglers();
+    if !stragglers.is_empty() {
+        message.extend(["; ", &stragglers]);
+    }
+    Statement::new(about, holds, reason, message)
+}
+
+/// Whether an object is in force, from what proxies say of it.
+///
+/// A proxy belongs to whoever runs its pod, and what it says is not to decide over objects of
+/// others: one that refuses, or says nothing for [`super::tally::LATE`], is named and no more. It
+/// takes most of the proxies to call an object refused, and more than a few to call it late. With
+/// nobody else to go by, it is not known.
+fn standing(tally: &Tally) -> (Truth, &'static str) {
+    let Tally {
+        concerned,
+        applied,
+        refusals,
+        late,
+        ..
+    } = *tally;
+    let waited_for = concerned.saturating_sub(applied + refusals + late);
+    if concerned == 0 {
+        (Truth::Unknown, reasons::NO_PROXIES)
+    } else if refusals > 1 && refusals > concerned / 2 {
+        (Truth::False, reasons::REJECTED)
+    } else if waited_for > 0 || late > (concerned / FEW).max(1) {
+        (Truth::False, reasons::PENDING)
+    } else if applied > 0 {
+        (Truth::True, "Programmed")
+    } else if refusals > 0 {
+        (Truth::Unknown, reasons::REJECTED)
     } else {
-        return Statement::new(about, true, "Programmed", count);
-    };
-    Statement::new(
-        about,
-        false,
-        reason,
-        format!("{count}; {}", tally.stragglers()),
-    )
+        (Truth::Unknown, reasons::PENDING)
+    }
 }
 
 fn text(finding: &Diagnostic) -> String {

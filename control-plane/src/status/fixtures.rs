@@ -63,7 +63,11 @@ pub(super) fn input(objects_of: &[(&str, u64)]) -> Input {
         let mesh = changes
             .into_iter()
             .filter(|one| one.kind().is_mesh_resource());
-        all.note(mesh.map(Change::Applied).collect(), *revision);
+        all.note(
+            mesh.map(Change::Applied).collect(),
+            *revision,
+            Instant::now(),
+        );
         newest = newest.max(*revision);
     }
     Input {
@@ -105,6 +109,6 @@ pub(super) fn proxy(name: &str, revision: u64) -> Applied {
         connected: true,
         waiting: false,
         revision: Some(revision),
-        refused: Vec::new(),
+        refused: Arc::default(),
     }
 }

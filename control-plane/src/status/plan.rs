@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::conditions::Statement;
+use super::conditions::{Statement, Truth};
+use super::reasons;
 use super::view::Wanted;
 use crate::crd::status::Condition;
 use crate::meta::ObjectKey;
@@ -107,7 +108,10 @@ impl Plan {
 /// How long the difference may stand; `None` if there is none, or if what is wanted is older
 /// than what is said.
 fn patience(wanted: &Wanted, said: Option<&Said>) -> Option<Duration> {
-    let pending = wanted.statements.iter().any(|one| one.reason == "Pending");
+    let pending = wanted
+        .statements
+        .iter()
+        .any(|one| one.reason == reasons::PENDING);
     let soon = if pending {
         ACKNOWLEDGED_SOON
     } else {
@@ -137,9 +141,8 @@ fn patience(wanted: &Wanted, said: Option<&Said>) -> Option<Duration> {
 }
 
 fn difference(wanted: &Statement, said: &Condition) -> Option<Duration> {
-    let status = if wanted.holds { "True" } else { "False" };
-    if said.status != status {
-        return Some(if wanted.reason == "Pending" {
+    if said.status != wanted.holds.as_str() {
+        return Some(if wanted.reason == reasons::PENDING {
             DOUBT
         } else {
             Duration::ZERO
@@ -151,7 +154,10 @@ fn difference(wanted: &Statement, said: &Condition) -> Option<Duration> {
     if said.message == wanted.message {
         return None;
     }
-    Some(if wanted.holds { GOOD_NEWS } else { BAD_NEWS })
+    Some(match wanted.holds {
+        Truth::True => GOOD_NEWS,
+        Truth::False | Truth::Unknown => BAD_NEWS,
+    })
 }
 
 #[cfg(test)]

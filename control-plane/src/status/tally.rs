@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::concern::{Concern, Group, Keys};
 use super::refusal::Reach;
 use crate::compile::{ProxyScope, Uses};
-use crate::discovery::registry::Applied;
+use crate::discovery::registry::{Applied, RefusedSet};
 use crate::meta::ObjectKey;
 use crate::model::World;
 use crate::model::workload::Readiness;
@@ -24,6 +24,9 @@ use crate::push::board::Input;
 pub const NAMED: usize = 5;
 /// Bytes of one reason in a message.
 const LONGEST: usize = 200;
+/// Who has not applied an object this long after it came is named, but not waited for any more: a
+/// pod that never answers must not keep every object of the mesh unprogrammed.
+pub const LATE: Duration = Duration::from_mins(1);
 /// A proxy that never acknowledged anything is not waited for until it is connected this long:
 /// every pod that starts would make every object unprogrammed for a moment.
 pub const STARTING: Duration = Duration::from_secs(10);
@@ -46,17 +49,46 @@ pub struct Tally {
     /// Those that refused a part of it.
     #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
     pub refusals: u32,
+    /// Those that have not applied it for so long that they are not waited for.
+    #[serde(rename = "l", default, skip_serializing_if = "is_zero")]
+    pub late: u32,
     /// Some of those that have not applied it, and why: at most [`NAMED`].
     #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Straggler>,
 }
 
+/// In which way a proxy has not applied an object. Those that refused are named first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Lag {
+    /// It refused a part of it.
+    #[serde(rename = "r")]
+    Refused,
+    /// It is not waited for any more.
+    #[serde(rename = "l")]
+    Late,
+    /// It is waited for.
+    #[default]
+    #[serde(rename = "w")]
+    WaitedFor,
+}
+
+impl Lag {
+    /// What precedes the proxies of this kind in a message.
+    const fn lead(self) -> &'static str {
+        match self {
+            Self::Refused => "refused by ",
+            Self::Late => "no longer waiting for ",
+            Self::WaitedFor => "waiting for ",
+        }
+    }
+}
+
 /// A proxy that has not applied an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Straggler {
-    /// Whether it is just late. Those that refused come first.
-    #[serde(rename = "q", default, skip_serializing_if = "is_false")]
-    pub patient: bool,
+    /// In which way.
+    #[serde(rename = "q", default, skip_serializing_if = "is_waited_for")]
+    pub lag: Lag,
     /// Its name.
     #[serde(rename = "p")]
     pub proxy: String,
@@ -77,8 +109,8 @@ fn is_zero(number: &u32) -> bool {
     clippy::trivially_copy_pass_by_ref,
     reason = "serde asks for a reference"
 )]
-fn is_false(flag: &bool) -> bool {
-    !*flag
+fn is_waited_for(lag: &Lag) -> bool {
+    *lag == Lag::WaitedFor
 }
 
 impl Tally {
@@ -87,6 +119,7 @@ impl Tally {
         self.concerned += other.concerned;
         self.applied += other.applied;
         self.refusals += other.refusals;
+        self.late += other.late;
         self.waiting.extend(other.waiting.iter().cloned());
         self.waiting.sort();
         self.waiting.truncate(NAMED);
@@ -95,7 +128,7 @@ impl Tally {
     /// Adds a proxy that has applied nothing of the object yet.
     pub fn wait_for(&mut self, proxy: String, why: String) {
         self.straggle(Straggler {
-            patient: true,
+            lag: Lag::WaitedFor,
             proxy,
             why,
         });
@@ -103,13 +136,14 @@ impl Tally {
 
     fn straggle(&mut self, straggler: Straggler) {
         self.concerned += 1;
-        self.refusals += u32::from(!straggler.patient);
+        self.refusals += u32::from(straggler.lag == Lag::Refused);
+        self.late += u32::from(straggler.lag == Lag::Late);
         if self.waiting.len() < NAMED {
             self.waiting.push(straggler);
-        } else if !straggler.patient
-            && let Some(place) = self.waiting.iter_mut().rfind(|one| one.patient)
+        } else if let Some(last) = self.waiting.iter_mut().max_by_key(|one| one.lag)
+            && straggler.lag < last.lag
         {
-            *place = straggler;
+            *last = straggler;
         }
     }
 
@@ -118,14 +152,16 @@ impl Tally {
         let mut all: Vec<&Straggler> = self.waiting.iter().collect();
         all.sort();
         let mut text = String::new();
-        for (index, one) in all.iter().enumerate() {
-            let lead = match (index, one.patient) {
-                (0, true) => "waiting for ",
-                (0, false) => "",
-                (_, _) => ", ",
-            };
-            let Straggler { proxy, why, .. } = one;
-            text.extend([lead, proxy, " (", why, ")"]);
+        let mut before = None;
+        for Straggler { lag, proxy, why } in &all {
+            if before == Some(*lag) {
+                text.push_str(", ");
+            } else {
+                let end = if before.is_some() { "; " } else { "" };
+                text.extend([end, lag.lead()]);
+            }
+            text.extend([proxy, " (", why, ")"]);
+            before = Some(*lag);
         }
         let missing = self.concerned.saturating_sub(self.applied);
         let named = u32::try_from(all.len()).unwrap_or(u32::MAX);
@@ -202,8 +238,13 @@ pub fn tally(
                 continue;
             }
             let reach = reach.get_or_insert_with(|| Reach::of(world, newest.object.as_ref()));
+            let lag = if now.saturating_duration_since(newest.since) < LATE {
+                Lag::WaitedFor
+            } else {
+                Lag::Late
+            };
             for proxy in &members.all {
-                count(&mut tally, proxy, newest.revision, reach);
+                count(&mut tally, proxy, (newest.revision, lag), reach);
             }
         }
         tallies.insert(key.clone(), tally);
@@ -241,31 +282,44 @@ fn grouped<'a>(
     groups
 }
 
-fn count(tally: &mut Tally, proxy: &Applied, revision: u64, reach: &Reach) {
-    let name = || proxy.who.workload.to_string();
-    let refused = proxy
-        .refused
-        .iter()
-        .find(|one| reach.includes(&one.resource));
-    if let Some(refused) = refused {
-        let mut why = format!(
-            "refused {}: {}: {}",
-            refused.resource, refused.field, refused.reason
-        );
-        why.truncate(why.floor_char_boundary(LONGEST));
+fn count(tally: &mut Tally, proxy: &Applied, (revision, lag): (u64, Lag), reach: &Reach) {
+    if let Some(why) = refused(&proxy.refused, reach) {
         tally.straggle(Straggler {
-            patient: false,
-            proxy: name(),
+            lag: Lag::Refused,
+            proxy: proxy.who.workload.to_string(),
             why,
         });
     } else if proxy.revision >= Some(revision) {
         tally.concerned += 1;
         tally.applied += 1;
-    } else if proxy.connected {
-        tally.wait_for(name(), "connected, no acknowledgement".to_owned());
     } else {
-        tally.wait_for(name(), "connection lost".to_owned());
+        let why = if proxy.connected {
+            "connected, no acknowledgement"
+        } else {
+            "connection lost"
+        };
+        tally.straggle(Straggler {
+            lag,
+            proxy: proxy.who.workload.to_string(),
+            why: why.to_owned(),
+        });
     }
+}
+
+/// What of an object a proxy refused, in our own words: whoever runs a pod must not be able to
+/// write into the status of other people's objects. The proxy's are in the log.
+fn refused(refused: &RefusedSet, reach: &Reach) -> Option<String> {
+    let mut named = refused.first.iter();
+    let Some(one) = named.find(|one| reach.includes(&one.resource)) else {
+        let more = refused.more;
+        return (more > 0).then(|| format!("{more} resources that it did not name one by one"));
+    };
+    let mut why = one.resource.clone();
+    if !one.field.is_empty() {
+        why.extend([" at ", &one.field]);
+    }
+    why.truncate(why.floor_char_boundary(LONGEST));
+    Some(why)
 }
 
 #[cfg(test)]

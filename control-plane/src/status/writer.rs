@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::bucket::Bucket;
-use super::conditions::{Statement, TYPES, conditions};
+use super::conditions::{Statement, TYPES, Truth, conditions};
 use super::events::Events;
 use super::plan::{Plan, Said};
 use super::view::Wanted;
@@ -358,7 +358,7 @@ fn newly_unaccepted<'a>(wanted: &'a Wanted, before: Option<&Said>) -> Option<&'a
                 && one.reason == statement.reason
         })
     });
-    (!statement.holds && !known).then_some(statement)
+    (statement.holds == Truth::False && !known).then_some(statement)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use control_plane::discovery::desired::DesiredState;
-use control_plane::discovery::session::{Output, Session as Server};
+use control_plane::discovery::session::{Output, Session as Server, Workloads};
 use mesh_api::error::Rejection;
 use mesh_api::name::{ResourceName, WorkloadName};
 use mesh_api::proto::{self, proxy_message, server_message};
@@ -201,6 +201,12 @@ impl Pair {
         let server = self.server.as_mut().unwrap();
         let outputs = server.on_message(message).unwrap();
         self.act(outputs);
+        // What it asks for may be answered later, and then with what it says until then.
+        let server = self.server.as_mut().unwrap();
+        if server.asks() && self.to_server.is_empty() {
+            let outputs = server.settle();
+            self.act(outputs);
+        }
         true
     }
 
@@ -209,15 +215,19 @@ impl Pair {
         for output in outputs {
             match output {
                 Output::Send(message) => self.sent(message),
-                Output::WantedWorkloads(wanted) => {
-                    wants_others |= wanted != self.wanted;
-                    self.wanted = wanted;
+                Output::Workloads(Workloads { added, removed }) => {
+                    self.wanted.retain(|name| !removed.contains(name));
+                    self.wanted.extend(added);
+                    wants_others = true;
                 }
                 Output::Hello(introduction) => {
                     assert_eq!(introduction.workload.to_string(), "town/me");
                 }
                 Output::Acked { .. } => {}
-                Output::Refused(rejections) => assert!(!rejections.is_empty()),
+                Output::Refused {
+                    rejections,
+                    dropped,
+                } => assert!(!rejections.is_empty() && dropped == 0),
             }
         }
         if wants_others {

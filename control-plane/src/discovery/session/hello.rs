@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mesh_api::limits::{MAX_NAME_BYTES, PROTOCOL_REVISION};
+use mesh_api::limits::{MAX_HELD, MAX_NAME_BYTES, PROTOCOL_REVISION};
 use mesh_api::proto;
 use mesh_api::proxy::{CaptureMode, ProxyRole};
 use mesh_api::version::Version;
@@ -52,6 +52,12 @@ pub(super) fn read(
 /// A proxy of another version may hold names of kinds this server does not know; they are taken
 /// note of, so that it can be told to drop them.
 fn read_held(held: Vec<proto::HeldResource>) -> Result<View, ProtocolError> {
+    if held.len() > MAX_HELD {
+        return Err(ProtocolError::TooMany {
+            field: "held",
+            limit: MAX_HELD,
+        });
+    }
     let mut known = BTreeMap::new();
     let mut foreign = BTreeSet::new();
     for proto::HeldResource { name, version } in held {

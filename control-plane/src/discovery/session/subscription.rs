@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mesh_api::limits::MAX_NAME_BYTES;
+use mesh_api::limits::{MAX_NAME_BYTES, MAX_SUBSCRIBED_NAMES as MAX_NAMES};
 use mesh_api::name::{ClusterName, ResourceName, WorkloadName};
 use mesh_api::proto::{self, hello, subscribe};
 use mesh_api::route::Domain;
@@ -12,8 +12,15 @@ use crate::discovery::desired::DesiredState;
 
 /// Hosts a proxy may ask for; one that wants more asks for all.
 const MAX_HOSTS: usize = 16_384;
-/// Single names a proxy may ask for.
-const MAX_NAMES: usize = 16_384;
+
+/// Single workloads that a proxy wants from now on, and those it wants no longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workloads {
+    /// Those it did not want before.
+    pub added: BTreeSet<WorkloadName>,
+    /// Those it does not want any more.
+    pub removed: BTreeSet<WorkloadName>,
+}
 
 /// What a proxy asked for.
 #[derive(Debug, Default)]
@@ -54,7 +61,9 @@ impl Subscription {
         Ok(subscription)
     }
 
-    pub(super) fn change(&mut self, change: proto::Subscribe) -> Result<(), ProtocolError> {
+    /// Takes in a change, and says which single workloads come and go by it.
+    pub(super) fn change(&mut self, change: proto::Subscribe) -> Result<Workloads, ProtocolError> {
+        let mut workloads = Workloads::default();
         let proto::Subscribe {
             subscription,
             names_added,
@@ -73,14 +82,24 @@ impl Subscription {
             }
         }
         for name in parse_names("names_removed", &names_removed)? {
-            self.names.remove(&name);
+            if self.names.remove(&name)
+                && let ResourceName::Workload(workload) = &name
+            {
+                workloads.removed.insert(*workload);
+            }
             self.unanswered.remove(&name);
         }
         for name in parse_names("names_added", &names_added)? {
             // Workloads are put into the desired state when they are asked for; whether one
             // exists is known only then.
-            let answerable = !matches!(name, ResourceName::Workload(_));
-            if self.names.insert(name.clone()) && answerable {
+            if !self.names.insert(name.clone()) {
+                continue;
+            }
+            if let ResourceName::Workload(workload) = name {
+                if !workloads.removed.remove(&workload) {
+                    workloads.added.insert(workload);
+                }
+            } else {
                 self.unanswered.insert(name);
             }
         }
@@ -88,7 +107,7 @@ impl Subscription {
         if self.names.len() > MAX_NAMES {
             return Err(too_many("names_added", MAX_NAMES));
         }
-        Ok(())
+        Ok(workloads)
     }
 
     fn add_hosts(&mut self, added: Vec<String>) -> Result<(), ProtocolError> {
@@ -247,8 +266,5 @@ fn parse_names(field: &'static str, names: &[String]) -> Result<Vec<ResourceName
 }
 
 fn too_many(field: &'static str, limit: usize) -> ProtocolError {
-    ProtocolError::Field {
-        field,
-        reason: format!("at most {limit} may be asked for at once"),
-    }
+    ProtocolError::TooMany { field, limit }
 }

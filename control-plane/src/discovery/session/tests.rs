@@ -4,6 +4,7 @@
 mod conversation;
 mod hosts;
 
+use mesh_api::name::WorkloadName;
 use mesh_api::resource::Resource;
 use mesh_api::workload::{Locality, Peer, Workload};
 use proxy_message::Message;
@@ -11,6 +12,21 @@ use proxy_message::Message;
 use super::*;
 use mesh_api::encoded::Encoded;
 use mesh_api::policy::{Policy, PolicyRule};
+
+/// A proxy that is answered at once, however often it says something.
+trait Hear {
+    fn hear(&mut self, message: proto::ProxyMessage) -> Result<Vec<Output>, ProtocolError>;
+}
+
+impl Hear for Session {
+    fn hear(&mut self, message: proto::ProxyMessage) -> Result<Vec<Output>, ProtocolError> {
+        let mut outputs = self.on_message(message)?;
+        if self.asks() {
+            outputs.extend(self.settle());
+        }
+        Ok(outputs)
+    }
+}
 
 fn hello() -> proto::Hello {
     proto::Hello {
@@ -67,7 +83,7 @@ fn pushes(outputs: &[Output]) -> Vec<&proto::Push> {
 
 fn greeted(hello: proto::Hello) -> (Session, Vec<Output>) {
     let mut session = Session::new();
-    let outputs = session.on_message(say(Message::Hello(hello))).unwrap();
+    let outputs = session.hear(say(Message::Hello(hello))).unwrap();
     (session, outputs)
 }
 
@@ -103,7 +119,10 @@ fn an_introduction_is_passed_on() {
         outputs,
         [
             Output::Hello(expected),
-            Output::WantedWorkloads(BTreeSet::from([wanted])),
+            Output::Workloads(Workloads {
+                added: BTreeSet::from([wanted]),
+                removed: BTreeSet::new(),
+            }),
         ]
     );
 }
@@ -112,22 +131,16 @@ fn an_introduction_is_passed_on() {
 fn rules_of_the_stream_are_kept() {
     let state = || desired([policy("a", "")]);
     let mut session = Session::new();
-    assert_eq!(session.on_message(ack(1)), Err(ProtocolError::HelloMissing));
+    assert_eq!(session.hear(ack(1)), Err(ProtocolError::HelloMissing));
     let empty = proto::ProxyMessage { message: None };
-    assert_eq!(
-        session.on_message(empty),
-        Err(ProtocolError::UnknownMessage)
-    );
+    assert_eq!(session.hear(empty), Err(ProtocolError::UnknownMessage));
 
     let (mut session, _) = greeted(hello());
     let again = say(Message::Hello(hello()));
-    assert_eq!(session.on_message(again), Err(ProtocolError::HelloAgain));
+    assert_eq!(session.hear(again), Err(ProtocolError::HelloAgain));
 
     let (mut session, _) = greeted(hello());
-    assert_eq!(
-        session.on_message(ack(1)),
-        Err(ProtocolError::UnknownNonce(1))
-    );
+    assert_eq!(session.hear(ack(1)), Err(ProtocolError::UnknownNonce(1)));
 
     let (mut session, _) = greeted(hello());
     session.on_desired(state());
@@ -135,16 +148,13 @@ fn rules_of_the_stream_are_kept() {
         nonce: 1,
         rejections: Vec::new(),
     }));
-    assert_eq!(session.on_message(silent), Err(ProtocolError::EmptyNack(1)));
+    assert_eq!(session.hear(silent), Err(ProtocolError::EmptyNack(1)));
 
     let (mut session, _) = greeted(hello());
     session.on_desired(state());
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     assert!(session.is_synced());
-    assert_eq!(
-        session.on_message(ack(1)),
-        Err(ProtocolError::UnknownNonce(1))
-    );
+    assert_eq!(session.hear(ack(1)), Err(ProtocolError::UnknownNonce(1)));
 }
 
 type Spoil = fn(&mut proto::Hello);
@@ -162,9 +172,7 @@ fn a_bad_introduction_is_refused_and_says_which_field() {
     for (field, spoil) in cases {
         let mut hello = hello();
         spoil(&mut hello);
-        let error = Session::new()
-            .on_message(say(Message::Hello(hello)))
-            .unwrap_err();
+        let error = Session::new().hear(say(Message::Hello(hello))).unwrap_err();
         assert!(error.to_string().contains(field), "{field}: {error}");
         let status = tonic::Status::from(error);
         let expected = if field == "revision" {
@@ -187,7 +195,7 @@ fn waiting_is_said_once_per_reason_and_takes_nothing_away() {
         pushes(&session.on_desired(desired([policy("a", "")]))).len(),
         1
     );
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     let outputs = session.on_waiting(&reason);
     assert!(pushes(&outputs).is_empty());
     assert_eq!(session.expected().count(), 1);
@@ -204,14 +212,14 @@ fn only_the_newest_state_is_sent_to_a_busy_proxy() {
         assert_eq!(outputs, []);
     }
     let newest = policy("a", "8");
-    let outputs = session.on_message(ack(1)).unwrap();
+    let outputs = session.hear(ack(1)).unwrap();
     let [push] = pushes(&outputs)[..] else {
         panic!("{outputs:?}");
     };
     assert_eq!(push.resources, [newest.to_wire()]);
     // Back to where the proxy will be: nothing.
     assert_eq!(session.on_desired(desired([newest])), []);
-    session.on_message(ack(2)).unwrap();
+    session.hear(ack(2)).unwrap();
     assert!(session.is_synced());
 }
 
@@ -220,19 +228,17 @@ fn what_was_refused_is_withheld_in_that_version_only() {
     let (bad, good) = (policy("a", "bad"), policy("b", ""));
     let (mut session, _) = greeted(hello());
     session.on_desired(desired([bad.clone(), good.clone()]));
-    let outputs = session
-        .on_message(nack(1, "policy/a", bad.version))
-        .unwrap();
+    let outputs = session.hear(nack(1, "policy/a", bad.version)).unwrap();
     let [push] = pushes(&outputs)[..] else {
         panic!("{outputs:?}");
     };
     assert_eq!(push.resources, [good.to_wire()]);
-    session.on_message(ack(2)).unwrap();
+    session.hear(ack(2)).unwrap();
     assert!(session.is_synced());
     let other = policy("a", "better");
     let outputs = session.on_desired(desired([other.clone(), good.clone()]));
     assert_eq!(pushes(&outputs)[0].resources, [other.to_wire()]);
-    session.on_message(ack(3)).unwrap();
+    session.hear(ack(3)).unwrap();
     assert!(session.withheld().is_empty());
     let outputs = session.on_desired(desired([bad.clone(), good]));
     assert_eq!(pushes(&outputs)[0].resources, [bad.to_wire()]);
@@ -243,9 +249,7 @@ fn refused_things_are_tried_again_on_request() {
     let bad = policy("a", "bad");
     let (mut session, _) = greeted(hello());
     session.on_desired(desired([bad.clone()]));
-    let outputs = session
-        .on_message(nack(1, "policy/a", bad.version))
-        .unwrap();
+    let outputs = session.hear(nack(1, "policy/a", bad.version)).unwrap();
     assert!(pushes(&outputs).is_empty());
     let outputs = session.retry_refused();
     assert_eq!(pushes(&outputs)[0].resources, [bad.to_wire()]);
@@ -256,9 +260,7 @@ fn a_refusal_that_names_nothing_known_never_loops() {
     let (mut session, _) = greeted(hello());
     let state = desired([policy("a", "1"), policy("b", "")]);
     session.on_desired(Arc::clone(&state));
-    let outputs = session
-        .on_message(nack(1, "no-such/thing", Version(7)))
-        .unwrap();
+    let outputs = session.hear(nack(1, "no-such/thing", Version(7))).unwrap();
     assert!(pushes(&outputs).is_empty());
     assert_eq!(session.withheld().len(), 2);
 
@@ -271,7 +273,7 @@ fn a_refusal_that_names_nothing_known_never_loops() {
     let (mut session, _) = greeted(holding);
     let outputs = session.on_desired(desired([]));
     assert_eq!(pushes(&outputs)[0].removed, ["policy/old"]);
-    let outputs = session.on_message(nack(1, "?", Version(0))).unwrap();
+    let outputs = session.hear(nack(1, "?", Version(0))).unwrap();
     assert!(pushes(&outputs).is_empty());
     let outputs = session.on_desired(desired([policy("a", "")]));
     assert_eq!(pushes(&outputs).len(), 1, "a new state is a new chance");
@@ -289,9 +291,7 @@ fn what_a_proxy_needs_is_not_removed_against_its_will() {
     let (mut session, _) = greeted(holding);
     let outputs = session.on_desired(desired([policy("new", "")]));
     assert_eq!(pushes(&outputs)[0].removed.len(), 2);
-    let outputs = session
-        .on_message(nack(1, "listener/in", Version(3)))
-        .unwrap();
+    let outputs = session.hear(nack(1, "listener/in", Version(3))).unwrap();
     let [push] = pushes(&outputs)[..] else {
         panic!("{outputs:?}");
     };
@@ -309,7 +309,7 @@ fn names_of_another_time_are_dropped() {
     let (mut session, _) = greeted(holding);
     let outputs = session.on_desired(desired([]));
     assert_eq!(pushes(&outputs)[0].removed, ["hologram/7"]);
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     assert!(session.is_synced());
 }
 
@@ -317,21 +317,21 @@ fn names_of_another_time_are_dropped() {
 fn a_name_that_does_not_exist_is_answered_once() {
     let (mut session, _) = greeted(hello());
     session.on_desired(desired([policy("a", "")]));
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     let ask = || {
         say(Message::Subscribe(proto::Subscribe {
             names_added: vec!["policy/b".to_owned(), "policy/a".to_owned()],
             ..proto::Subscribe::default()
         }))
     };
-    let outputs = session.on_message(ask()).unwrap();
+    let outputs = session.hear(ask()).unwrap();
     let [push] = pushes(&outputs)[..] else {
         panic!("{outputs:?}");
     };
     assert_eq!(push.removed, ["policy/b"]);
     assert!(push.resources.is_empty());
-    session.on_message(ack(2)).unwrap();
-    let outputs = session.on_message(ask()).unwrap();
+    session.hear(ack(2)).unwrap();
+    let outputs = session.hear(ask()).unwrap();
     assert!(pushes(&outputs).is_empty());
 }
 
@@ -348,20 +348,24 @@ fn workloads_go_to_those_who_ask() {
     let (mut session, _) = greeted(hello());
     let outputs = session.on_desired(desired([workload.clone()]));
     assert!(pushes(&outputs)[0].resources.is_empty());
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     let ask = say(Message::Subscribe(proto::Subscribe {
         names_added: vec![workload.name.to_string()],
         ..proto::Subscribe::default()
     }));
-    let outputs = session.on_message(ask).unwrap();
-    assert_eq!(outputs[0], Output::WantedWorkloads(BTreeSet::from([name])));
+    let outputs = session.hear(ask).unwrap();
+    let comes = Workloads {
+        added: BTreeSet::from([name]),
+        removed: BTreeSet::new(),
+    };
+    assert_eq!(outputs[0], Output::Workloads(comes));
     assert_eq!(pushes(&outputs)[0].resources, [workload.to_wire()]);
-    session.on_message(ack(2)).unwrap();
+    session.hear(ack(2)).unwrap();
     let forget = say(Message::Subscribe(proto::Subscribe {
         names_removed: vec![workload.name.to_string()],
         ..proto::Subscribe::default()
     }));
-    let outputs = session.on_message(forget).unwrap();
+    let outputs = session.hear(forget).unwrap();
     assert_eq!(pushes(&outputs)[0].removed, [workload.name.to_string()]);
 }
 

@@ -49,6 +49,11 @@ impl InFlight {
         self.before.values().any(Option::is_none)
     }
 
+    /// How many resources it changes.
+    pub(super) fn len(&self) -> usize {
+        self.before.len()
+    }
+
     /// Everything the push carried.
     pub(super) fn all_carried(&self) -> impl Iterator<Item = (&ResourceName, Version)> {
         self.set.iter().map(|(name, version)| (name, *version))

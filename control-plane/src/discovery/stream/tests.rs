@@ -36,6 +36,8 @@ impl Bench {
         let peer = Peer {
             address: None,
             verified: None,
+            seat: None,
+            _proved: None,
         };
         let mut stream = ProxyStream::new(service, outgoing, peer);
         let hello = proto::Hello {
@@ -75,6 +77,9 @@ impl Bench {
 
     async fn answer(&mut self, message: Message) {
         assert!(self.stream.take_message(say(message)).await.is_ok());
+        if self.stream.session.asks() {
+            assert!(self.stream.settle().await.is_ok());
+        }
     }
 
     fn applied(&self) -> Option<u64> {
@@ -155,12 +160,12 @@ async fn what_is_refused_is_said_beside_the_revision() {
     bench.answer(Message::Nack(nack)).await;
     let of = |bench: &Bench| bench.registry.applied(|_| true).remove(0);
     assert_eq!(of(&bench).revision, Some(4));
-    assert_eq!(of(&bench).refused[0].resource, "policy/inbound");
+    assert_eq!(of(&bench).refused.first[0].resource, "policy/inbound");
     // Offered again, nobody knows yet whether it is refused again.
     assert!(bench.stream.take_due(Due::Retry).await.is_ok());
-    assert_eq!(of(&bench).refused.len(), 1);
+    assert_eq!(of(&bench).refused.first.len(), 1);
     bench.answer(ack(3)).await;
-    assert_eq!(of(&bench).refused, []);
+    assert!(of(&bench).refused.is_empty());
 }
 
 #[tokio::test]

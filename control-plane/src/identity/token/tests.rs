@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const NODE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1)));
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 
 mod base64_of_tests {
@@ -32,9 +33,22 @@ fn now() -> u64 {
 }
 
 fn token(audience: &str, expires: u64) -> String {
-    let payload =
-        json!({"aud": [audience], "exp": expires, "sub": "system:serviceaccount:shop:web"});
-    format!("{}.{}.c2ln", encode("{}"), encode(&payload.to_string()))
+    signed(&claims(audience, expires))
+}
+
+fn claims(audience: &str, expires: u64) -> Value {
+    json!({
+        "aud": [audience],
+        "exp": expires,
+        "iss": "https://kubernetes.default.svc.cluster.local",
+        "sub": "system:serviceaccount:shop:web",
+        "kubernetes.io": {"namespace": "shop", "pod": {"name": "web-1", "uid": "u-1"}},
+    })
+}
+
+fn signed(claims: &Value) -> String {
+    let header = encode(r#"{"alg":"RS256","kid":"1"}"#);
+    format!("{header}.{}.c2ln", encode(&claims.to_string()))
 }
 
 fn status_of_pod() -> Value {
@@ -71,7 +85,7 @@ fn answering(status: Value) -> (FakeApi, TokenReviewer) {
 async fn a_bound_token_of_our_audience_says_which_pod_it_is() {
     let (api, reviewer) = answering(status_of_pod());
     let pod = reviewer
-        .review(&token(AUDIENCE, now() + 600))
+        .review(&token(AUDIENCE, now() + 600), NODE)
         .await
         .unwrap();
     assert_eq!(pod.workload.to_string(), "shop/web-1");
@@ -106,6 +120,7 @@ async fn everything_else_is_refused_with_its_reason() {
             token("https://kubernetes.default.svc", now() + 600),
             "wrong_audience",
         ),
+        // Whose clock is right is for the API server to say.
         (denied("x"), token(AUDIENCE, now() - 5), "expired_token"),
         (unbound, fresh.clone(), "not_bound_to_pod"),
         (person, fresh.clone(), "not_bound_to_pod"),
@@ -114,7 +129,7 @@ async fn everything_else_is_refused_with_its_reason() {
     ];
     for (status, token, reason) in cases {
         let (_api, reviewer) = answering(status.clone());
-        let error = reviewer.review(&token).await.unwrap_err();
+        let error = reviewer.review(&token, NODE).await.unwrap_err();
         assert_eq!(error.reason(), reason, "{status}: {error}");
     }
 }
@@ -127,27 +142,92 @@ async fn garbage_never_reaches_the_api_server() {
         token(AUDIENCE, 1).replace(".c2ln", &"A".repeat(LONGEST))
     );
     for garbage in ["", "x", "a.b", "a.b.c.d", "a.!!.c", "..", "a.e30.", &long] {
-        let error = reviewer.review(garbage).await.unwrap_err();
+        let error = reviewer.review(garbage, NODE).await.unwrap_err();
         assert_eq!(error, TokenError::Malformed, "{garbage}");
     }
     assert_eq!(reviews(&api), 0);
+}
+
+#[tokio::test]
+async fn what_says_the_wrong_things_of_itself_never_reaches_the_api_server() {
+    let (api, reviewer) = answering(status_of_pod());
+    let spoilt = |field: &str, value: Value| {
+        let mut claims = claims(AUDIENCE, now() + 600);
+        claims[field] = value;
+        signed(&claims)
+    };
+    let unsigned = token(AUDIENCE, now() + 600);
+    let (_, rest) = unsigned.split_once('.').unwrap();
+    let unsigned = |header: &str| format!("{}.{rest}", encode(header));
+    let cases = [
+        (token("vault", now() + 600), "wrong_audience"),
+        (token(AUDIENCE, now() - 3600), "expired_token"),
+        (
+            spoilt("kubernetes.io", json!({"pod": {"name": "web-1"}})),
+            "not_bound_to_pod",
+        ),
+        (spoilt("kubernetes.io", Value::Null), "not_bound_to_pod"),
+        (spoilt("sub", json!("kubernetes-admin")), "malformed_token"),
+        (spoilt("iss", json!("")), "malformed_token"),
+        (spoilt("iss", json!("a b")), "malformed_token"),
+        (unsigned(r#"{"alg":"none"}"#), "malformed_token"),
+        (unsigned(r#"{"alg":"HS256"}"#), "malformed_token"),
+        (unsigned("{}"), "malformed_token"),
+        (unsigned("no"), "malformed_token"),
+    ];
+    for (token, reason) in cases {
+        let error = reviewer.review(&token, NODE).await.unwrap_err();
+        assert_eq!(error.reason(), reason, "{error}");
+    }
+    assert_eq!(reviews(&api), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_shows_one_bad_token_after_the_other_is_not_heard_and_others_are() {
+    let api = FakeApi::new();
+    api.intercept(|seen: &Seen| {
+        let mut review = seen.body.clone();
+        let good = review["spec"]["token"] == token(AUDIENCE, 4_000_000_000);
+        review["status"] = if good {
+            status_of_pod()
+        } else {
+            json!({"authenticated": false, "error": "no"})
+        };
+        Some((201, review))
+    });
+    let reviewer = TokenReviewer::new(api.client());
+    let mut reasons = std::collections::BTreeMap::<&str, usize>::new();
+    for index in 0..200 {
+        let bad = token(AUDIENCE, 3_000_000_000 + index);
+        let error = reviewer.review(&bad, NODE).await.unwrap_err();
+        *reasons.entry(error.reason()).or_default() += 1;
+    }
+    let asked = reviews(&api);
+    assert!((32..40).contains(&asked), "{asked} of 200: {reasons:?}");
+    assert_eq!(reasons["reviews_used_up"], 200 - asked);
+    let elsewhere = Some(IpAddr::from([10, 0, 0, 2]));
+    let good = token(AUDIENCE, 4_000_000_000);
+    reviewer.review(&good, elsewhere).await.unwrap();
+    // What is known to be good needs no review, wherever it comes from.
+    reviewer.review(&good, NODE).await.unwrap();
+    assert_eq!(reviews(&api), asked + 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_remembered_for_a_while_but_not_beyond_expiry() {
     let (api, reviewer) = answering(status_of_pod());
     let long = token(AUDIENCE, now() + 600);
-    reviewer.review(&long).await.unwrap();
+    reviewer.review(&long, NODE).await.unwrap();
     tokio::time::sleep(REMEMBERED.mul_f32(0.9)).await;
-    reviewer.review(&long).await.unwrap();
+    reviewer.review(&long, NODE).await.unwrap();
     assert_eq!(reviews(&api), 1);
     tokio::time::sleep(REMEMBERED.mul_f32(0.2)).await;
-    reviewer.review(&long).await.unwrap();
+    reviewer.review(&long, NODE).await.unwrap();
     assert_eq!(reviews(&api), 2);
     let short = token(AUDIENCE, now() + 10);
-    reviewer.review(&short).await.unwrap();
+    reviewer.review(&short, NODE).await.unwrap();
     tokio::time::sleep(Duration::from_secs(11)).await;
-    reviewer.review(&short).await.unwrap();
+    reviewer.review(&short, NODE).await.unwrap();
     assert_eq!(reviews(&api), 4);
 }
 
@@ -155,11 +235,11 @@ async fn an_answer_is_remembered_for_a_while_but_not_beyond_expiry() {
 async fn a_refusal_is_remembered_only_shortly() {
     let (api, reviewer) = answering(json!({"authenticated": false, "error": "no"}));
     let token = token(AUDIENCE, now() + 600);
-    reviewer.review(&token).await.unwrap_err();
-    reviewer.review(&token).await.unwrap_err();
+    reviewer.review(&token, NODE).await.unwrap_err();
+    reviewer.review(&token, NODE).await.unwrap_err();
     assert_eq!(reviews(&api), 1);
     tokio::time::sleep(REFUSED_FOR).await;
-    reviewer.review(&token).await.unwrap_err();
+    reviewer.review(&token, NODE).await.unwrap_err();
     assert_eq!(reviews(&api), 2);
 }
 
@@ -169,15 +249,15 @@ async fn an_api_server_that_is_away_refuses_nobody_for_long() {
     let token = token(AUDIENCE, now() + 600);
     api.slow(Duration::from_mins(1));
     let began = Instant::now();
-    let error = reviewer.review(&token).await.unwrap_err();
+    let error = reviewer.review(&token, NODE).await.unwrap_err();
     assert_eq!(error.reason(), "review_unavailable");
     assert_eq!(began.elapsed(), REVIEW_LIMIT);
     api.slow(Duration::ZERO);
-    reviewer.review(&token).await.unwrap();
+    reviewer.review(&token, NODE).await.unwrap();
     let broken = FakeApi::new();
     broken.intercept(|_| Some((500, failure(500, "InternalError", "etcd is gone"))));
     let error = TokenReviewer::new(broken.client())
-        .review(&token)
+        .review(&token, NODE)
         .await
         .unwrap_err();
     assert!(error.to_string().contains("etcd is gone"), "{error}");

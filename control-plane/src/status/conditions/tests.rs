@@ -1,6 +1,6 @@
 //! Statements from findings and counts, as tables.
 
-use super::super::tally::Straggler;
+use super::super::tally::{Lag, Straggler};
 use super::*;
 use crate::compile::diagnostics::{Code, codes};
 use crate::crd::Kind;
@@ -36,7 +36,7 @@ fn of(findings: &[Diagnostic], reports: &[Report], tally: &Tally) -> [Statement;
     })
 }
 
-fn say(statement: &Statement) -> (bool, &str, &str) {
+fn say(statement: &Statement) -> (Truth, &str, &str) {
     (statement.holds, statement.reason, &statement.message)
 }
 
@@ -51,11 +51,11 @@ fn applied(applied: u32, concerned: u32) -> Tally {
 #[test]
 fn an_object_without_findings_is_accepted_and_resolved() {
     let [accepted, resolved, programmed] = of(&[], &[], &applied(4, 4));
-    assert_eq!(say(&accepted), (true, "Accepted", "accepted"));
-    assert!(say(&resolved).0);
+    assert_eq!(say(&accepted), (Truth::True, "Accepted", "accepted"));
+    assert_eq!(say(&resolved).0, Truth::True);
     assert_eq!(
         say(&programmed),
-        (true, "Programmed", "applied by 4 of 4 proxies")
+        (Truth::True, "Programmed", "applied by 4 of 4 proxies")
     );
 }
 
@@ -74,38 +74,24 @@ fn programmed_says_who_is_waited_for() {
     let rows = [
         (
             Tally::default(),
-            true,
+            Truth::Unknown,
             "NoProxies",
             "no connected proxy is concerned",
         ),
         (
             late(1),
-            false,
+            Truth::False,
             "Pending",
             "applied by 1 of 2 proxies; waiting for shop/v1-0 (connected, no acknowledgement)",
         ),
         (
             late(7),
-            false,
+            Truth::False,
             "Pending",
             "applied by 1 of 8 proxies; waiting for shop/v1-0 (connected, no acknowledgement), \
              shop/v1-1 (connected, no acknowledgement), shop/v1-2 (connected, no \
              acknowledgement), shop/v1-3 (connected, no acknowledgement), shop/v1-4 (connected, \
              no acknowledgement) and 2 more",
-        ),
-        (
-            Tally {
-                refusals: 1,
-                waiting: vec![Straggler {
-                    patient: false,
-                    proxy: "shop/v1-0".to_owned(),
-                    why: "refused routes/80/a: rules[0]: too long".to_owned(),
-                }],
-                ..applied(1, 2)
-            },
-            false,
-            "Rejected",
-            "applied by 1 of 2 proxies; shop/v1-0 (refused routes/80/a: rules[0]: too long)",
         ),
     ];
     for (tally, holds, reason, message) in rows {
@@ -114,32 +100,99 @@ fn programmed_says_who_is_waited_for() {
     }
 }
 
+fn refusing(applied: u32, refusals: u32, late: u32) -> Tally {
+    let straggler = |lag, index| Straggler {
+        lag,
+        proxy: format!("shop/v1-{index}"),
+        why: "routes/80/a at rules[0]".to_owned(),
+    };
+    Tally {
+        concerned: applied + refusals + late,
+        applied,
+        refusals,
+        late,
+        waiting: (0..refusals)
+            .map(|index| straggler(Lag::Refused, index))
+            .chain((0..late).map(|index| straggler(Lag::Late, index)))
+            .take(1)
+            .collect(),
+        ..Tally::default()
+    }
+}
+
+#[test]
+fn one_proxy_alone_turns_no_object() {
+    let [_, _, programmed] = of(&[], &[], &refusing(11, 1, 0));
+    assert_eq!(
+        say(&programmed),
+        (
+            Truth::True,
+            "Programmed",
+            "applied by 11 of 12 proxies; refused by shop/v1-0 (routes/80/a at rules[0])"
+        )
+    );
+    let rows = [
+        // Applied, refused, late.
+        ((1, 1, 0), Truth::True, "Programmed"),
+        ((11, 0, 1), Truth::True, "Programmed"),
+        ((1, 0, 1), Truth::True, "Programmed"),
+        ((5, 6, 0), Truth::False, "Rejected"),
+        ((6, 6, 0), Truth::True, "Programmed"),
+        ((0, 2, 0), Truth::False, "Rejected"),
+        ((75, 0, 25), Truth::True, "Programmed"),
+        ((74, 0, 26), Truth::False, "Pending"),
+        // Nobody else to go by.
+        ((0, 1, 0), Truth::Unknown, "Rejected"),
+        ((0, 0, 1), Truth::Unknown, "Pending"),
+    ];
+    for ((applied, refusals, late), holds, reason) in rows {
+        let [_, _, programmed] = of(&[], &[], &refusing(applied, refusals, late));
+        assert_eq!(
+            (programmed.holds, programmed.reason),
+            (holds, reason),
+            "{applied} applied, {refusals} refused, {late} late"
+        );
+    }
+}
+
 #[test]
 fn findings_speak_to_the_condition_they_belong_to() {
     let rows = [
         (
             codes::UNKNOWN_SERVICE,
-            (true, "Accepted"),
-            (false, "DestinationNotFound"),
+            (Truth::True, "Accepted"),
+            (Truth::False, "DestinationNotFound"),
         ),
         (
             codes::UNKNOWN_SUBSET,
-            (true, "Accepted"),
-            (false, "SubsetNotFound"),
+            (Truth::True, "Accepted"),
+            (Truth::False, "SubsetNotFound"),
         ),
         (
             codes::UNKNOWN_GATEWAY,
-            (true, "Accepted"),
-            (false, "GatewayNotFound"),
+            (Truth::True, "Accepted"),
+            (Truth::False, "GatewayNotFound"),
         ),
-        (codes::BAD_VALUE, (false, "Invalid"), (true, "ResolvedRefs")),
-        (codes::SHADOWED, (false, "Conflict"), (true, "ResolvedRefs")),
+        (
+            codes::BAD_VALUE,
+            (Truth::False, "Invalid"),
+            (Truth::True, "ResolvedRefs"),
+        ),
+        (
+            codes::SHADOWED,
+            (Truth::False, "Conflict"),
+            (Truth::True, "ResolvedRefs"),
+        ),
         (
             codes::TLS_NOT_ENFORCEABLE,
-            (false, "NotEnforceable"),
-            (true, "ResolvedRefs"),
+            (Truth::False, "NotEnforceable"),
+            (Truth::True, "ResolvedRefs"),
         ),
-        (codes::MERGED, (true, "Accepted"), (true, "ResolvedRefs")),
+        (
+            codes::MERGED,
+            (Truth::True, "Accepted"),
+            (Truth::True, "ResolvedRefs"),
+        ),
     ];
     for (code, accepts, resolves) in rows {
         let [accepted, resolved, _] =
@@ -165,7 +218,7 @@ fn the_loser_of_a_conflict_hears_who_won() {
     assert_eq!(
         say(&accepted),
         (
-            false,
+            Truth::False,
             "Conflict",
             "MESH0201 spec.subsets[0]: DestinationRule shop/a has v1"
         )
@@ -197,14 +250,14 @@ fn settings_not_acted_on_are_named() {
     assert_eq!(
         say(&accepted),
         (
-            true,
+            Truth::True,
             "Accepted",
             "accepted with 2 settings not acted on: MESH0901 spec.http[0].match[0].statPrefix: no \
              statistics | MESH0901 spec.http[1].retries: any endpoint; to note: spec.http[0]: an \
              older name"
         )
     );
-    assert!(programmed.holds);
+    assert_eq!(programmed.holds, Truth::True);
 }
 
 #[test]
@@ -215,7 +268,10 @@ fn an_object_nothing_acts_on_is_not_said_to_be_applied() {
         "accepted, not acted on yet",
     )];
     let [_, _, programmed] = of(&whole, &[], &applied(3, 3));
-    assert_eq!((programmed.holds, programmed.reason), (true, "NoProxies"));
+    assert_eq!(
+        (programmed.holds, programmed.reason),
+        (Truth::False, "NotSupported")
+    );
 }
 
 #[test]
@@ -226,22 +282,31 @@ fn a_former_form_in_effect_is_not_the_newest_programmed() {
         "its former form stays in effect",
     )];
     let [_, resolved, programmed] = of(&held, &[], &applied(3, 3));
-    assert_eq!((resolved.holds, resolved.reason), (false, "HeldBack"));
-    assert_eq!((programmed.holds, programmed.reason), (false, "HeldBack"));
+    assert_eq!(
+        (resolved.holds, resolved.reason),
+        (Truth::False, "HeldBack")
+    );
+    assert_eq!(
+        (programmed.holds, programmed.reason),
+        (Truth::False, "HeldBack")
+    );
 }
 
 #[test]
 fn what_cannot_be_read_is_neither_accepted_nor_programmed() {
     let wrong = [problem(Severity::Error, "unknown field \"wieght\"")];
     let [accepted, _, programmed] = of(&[], &wrong, &applied(3, 3));
-    assert_eq!((accepted.holds, accepted.reason), (false, "Invalid"));
+    assert_eq!((accepted.holds, accepted.reason), (Truth::False, "Invalid"));
     assert!(accepted.message.contains("wieght"), "{}", accepted.message);
     assert!(
         accepted
             .message
             .ends_with("the former form stays in effect")
     );
-    assert_eq!((programmed.holds, programmed.reason), (false, "Invalid"));
+    assert_eq!(
+        (programmed.holds, programmed.reason),
+        (Truth::False, "Invalid")
+    );
 }
 
 #[test]

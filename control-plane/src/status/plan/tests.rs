@@ -7,7 +7,7 @@ use crate::status::conditions::conditions;
 fn statement(about: &'static str, holds: bool, reason: &'static str, message: &str) -> Statement {
     Statement {
         about,
-        holds,
+        holds: holds.into(),
         reason,
         message: message.to_owned(),
     }

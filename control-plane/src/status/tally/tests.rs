@@ -1,7 +1,7 @@
 //! Who counts, and as what.
 
 use super::*;
-use crate::discovery::registry::Refused;
+use crate::discovery::registry::{Refused, RefusedSet};
 use crate::status::fixtures::{MESH, input, proxy, route};
 
 const SHOP: [&str; 3] = ["shop/v1", "shop/v2", "shop/front"];
@@ -66,22 +66,58 @@ async fn a_proxy_that_starts_is_waited_for_only_when_it_takes_long() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_counts_for_the_objects_it_may_come_from() {
-    let refused = |resource: &str| Refused {
-        resource: resource.to_owned(),
-        version: "1".to_owned(),
-        field: "rules[0]".to_owned(),
-        reason: "too long".to_owned(),
+    let refused = |resource: &str| {
+        let one = Refused {
+            resource: resource.to_owned(),
+            version: "1".to_owned(),
+            field: "rules[0]".to_owned(),
+            reason: "whatever the proxy says".to_owned(),
+        };
+        Arc::new(RefusedSet {
+            first: vec![one],
+            more: 0,
+        })
     };
     let mut proxies = all_at(5);
-    proxies[0].refused = vec![refused("routes/80/backend.shop.svc.cluster.local")];
+    proxies[0].refused = refused("routes/80/backend.shop.svc.cluster.local");
     let tally = count(&proxies);
     assert_eq!(numbers(&tally), (2, 3, 1));
     assert_eq!(
         tally.stragglers(),
-        "shop/v1 (refused routes/80/backend.shop.svc.cluster.local: rules[0]: too long)"
+        "refused by shop/v1 (routes/80/backend.shop.svc.cluster.local at rules[0])"
     );
-    proxies[0].refused = vec![refused("routes/80/another.example.com")];
+    proxies[0].refused = refused("routes/80/another.example.com");
     assert_eq!(numbers(&count(&proxies)), (3, 3, 0));
+    let unnamed = RefusedSet {
+        first: Vec::new(),
+        more: 7,
+    };
+    proxies[0].refused = Arc::new(unnamed);
+    let tally = count(&proxies);
+    assert_eq!(numbers(&tally), (2, 3, 1));
+    assert_eq!(
+        tally.stragglers(),
+        "refused by shop/v1 (7 resources that it did not name one by one)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_never_answers_is_not_waited_for_forever() {
+    let input = input(&[(MESH, 1), (&route("backend", 3), 5)]);
+    let mut proxies = all_at(5);
+    proxies[1].revision = Some(4);
+    let tally = |now| {
+        let tallies = tally(&input, &Uses::default(), &proxies, now);
+        tallies.into_values().next().unwrap()
+    };
+    let now = Instant::now();
+    assert_eq!(tally(now).late, 0);
+    let later = tally(now + LATE);
+    assert_eq!((later.late, later.applied, later.concerned), (1, 2, 3));
+    assert_eq!(
+        later.stragglers(),
+        "no longer waiting for shop/v2 (connected, no acknowledgement)"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +140,7 @@ fn refusals_are_named_before_those_that_are_late() {
         tally.wait_for(format!("late-{index}"), "late".to_owned());
     }
     tally.straggle(Straggler {
-        patient: false,
+        lag: Lag::Refused,
         proxy: "refusing".to_owned(),
         why: "refused".to_owned(),
     });
@@ -112,7 +148,7 @@ fn refusals_are_named_before_those_that_are_late() {
     assert!(
         tally
             .stragglers()
-            .starts_with("refusing (refused), late-0 (late)")
+            .starts_with("refused by refusing (refused); waiting for late-0 (late)")
     );
     let mut sum = Tally::default();
     sum.add(&tally);
@@ -121,5 +157,11 @@ fn refusals_are_named_before_those_that_are_late() {
         (sum.concerned, sum.refusals, sum.waiting.len()),
         (12, 2, NAMED)
     );
-    assert_eq!(sum.waiting.iter().filter(|one| !one.patient).count(), 2);
+    assert_eq!(
+        sum.waiting
+            .iter()
+            .filter(|one| one.lag == Lag::Refused)
+            .count(),
+        2
+    );
 }

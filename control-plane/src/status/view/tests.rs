@@ -3,6 +3,7 @@
 use super::*;
 use crate::crd::Kind;
 use crate::source::Origin;
+use crate::status::conditions::Truth;
 use crate::status::fixtures::{MESH, examined, input, proxy, route};
 
 fn key() -> ObjectKey {
@@ -36,7 +37,7 @@ fn published(generation: i64, applied: u32, concerned: u32) -> (String, Arc<Publ
 fn programmed(sources: &Sources) -> (bool, String) {
     let view = view(sources);
     let [.., programmed] = &view.wanted[&key()].statements;
-    (programmed.holds, programmed.message.clone())
+    (programmed.holds == Truth::True, programmed.message.clone())
 }
 
 #[tokio::test]
@@ -104,7 +105,10 @@ async fn an_object_that_cannot_be_read_is_said_to_be_invalid() {
             wanted.generation, None,
             "the generation that was read is another one"
         );
-        assert!(!accepted.holds && !programmed.holds);
+        assert_eq!(
+            (accepted.holds, programmed.holds),
+            (Truth::False, Truth::False)
+        );
         assert!(accepted.message.contains(effect), "{}", accepted.message);
     }
 }

@@ -47,7 +47,7 @@ fn put(api: &FakeApi, name: &str, generation: i64) {
 fn wanted(generation: Option<i64>, accepted: bool) -> Wanted {
     let statement = |about, holds: bool| Statement {
         about,
-        holds,
+        holds: holds.into(),
         reason: if holds { "Fine" } else { "Invalid" },
         message: "what there is to say".to_owned(),
     };

@@ -45,7 +45,7 @@ proptest! {
         let mut session = if greets { greeted(hello()).0 } else { Session::new() };
         let mut last = 0;
         for (message, reason) in steps {
-            let mut outputs = session.on_message(message).unwrap_or_default();
+            let mut outputs = session.hear(message).unwrap_or_default();
             outputs.extend(session.on_desired(desired([policy("a", &reason)])));
             for push in pushes(&outputs) {
                 prop_assert!(push.nonce > last);

@@ -111,7 +111,7 @@ fn hosts_come_and_go() {
     let (mut session, _) = greeted(hello());
     let everything = session.on_desired(mesh());
     assert_eq!(sent(&everything).len(), mesh().iter().count());
-    session.on_message(ack(1)).unwrap();
+    session.hear(ack(1)).unwrap();
     let change = |added: &[&str], removed: &[&str]| {
         let texts = |hosts: &[&str]| hosts.iter().map(|host| String::from(*host)).collect();
         say(Message::Subscribe(proto::Subscribe {
@@ -123,7 +123,7 @@ fn hosts_come_and_go() {
         }))
     };
     // After all hosts the set is empty, and then has this one.
-    let outputs = session.on_message(change(&["c.y"], &[])).unwrap();
+    let outputs = session.hear(change(&["c.y"], &[])).unwrap();
     assert!(sent(&outputs).is_empty());
     let mut gone = pushes(&outputs)[0].removed.clone();
     gone.sort_unstable();
@@ -137,8 +137,8 @@ fn hosts_come_and_go() {
         "routes/80/b.x",
     ];
     assert_eq!(gone, expected);
-    session.on_message(ack(2)).unwrap();
-    let outputs = session.on_message(change(&["a.x"], &["c.y"])).unwrap();
+    session.hear(ack(2)).unwrap();
+    let outputs = session.hear(change(&["a.x"], &["c.y"])).unwrap();
     assert_eq!(sent(&outputs).len(), 4);
     assert_eq!(pushes(&outputs)[0].removed.len(), 5);
 }

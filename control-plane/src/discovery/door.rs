@@ -1,7 +1,8 @@
-//! The stream's socket on Kubernetes: TLS or nothing.
+//! The stream's socket: on Kubernetes TLS or nothing, on one machine plaintext.
 //!
-//! Handshakes are done beside each other, with a deadline and a limit, so that a peer that is slow
-//! or silent keeps nobody else waiting. What speaks no TLS is closed, and the log says what it was.
+//! Handshakes are done beside each other and with a deadline, so that a peer that is slow or silent
+//! keeps nobody else waiting; how many connections there may be is decided in [`connections`]. What
+//! speaks no TLS is closed, and the log says what it was.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +11,61 @@ use std::time::Duration;
 use mesh_runtime::drain::DrainWatch;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 use super::authenticate::{Refusal, Refusals};
+use super::capacity::Capacity;
+use super::connections::{self, Connections};
+use super::guarded::Guarded;
 
 /// How long a peer may take to finish the handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
-/// Handshakes under way at a time.
-const AT_ONCE: usize = 256;
+/// Connections that are ready and not taken yet.
+const READY: usize = 64;
 /// After an accept that failed for want of something.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// The first byte of a TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
+/// A connection that is ready to be served.
+pub(super) type Ready = Guarded<Either<TcpStream, TlsStream<TcpStream>>>;
+
 /// Accepts until the drain begins; connections come out once they speak TLS.
-pub(super) fn accept(
+pub(super) fn accept_tls(
     listener: TcpListener,
     config: Arc<ServerConfig>,
     refusals: Arc<Refusals>,
     drain: DrainWatch,
-) -> mpsc::Receiver<io::Result<TlsStream<TcpStream>>> {
-    let (ready, connections) = mpsc::channel(AT_ONCE);
+) -> mpsc::Receiver<io::Result<Ready>> {
+    let acceptor = Some(TlsAcceptor::from(config));
+    accept(listener, acceptor, Capacity::of_process(), refusals, drain)
+}
+
+/// Accepts until the drain begins, in plaintext.
+pub(super) fn accept_plain(
+    listener: TcpListener,
+    refusals: Arc<Refusals>,
+    drain: DrainWatch,
+) -> mpsc::Receiver<io::Result<Ready>> {
+    let capacity = Capacity::of_process().on_one_machine();
+    accept(listener, None, capacity, refusals, drain)
+}
+
+fn accept(
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    capacity: Capacity,
+    refusals: Arc<Refusals>,
+    drain: DrainWatch,
+) -> mpsc::Receiver<io::Result<Ready>> {
+    let (ready, taken) = mpsc::channel(READY);
+    let connections = Connections::new(capacity, Arc::clone(&refusals));
     let door = Door {
-        acceptor: TlsAcceptor::from(config),
+        acceptor,
+        connections: Arc::clone(&connections),
         refusals,
         ready,
     };
@@ -42,68 +73,76 @@ pub(super) fn accept(
         tokio::select! {
             () = drain.triggered() => {}
             () = door.serve(listener) => {}
+            () = connections.sweep() => {}
         }
     });
-    connections
+    taken
 }
 
 #[derive(Clone)]
 struct Door {
-    acceptor: TlsAcceptor,
+    acceptor: Option<TlsAcceptor>,
+    connections: Arc<Connections>,
     refusals: Arc<Refusals>,
-    ready: mpsc::Sender<io::Result<TlsStream<TcpStream>>>,
+    ready: mpsc::Sender<io::Result<Ready>>,
 }
 
 impl Door {
     async fn serve(self, listener: TcpListener) {
-        let slots = Arc::new(Semaphore::new(AT_ONCE));
         loop {
-            // Closed only with the process.
-            let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
-                return;
-            };
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
+            match listener.accept().await {
+                Ok((stream, address)) => {
+                    if let Some(connection) = self.connections.admit(address) {
+                        tokio::spawn(self.clone().admit(stream, connection));
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
-                    continue;
                 }
-            };
-            let door = self.clone();
-            tokio::spawn(async move {
-                door.admit(stream).await;
-                drop(slot);
-            });
+            }
         }
     }
 
-    async fn admit(self, stream: TcpStream) {
-        let address = stream.peer_addr().ok();
-        let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, self.handshake(stream)).await;
+    async fn admit(self, stream: TcpStream, connection: connections::Connection) {
         let late = || {
             let text = format!("it was not finished within {HANDSHAKE_LIMIT:?}");
             Err(Some(Refusal::Handshake(text)))
         };
-        match handshake.unwrap_or_else(|_elapsed| late()) {
+        let handshake = tokio::time::timeout(HANDSHAKE_LIMIT, self.handshake(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken.unwrap_or_else(|_elapsed| late()),
+            // It is counted by whoever ended it.
+            () = connection.end().cancelled() => return,
+        };
+        match shaken {
             Ok(stream) => {
                 // Nobody takes it once the server is stopping.
-                drop(self.ready.send(Ok(stream)).await);
+                drop(self.ready.send(Ok(Guarded::new(stream, connection))).await);
             }
-            Err(Some(refusal)) => self.refusals.note(&refusal, address),
+            Err(Some(refusal)) => self.refusals.note(&refusal, Some(connection.address())),
             Err(None) => {}
         }
     }
 
     /// `Err(None)` for a connection that was closed before it said anything, as probes do.
-    async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Option<Refusal>> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+    ) -> Result<Either<TcpStream, TlsStream<TcpStream>>, Option<Refusal>> {
         let failed = |error: io::Error| Some(Refusal::Handshake(explain(&error)));
         stream.set_nodelay(true).map_err(failed)?;
+        let Some(acceptor) = &self.acceptor else {
+            return Ok(Either::Left(stream));
+        };
         let mut begin = [0; 16];
         let length = stream.peek(&mut begin).await.map_err(failed)?;
         match begin.get(..length) {
             None | Some([]) => Err(None),
-            Some([TLS_HANDSHAKE, ..]) => self.acceptor.accept(stream).await.map_err(failed),
+            Some([TLS_HANDSHAKE, ..]) => {
+                let shaken = acceptor.accept(stream).await.map_err(failed)?;
+                Ok(Either::Right(shaken))
+            }
             Some(other) => Err(Some(Refusal::Plaintext(name(other)))),
         }
     }
