@@ -24,7 +24,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::connections::ConnectionWatch;
+use crate::net::connections::{ConnectionWatch, Verdict};
 use leaving::Leaving;
 use linger::Linger;
 use refusal::{HeadLimits, Refusal};
@@ -138,7 +138,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerIo<IO> {
         if self.linger.is_none() {
             ready!(self.poll_own(context))?;
             ready!(Pin::new(&mut self.io).poll_shutdown(context))?;
-            if self.ended {
+            // Who had nothing to do is owed no time to read why.
+            if self.ended || self.watch.verdict() == Verdict::Idle {
                 return Poll::Ready(Ok(()));
             }
         }

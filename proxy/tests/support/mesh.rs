@@ -153,7 +153,8 @@ impl TestProxy {
     }
 
     pub async fn metric_reaches(&self, name: &str, labels: &[&str], value: f64) {
-        for _ in 0..200 {
+        // A connection is counted once its peer is known, or known to be nobody's.
+        for _ in 0..1_000 {
             if self.metric(name, labels) >= value {
                 return;
             }
