@@ -20,7 +20,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use mesh_runtime::admin::{AdminResponse, Router};
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::compile::diagnostics::codes;
 use crate::compile::{Code, Diagnostic};
@@ -36,9 +36,6 @@ use question::Question;
 pub const PATH: &str = "/validate";
 /// Largest object that is looked at; what API servers store is half of it.
 const LARGEST_OBJECT: usize = 3 << 20;
-/// Bodies above this are read on a thread where they hold up nobody else.
-const LARGE_BODY: usize = 64 << 10;
-
 /// Answers reviews.
 #[derive(Clone, Debug, Default)]
 pub struct Reviewer {
@@ -177,7 +174,11 @@ impl Reviewer {
 }
 
 /// What is refused for what it says, and not for what cannot be enforced yet.
-const WRONG: [Code; 2] = [codes::RESERVED_ADDRESS, codes::EXPRESSIONS_TOO_LARGE];
+const WRONG: [Code; 3] = [
+    codes::BAD_PATTERN,
+    codes::RESERVED_ADDRESS,
+    codes::EXPRESSIONS_TOO_LARGE,
+];
 
 /// Tells the exporter what the metrics of the webhook mean.
 pub fn describe() {
@@ -191,19 +192,27 @@ pub fn describe() {
     );
 }
 
+/// Reviews at once.
+const REVIEWS: usize = 2;
+
 /// Adds the webhook to the routes of a listener with TLS.
 #[must_use]
 pub fn mount(router: Router, reviewer: Reviewer) -> Router {
+    let places = Arc::new(Semaphore::new(REVIEWS));
     router.post(
         PATH,
         "whether an object of the mesh may be stored (AdmissionReview)",
         move |request| {
             let reviewer = reviewer.clone();
             let (body, peer) = (request.body().clone(), request.peer());
+            let places = Arc::clone(&places);
             async move {
-                if body.len() <= LARGE_BODY {
-                    return respond(peer, reviewer.review(&body));
-                }
+                // Whoever asks decides how much there is to do, so it is done beside everything else,
+                // for few at a time; those that wait are served in their order.
+                let Ok(_place) = places.acquire().await else {
+                    let gone = "reviews have ended";
+                    return AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, gone);
+                };
                 let reviewing = tokio::task::spawn_blocking(move || reviewer.review(&body));
                 match reviewing.await {
                     Ok(answer) => respond(peer, answer),

@@ -10,7 +10,6 @@
 //! deadline.
 
 mod predecessor;
-mod process;
 
 use std::io;
 use std::sync::Arc;
@@ -23,12 +22,12 @@ use mesh_api::reserved::HEALTH_PORT;
 use mesh_runtime::build_info::BuildInfo;
 use mesh_runtime::drain::Drained;
 use mesh_runtime::logging::LogSection;
-use mesh_runtime::memory;
 use mesh_runtime::process::ProcessSection;
 use mesh_runtime::prometheus::Prometheus;
 use mesh_runtime::readiness::{Gate, Readiness};
 use mesh_runtime::shutdown::{Shutdown, StopReason};
 use mesh_runtime::vital::{Losses, Task, Vital};
+use mesh_runtime::{files, memory};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -98,11 +97,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 }
             },
             loss = proxy.losses.next() => {
-                // What still runs finishes its work as at any other stop; the platform starts it
-                // again, so the application is not waited for.
+                // What still runs has a moment to finish its work; the platform starts it again, so
+                // neither the application nor the last connection is waited for.
                 tracing::error!("stopping: {loss}");
                 lost = Some(loss);
-                break Haste::Asked;
+                break Haste::Hurry;
             }
         }
     };
@@ -330,7 +329,7 @@ fn start_workers(
 /// What peers may cost: as many connections as were asked for, or less where there is not enough for
 /// them.
 fn budgets(settings: &Settings) -> Budgets {
-    let open_files = process::raise_open_files();
+    let open_files = files::raise_limit();
     let resources = Resources {
         open_files: Some(open_files),
         memory: memory::available(),

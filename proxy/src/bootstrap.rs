@@ -46,6 +46,10 @@ pub struct Settings {
     pub max_connections: usize,
     /// How long a client may take for the head of a request.
     pub header_read_timeout: Duration,
+    /// How long a client may send nothing of a body it announced, or take nothing of an answer.
+    pub stream_idle_timeout: Duration,
+    /// How long an HTTP connection may have no request, and a stream of gRPC no message.
+    pub idle_timeout: Duration,
     /// How long a port without a declared protocol waits for the client's first bytes before
     /// it is taken for TCP; `None`: as long as the connection lives.
     pub detect_timeout: Option<Duration>,

@@ -15,7 +15,7 @@ use crate::net::sockets::SocketBudget;
 /// Of the memory there is, one part in so many may be held for clients.
 const MEMORY_SHARE: u64 = 8;
 /// What a connection takes at least, with room for its requests.
-const PER_CONNECTION: u64 = 32 * 1024;
+const PER_CONNECTION: u64 = 96 * 1024;
 /// Bounds of that. More would not make anything faster: the kernel holds what is on its way.
 const LEAST_BUFFERED: u64 = 16 << 20;
 const MOST_BUFFERED: u64 = 64 << 20;
@@ -144,7 +144,7 @@ mod tests {
             open_files: Some(1 << 20),
             memory: Some(64 << 20),
         };
-        assert_eq!(small.sockets(3), 2_048);
+        assert_eq!(small.sockets(3), 682);
         assert_eq!(small.buffers(), 16 << 20);
         let large = Resources {
             memory: Some(64 << 30),

@@ -77,6 +77,9 @@ pub enum RequestFault {
     /// The client stopped sending the body, or sent one that cannot be decoded.
     #[error("its body ended early or is malformed")]
     BodyBroken,
+    /// The client sent nothing of the body for too long.
+    #[error("nothing of its body came for too long")]
+    BodySlow,
 }
 
 /// Why no route leads anywhere.
@@ -257,6 +260,7 @@ impl ProxyError {
     pub fn flag(&self) -> Option<ResponseFlag> {
         match self {
             Self::Request(RequestFault::BodyBroken) => Some(ResponseFlag::DownstreamDisconnect),
+            Self::Request(RequestFault::BodySlow) => Some(ResponseFlag::StreamIdle),
             Self::Request(_) => Some(ResponseFlag::DownstreamProtocolError),
             Self::Routing(fault) => match fault {
                 RoutingFault::UnknownHost | RoutingFault::NoRule | RoutingFault::ListenerGone => {
@@ -336,6 +340,7 @@ impl RequestFault {
             Self::VersionTooOld => "low_version",
             Self::MethodRefused | Self::ConnectRefused => "method_refused",
             Self::BodyBroken => "downstream_body_broken",
+            Self::BodySlow => "stream_idle_timeout",
         }
     }
 }

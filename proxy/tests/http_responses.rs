@@ -148,8 +148,10 @@ async fn a_response_of_http1_cut_off_at_every_byte() {
                     } else {
                         Broken
                     };
+                    // A reset may overtake what was sent before it.
+                    let overtaken = how == "/reset" && fits(&answer, Whole(503, CLOSED));
                     assert!(
-                        fits(&answer, expected),
+                        overtaken || fits(&answer, expected),
                         "{version} {count}{how} of {whole:?}: {answer:?} instead of {expected:?}"
                     );
                 }

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use frames::{
-    CANCEL, ENHANCE_YOUR_CALM, GOAWAY, RST_STREAM, connect_from, frame, frames, greet, head,
-    number, set, until, within,
+    CANCEL, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, RST_STREAM, connect_from, frame, frames, greet,
+    head, number, set, until, within,
 };
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -166,7 +166,7 @@ async fn who_does_not_read_has_little_held_for_it() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let held = shop.proxy.budgets.buffers.held();
     assert!(held > 1 << 20, "they are served: {held}");
-    assert!(held < 3 << 20, "but not without end: {held}");
+    assert!(held < 8 << 20, "but not without end: {held}");
     let mut lawful = Client::http2(shop.address).await;
     let answer = within(10, lawful.get(SHOP, "/")).await;
     assert_eq!(answer.text().len(), 1 << 20);
@@ -339,4 +339,61 @@ async fn headers_are_counted_alike_at_every_hop() {
             assert_eq!(answer.status, status, "{http2} {own} {added}");
         }
     }
+}
+
+/// A proxy that gives a client one second to go on.
+fn impatient() -> TestProxy {
+    let mut settings = settings();
+    settings.stream_idle_timeout = Duration::from_secs(1);
+    TestProxy::with(settings)
+}
+
+#[tokio::test]
+async fn a_body_that_never_comes_is_not_waited_for() {
+    let upstream = Upstream::named("one").await;
+    let rules = vec![always(forward(SHOP))];
+    let shop = Shop::on(impatient(), cluster(SHOP), &[upstream.address], rules).await;
+    let mut stream = TcpStream::connect(shop.address).await.unwrap();
+    let sent = b"POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 9\r\n\r\nhalf";
+    stream.write_all(sent).await.unwrap();
+    let mut answer = Vec::new();
+    within(10, stream.read_to_end(&mut answer)).await.unwrap();
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    shop.counted(408, "SI").await;
+    // The same over HTTP/2 ends the stream alone.
+    let mut stream = greet(shop.address, &[]).await;
+    let mut post = head(1);
+    // POST in the static table, and no end of the stream.
+    (post[4], post[9]) = (0x4, 0x83);
+    stream.write_all(&post).await.unwrap();
+    assert!(within(10, until(&mut stream, HEADERS)).await.is_some());
+    shop.proxy
+        .metric_reaches(
+            "istio_requests_total",
+            &["response_code=\"408\"", "response_flags=\"SI\""],
+            2.0,
+        )
+        .await;
+    stream.write_all(&head(3)).await.unwrap();
+    assert!(within(10, until(&mut stream, HEADERS)).await.is_some());
+}
+
+#[tokio::test]
+async fn whoever_takes_nothing_for_too_long_is_cut_off() {
+    let upstream = large(64 << 20).await;
+    let rules = vec![always(forward(SHOP))];
+    let shop = Shop::on(impatient(), cluster(SHOP), &[upstream.address], rules).await;
+    let mut stream = greet(shop.address, &set(4, 0)).await;
+    stream.write_all(&head(1)).await.unwrap();
+    let reset = within(10, until(&mut stream, RST_STREAM)).await.unwrap();
+    assert_eq!(number(&reset), CANCEL);
+    shop.counted(200, "SI").await;
+    let mut stream = TcpStream::connect(shop.address).await.unwrap();
+    let sent = b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n";
+    stream.write_all(sent).await.unwrap();
+    let labels = ["response_code=\"200\"", "response_flags=\"SI\""];
+    shop.proxy
+        .metric_reaches("istio_requests_total", &labels, 2.0)
+        .await;
 }

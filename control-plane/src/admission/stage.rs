@@ -20,7 +20,8 @@ use crate::crd::{Object, decode};
 use crate::model::{Change, MeshSettings, World, host};
 
 /// Findings that depend on the object alone.
-const OWN: [Code; 7] = [
+const OWN: [Code; 8] = [
+    codes::BAD_PATTERN,
     codes::NOT_ACTED_ON,
     codes::NOT_ENFORCEABLE,
     codes::TLS_NOT_ENFORCEABLE,

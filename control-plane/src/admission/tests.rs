@@ -311,7 +311,7 @@ async fn it_is_served_to_whoever_posts() {
     assert_eq!(status, 400);
     assert!(text.as_str().unwrap().contains("the body is no JSON"));
     let mut long = sound;
-    long["metadata"]["annotations"] = json!({"a": "x".repeat(LARGE_BODY)});
+    long["metadata"]["annotations"] = json!({"a": "x".repeat(64 << 10)});
     let (status, review) = post(create(&long)).await;
     assert_eq!(
         (status, &review["response"]["allowed"]),

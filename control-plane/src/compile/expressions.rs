@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh_api::route::Pattern;
+use mesh_api::route::matcher::InvalidPattern;
 
 use super::diagnostics::{Code, codes};
 use crate::meta::ObjectKey;
@@ -96,9 +97,13 @@ impl Expressions {
         if own.full && !own.expressions.contains(written) {
             return Err(too_large(source, None, "object", OBJECT));
         }
-        let pattern = Pattern::checked(*anchored, source).map_err(|error| Unusable {
-            code: codes::BAD_PATTERN,
-            message: error.to_string(),
+        let pattern = Pattern::checked(*anchored, source).map_err(|error| {
+            // To find that out it was built up to the limit: once is enough.
+            own.full |= error == InvalidPattern::TooLarge;
+            Unusable {
+                code: codes::BAD_PATTERN,
+                message: error.to_string(),
+            }
         })?;
         let cost = pattern.cost();
         let shared = self

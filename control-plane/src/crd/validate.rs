@@ -3,6 +3,7 @@
 //! Every kind has a file of its own below. All problems of an object are found in one go, each
 //! with the path of its field and, where there is one, the way out.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::problem::{FieldPath, Problem, Severity};
@@ -39,6 +40,8 @@ pub struct Checker {
     problems: Vec<Problem>,
     /// What the regular expressions cost that were checked.
     expressions: usize,
+    /// Those that were checked.
+    checked: BTreeSet<String>,
 }
 
 impl Checker {

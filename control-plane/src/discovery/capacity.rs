@@ -1,12 +1,15 @@
 //! How many connections the stream's socket takes, from what the process has.
 
-use std::path::Path;
+use mesh_runtime::{files, memory};
+
+use crate::allowance::Rate;
 
 /// What a connection with a stream costs, about: TLS and HTTP/2 buffers, and what a session notes.
 const BYTES_EACH: u64 = 128 << 10;
 /// What is assumed where nothing can be found out.
 const UNKNOWN_MEMORY: u64 = 1 << 30;
-const UNKNOWN_FILES: u64 = 1024;
+/// Connections from one address, each of which costs a handshake.
+const ARRIVALS: Rate = Rate::new(32, 256);
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,20 +20,15 @@ pub(super) struct Capacity {
     pub(super) without_stream: usize,
     /// Of those, from one address.
     pub(super) without_stream_each: usize,
+    /// How many may come from one address.
+    pub(super) arrivals: Rate,
 }
 
 impl Capacity {
     /// What this process can bear.
     pub(super) fn of_process() -> Self {
-        let read = |path: &str| std::fs::read_to_string(Path::new(path)).unwrap_or_default();
-        let files = open_files(&read("/proc/self/limits")).unwrap_or(UNKNOWN_FILES);
-        let control_groups = [
-            "/sys/fs/cgroup/memory.max",
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        ];
-        let limits = control_groups.map(|path| read(path).trim().parse().ok());
-        let machine = total_memory(&read("/proc/meminfo"));
-        let memory = limits.into_iter().chain([machine]).flatten().min();
+        let files = files::raise_limit();
+        let memory = memory::available();
         Self::of(files, memory.unwrap_or(UNKNOWN_MEMORY))
     }
 
@@ -46,6 +44,7 @@ impl Capacity {
             connections,
             without_stream,
             without_stream_each: (without_stream / 4).min(64),
+            arrivals: ARRIVALS,
         }
     }
 
@@ -53,6 +52,7 @@ impl Capacity {
     pub(super) fn on_one_machine(self) -> Self {
         Self {
             without_stream_each: self.without_stream,
+            arrivals: Rate::new(u32::MAX, u32::MAX),
             ..self
         }
     }
@@ -71,26 +71,6 @@ impl Capacity {
     }
 }
 
-/// The soft limit of open files in `/proc/self/limits`.
-fn open_files(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
-/// The machine's memory in `/proc/meminfo`, in bytes.
-fn total_memory(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +82,7 @@ mod tests {
                 connections,
                 without_stream,
                 without_stream_each,
+                arrivals: _,
             } = Capacity::of(files, memory);
             (connections, without_stream, without_stream_each)
         };
@@ -113,19 +94,5 @@ mod tests {
             "nothing at all would be a fault of its own"
         );
         assert_eq!(of(u64::MAX, u64::MAX), (65536, 1024, 64));
-    }
-
-    #[test]
-    fn the_kernel_is_understood() {
-        let limits = "Limit    Soft Limit  Hard Limit  Units\n\
-                      Max processes             63432   63432   processes\n\
-                      Max open files            1024    524288  files\n";
-        assert_eq!(open_files(limits), Some(1024));
-        assert_eq!(
-            open_files("Max open files unlimited unlimited files"),
-            Some(u64::MAX)
-        );
-        assert_eq!(total_memory("MemTotal:  16 kB\nMemFree: 1 kB"), Some(16384));
-        assert_eq!((open_files(""), total_memory("")), (None, None));
     }
 }

@@ -17,12 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::authenticate::{Refusal, Refusals};
 use super::capacity::Capacity;
-use crate::allowance::{Allowances, Rate, source};
+use crate::allowance::{Allowances, source};
 
 /// How long a connection may be open without a stream. A proxy opens one at once.
 pub(super) const WITHOUT_STREAM: Duration = Duration::from_secs(15);
-/// Connections from one address, each of which costs a handshake.
-const ARRIVALS: Rate = Rate::new(32, 256);
 /// Streams that may be refused on one connection. A proxy opens another.
 const REFUSED_STREAMS: u32 = 8;
 
@@ -123,7 +121,7 @@ impl Connections {
                 open: BTreeMap::new(),
                 anonymous: BTreeMap::new(),
                 of_address: HashMap::new(),
-                arrivals: Allowances::new(ARRIVALS, now),
+                arrivals: Allowances::new(capacity.arrivals, now),
             }),
         })
     }
@@ -236,7 +234,8 @@ impl Table {
         let oldest = self.anonymous.keys().next().map(|(_, id)| *id);
         let oldest = oldest.or_else(|| {
             let most = self.of_address.iter().max_by_key(|(_, counts)| counts.all);
-            let (most, _) = most?;
+            // Where nobody has more than one, ending one only makes it come back for another's.
+            let (most, _) = most.filter(|(_, counts)| counts.all > 1)?;
             let mut all = self.open.iter();
             all.find_map(|(id, open)| (open.from == *most).then_some(*id))
         });

@@ -155,6 +155,9 @@ impl Pair {
         self.unanswered.clear();
         self.known_refusals.clear();
         self.refused = (0, 0);
+        // What is wanted is said anew on every stream.
+        self.wanted.clear();
+        self.published = Arc::new(self.town.desired(&self.wanted));
         self.proxy.closed();
     }
 

@@ -106,12 +106,15 @@ fn failed(peer: SocketAddr, status: StatusCode, why: String) -> AdminResponse {
     AdminResponse::error(status, why)
 }
 
+/// Warnings of one review that are logged; whoever asks is told all.
+const SHOWN_WARNINGS: usize = 5;
+
 /// Lines of reviews are limited in number, as whoever asks decides on that: what became of every
 /// pod stands in the metrics, and of those without a sidecar at /debug/missing.
 fn count(peer: SocketAddr, answer: &review::Answer) {
     let about = &answer.about;
-    for warning in &answer.warnings {
-        tracing::warn!(pod = %about, "{warning}");
+    for warning in answer.warnings.iter().take(SHOWN_WARNINGS) {
+        tracing::warn!(%peer, pod = %about, "{}", warning.escape_debug());
     }
     match &answer.verdict {
         Verdict::Injected => {

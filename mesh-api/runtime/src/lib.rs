@@ -26,6 +26,7 @@ pub mod backoff;
 pub mod build_info;
 pub mod drain;
 pub mod durable;
+pub mod files;
 pub mod https;
 pub mod lines;
 pub mod logging;

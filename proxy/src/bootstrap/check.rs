@@ -1,5 +1,7 @@
 //! From the command line's text to [`Settings`], or every mistake in it at once.
 
+mod times;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
@@ -24,6 +26,7 @@ use crate::pod::metrics::AppMetrics;
 use crate::pod::probes::AppProbes;
 use crate::telemetry::access_log::AccessLogMode;
 use crate::telemetry::scopes;
+use times::ClientTimes;
 
 /// More workers than this is a slip of the finger.
 const MOST_WORKERS: usize = 256;
@@ -96,13 +99,13 @@ fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Se
     let address = address(&identity.address, problems);
     let control_plane = control_plane(&identity, problems);
     let mode = mode(role, traffic.mode, problems);
-    let concurrency = match traffic.concurrency {
+    let concurrency = match &traffic.concurrency {
         None => Some(default_concurrency()),
         Some(text) => {
             let what = "expected a number of threads from 1 to 256";
-            let number: Option<NonZeroUsize> = problems.parse("concurrency", &text, what);
+            let number: Option<NonZeroUsize> = problems.parse("concurrency", text, what);
             if number.is_some_and(|number| number.get() > MOST_WORKERS) {
-                problems.add("concurrency", &text, what);
+                problems.add("concurrency", text, what);
             }
             number
         }
@@ -110,12 +113,7 @@ fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Se
     let what = "expected a number of connections, at least 1";
     let max_connections: Option<NonZeroUsize> =
         problems.parse("max-connections", &traffic.max_connections, what);
-    let header_read_timeout =
-        problems.duration("header-read-timeout", &traffic.header_read_timeout);
-    if header_read_timeout == Some(Duration::ZERO) {
-        let what = "a client needs some time; expected a duration above zero";
-        problems.add("header-read-timeout", &traffic.header_read_timeout, what);
-    }
+    let times = ClientTimes::read(role, &traffic, problems);
     let detect_timeout = problems.duration("detect-timeout", &traffic.detect_timeout);
     let min_drain = problems.duration("min-drain", &stopping.min_drain);
     let drain_timeout = problems.duration("drain-timeout", &stopping.drain_timeout);
@@ -150,7 +148,9 @@ fn read(role: ProxyRole, options: Options, problems: &mut Problems) -> Option<Se
             AtDeadline::Cut
         },
         max_connections: max_connections?.get(),
-        header_read_timeout: header_read_timeout?,
+        header_read_timeout: times.head?,
+        stream_idle_timeout: times.stream?,
+        idle_timeout: times.idle?,
         detect_timeout: detect_timeout.map(|timeout| (!timeout.is_zero()).then_some(timeout))?,
         http10: if traffic.http10 {
             Http10::Accepted

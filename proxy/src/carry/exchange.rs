@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
 
@@ -84,6 +84,8 @@ pub struct Exchange {
     cross_origin: Option<Box<CrossOrigin>>,
     server: HeaderValue,
     way: Way,
+    /// How long the client may send nothing of the request's body.
+    patience: Duration,
     /// What goes on into the answer's body.
     tail: Tail,
 }
@@ -132,6 +134,12 @@ impl Exchange {
             cross_origin: None,
             server: client.server.clone(),
             way: client.way,
+            // Both ends of a stream of messages may have nothing to say for long.
+            patience: if grpc {
+                client.worker.settings.idle_timeout
+            } else {
+                client.worker.settings.stream_idle_timeout
+            },
             tail,
         }
     }
@@ -167,13 +175,17 @@ impl Exchange {
             self.record()
                 .set_transport_failure(|| fault.to_string().into());
         }
+        let http1 = self.asker.version == HttpVersion::Http1;
         let mut response = self.answer(reply(error));
         if matches!(
             error,
-            ProxyError::Request(RequestFault::FramingAmbiguous | RequestFault::BodyBroken)
-        ) && response.version() == Version::HTTP_11
+            ProxyError::Request(
+                RequestFault::FramingAmbiguous | RequestFault::BodyBroken | RequestFault::BodySlow
+            )
+        ) && http1
         {
-            // What follows on this connection cannot be told apart from what was refused.
+            // What follows on this connection cannot be told apart from what was refused; in HTTP/2 it
+            // can.
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
@@ -197,6 +209,7 @@ impl Exchange {
             cross_origin,
             server,
             way: _,
+            patience: _,
             tail,
         } = self;
         let head = asker.head;
@@ -316,7 +329,8 @@ impl Exchange {
 
     /// The client's body, counted; the clock is told of its end.
     pub fn source(&mut self, incoming: ClientBody, clock: &Clock) -> Source {
-        Source::new(incoming, self.record().request_meter(), clock.progress())
+        let (meter, patience) = (self.record().request_meter(), self.patience);
+        Source::new(incoming, meter, clock.progress(), patience)
     }
 }
 

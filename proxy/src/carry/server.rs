@@ -42,11 +42,6 @@ const HEAD_LIMITS: HeadLimits = HeadLimits {
 };
 /// The read buffer of an HTTP/1 connection may grow to this.
 const MAX_BUFFER: usize = 64 * 1024;
-/// A connection without any request is closed after this time. Proxies that call us close theirs
-/// after an hour; the side that sends requests is to be the first, or one of them meets the close.
-const IDLE: Duration = Duration::from_mins(65);
-/// A client that takes nothing of what lies ready for it is cut off after this time.
-const STALL: Duration = Duration::from_mins(5);
 
 /// How long a request that is under way when its permit is revoked may take to come to its end.
 const REVOKED: Duration = Duration::from_secs(2);
@@ -113,8 +108,8 @@ where
 {
     let limits = TimeLimits {
         head: worker.settings.header_read_timeout,
-        idle: IDLE,
-        stall: STALL,
+        idle: worker.settings.idle_timeout,
+        stall: worker.settings.stream_idle_timeout,
     };
     let is_http1 = version == HttpVersion::Http1;
     seat.speaks_http(limits, is_http1);
@@ -122,7 +117,8 @@ where
     let drain = worker.drains.of(way).clone();
     let scope = Rc::new(RequestScope {
         watch: std::sync::Arc::clone(&watch),
-        outbox: Outbox::new(&worker.buffers),
+        outbox: Outbox::new(&worker.buffers, &watch),
+        stall: limits.stall,
         last_word: is_http1.then(|| drain.clone()),
         talk: is_http1.then(Talk::new),
     });
@@ -185,6 +181,8 @@ fn http1_server() -> http1::Builder {
 pub struct RequestScope {
     watch: std::sync::Arc<ConnectionWatch>,
     outbox: Rc<Outbox>,
+    /// How long a client may take nothing of an answer.
+    stall: Duration,
     /// Where the answer itself has to say that it is the last one: in HTTP/1.
     last_word: Option<DrainWatch>,
     /// What the stream is told; HTTP/1 only.

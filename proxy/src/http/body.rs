@@ -18,7 +18,7 @@ pub enum BodyError {
     Downstream,
     /// The upstream stopped sending.
     Upstream,
-    /// The request's deadline passed while the response was being sent.
+    /// The client sent or took nothing for too long, or the request's deadline passed meanwhile.
     Timeout,
     /// Another attempt took over.
     Superseded,
@@ -29,7 +29,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self {
             Self::Downstream => "the client stopped sending",
             Self::Upstream => "the upstream stopped sending",
-            Self::Timeout => "the request's deadline passed",
+            Self::Timeout => "it took too long",
             Self::Superseded => "another attempt took over",
         })
     }

@@ -2,11 +2,14 @@
 
 /// Bytes of a frame's head.
 pub const HEAD: usize = 9;
+/// Bytes that may follow a head, unless its receiver says otherwise (RFC 9113 section 6.5.2).
+pub const MAX_LENGTH: usize = 16_384;
 /// Bytes a client sends before its first frame (RFC 9113 section 3.4).
 pub const PREFACE: usize = 24;
 
 /// `END_STREAM` of DATA and HEADERS; `ACK` of SETTINGS and PING.
 const FIRST_FLAG: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 
 /// What a frame is.
@@ -74,6 +77,11 @@ impl FrameHead {
     /// Whether it is the last one its sender sends on its stream.
     pub fn ends_stream(self) -> bool {
         matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & FIRST_FLAG != 0
+    }
+
+    /// Whether more of the same head has to follow, and nothing else may (RFC 9113 section 4.3).
+    pub fn leaves_head_open(self) -> bool {
+        matches!(self.kind, Kind::Headers | Kind::Continuation) && self.flags & END_HEADERS == 0
     }
 
     /// Whether it answers a frame of the same kind.

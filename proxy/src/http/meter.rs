@@ -10,6 +10,7 @@ mod credit;
 mod joining;
 #[cfg(test)]
 mod tests;
+mod writing;
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -19,13 +20,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 pub use credit::Abuse;
 use credit::Credit;
 use joining::{Joining, LARGE, SMALL};
 
-use super::frame::{FrameHead, HEAD, Kind, PREFACE};
+use super::frame::{FrameHead, HEAD, Kind, MAX_LENGTH, PREFACE};
 use crate::net::connections::ConnectionWatch;
 
 /// Frames after which a connection gives its worker back.
@@ -77,14 +78,24 @@ impl Meter {
         self.goodbyes.set(GOODBYES);
     }
 
-    /// A frame of content was sent to the client.
-    pub fn sent(&self) {
-        self.credit.sent();
+    /// So many bytes of content were sent to the client.
+    pub fn sent(&self, length: usize) {
+        self.credit.sent(length);
     }
 
-    /// The client broke a request off before it was answered.
-    pub fn broken_off(&self) {
-        self.note(self.credit.broken_off(self.watch.now()));
+    /// The second it is.
+    pub fn now(&self) -> u32 {
+        self.watch.now()
+    }
+
+    /// The client broke a request off before it was answered, which began in second `begun`.
+    pub fn broken_off(&self, begun: u32) {
+        let now = self.watch.now();
+        if now.wrapping_sub(begun) > 1 {
+            // Who has waited for that long has a reason.
+            return;
+        }
+        self.note(self.credit.broken_off(now));
         if self.abuse.get().is_some() {
             self.wake();
         }
@@ -146,6 +157,8 @@ pub struct Metered<IO> {
     /// Bytes that still belong to a frame that passes, or is taken out.
     passing: usize,
     dropping: usize,
+    /// What passed is a part of a head.
+    in_head: bool,
     /// The beginning of a frame that is not decided on.
     begun: BytesMut,
     /// What passed and was not asked for yet.
@@ -160,12 +173,17 @@ impl<IO> Metered<IO> {
             meter: Rc::clone(meter),
             passing: PREFACE,
             dropping: 0,
+            in_head: false,
             begun: BytesMut::new(),
             passed: BytesMut::new(),
         }
     }
 
     fn fate(&self, head: FrameHead) -> Fate {
+        if head.length > MAX_LENGTH {
+            // Refused by the library, whatever it is: perhaps no frame at all.
+            return Fate::Pass;
+        }
         match head.kind {
             Kind::Ping if head.length == PING => Fate::Look,
             // Not even its length matters to anybody.
@@ -211,7 +229,7 @@ impl<IO> Metered<IO> {
             if !plain || self.meter.abuse.get().is_some() {
                 return at;
             }
-            self.meter.count(head);
+            self.pass(head);
             self.passing = HEAD + head.length;
         }
     }
@@ -248,7 +266,7 @@ impl<IO> Metered<IO> {
         };
         match self.fate(head) {
             Fate::Pass => {
-                self.meter.count(head);
+                self.pass(head);
                 self.meter
                     .joining
                     .borrow_mut()
@@ -288,9 +306,15 @@ impl<IO> Metered<IO> {
         left > 0
     }
 
-    /// Whether what passed ends with a whole frame.
+    /// Whether a frame of another stream may follow what passed.
     fn is_between_frames(&self) -> bool {
-        self.passing == 0
+        self.passing == 0 && !self.in_head
+    }
+
+    /// Takes a frame into account that passes.
+    fn pass(&mut self, head: FrameHead) {
+        self.meter.count(head);
+        self.in_head = head.leaves_head_open();
     }
 }
 
@@ -342,41 +366,5 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
                 return Poll::Ready(Ok(()));
             }
         }
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.io).poll_write(context, data);
-        this.meter.watch.wrote(&written);
-        written
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.io).poll_write_vectored(context, data);
-        this.meter.watch.wrote(&written);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
     }
 }

@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
+use crate::net::connections::ConnectionWatch;
+
 /// Of what is free a connection may hold one part in so many.
 const SHARE: usize = 16;
 /// What it may hold whatever the others do, and the most it gets. The kernel holds more of its own
@@ -57,6 +59,11 @@ impl BufferBudget {
         held.map(|held| held.load(Ordering::Relaxed)).sum()
     }
 }
+
+/// How many times its share a connection may hold so that an answer can begin.
+const FIRST: usize = 4;
+/// Tasks that may wait at one connection, ended ones included.
+const MOST_WAITING: usize = 256;
 
 /// What one worker holds for clients. Only that worker writes it.
 #[derive(Debug)]
@@ -134,6 +141,7 @@ impl Drop for Held {
 /// What is held for one client.
 pub struct Outbox {
     buffers: Rc<Buffers>,
+    watch: Arc<ConnectionWatch>,
     held: Cell<usize>,
     waiting: RefCell<Vec<Waker>>,
 }
@@ -148,20 +156,30 @@ impl fmt::Debug for Outbox {
 
 impl Outbox {
     /// Nothing is held yet.
-    pub fn new(buffers: &Rc<Buffers>) -> Rc<Self> {
+    pub fn new(buffers: &Rc<Buffers>, watch: &Arc<ConnectionWatch>) -> Rc<Self> {
         Rc::new(Self {
             buffers: Rc::clone(buffers),
+            watch: Arc::clone(watch),
             held: Cell::new(0),
             waiting: RefCell::default(),
         })
     }
 
-    /// Waits until the client may have more held for it.
-    pub fn poll_room(&self, context: &Context<'_>) -> Poll<()> {
-        if self.held.get() < self.buffers.share() {
+    /// Waits until the client may have more held for it. The `first` of an answer waits for less:
+    /// others that are not read must not keep back a short one.
+    pub fn poll_room(&self, context: &Context<'_>, first: bool) -> Poll<()> {
+        let share = self.buffers.share();
+        let share = if first { share * FIRST } else { share };
+        if self.held.get() < share {
             return Poll::Ready(());
         }
         let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= MOST_WAITING {
+            // Some of them are gone; those that are not come again.
+            for waiter in waiting.drain(..) {
+                waiter.wake();
+            }
+        }
         if !waiting.iter().any(|one| one.will_wake(context.waker())) {
             waiting.push(context.waker().clone());
         }
@@ -180,12 +198,16 @@ impl Outbox {
     }
 
     fn add(&self, size: usize) {
+        if self.held.get() == 0 && size > 0 {
+            self.watch.lies(true);
+        }
         self.held.set(self.held.get() + size);
         self.buffers.add(size);
     }
 
     fn release(&self, size: usize) {
         self.held.set(self.held.get().saturating_sub(size));
+        self.watch.lies(self.held.get() > 0);
         self.buffers.remove(size);
         let waiting = !self.waiting.borrow().is_empty();
         if waiting && self.held.get() <= self.buffers.share() / 2 {
@@ -258,6 +280,10 @@ mod tests {
         }
     }
 
+    fn outbox(buffers: &Rc<Buffers>) -> Rc<Outbox> {
+        Outbox::new(buffers, &ConnectionWatch::alone())
+    }
+
     #[test]
     fn greed_leaves_something_for_one_more() {
         let held = Arc::new(AtomicUsize::new(0));
@@ -265,9 +291,9 @@ mod tests {
         let context = Context::from_waker(noop_waker_ref());
         let greedy: Vec<(Rc<Outbox>, Vec<Chunk>)> = (0..1_000)
             .map(|_| {
-                let outbox = Outbox::new(&buffers);
+                let outbox = outbox(&buffers);
                 let mut chunks = Vec::new();
-                while outbox.poll_room(&context).is_ready() {
+                while outbox.poll_room(&context, false).is_ready() {
                     chunks.push(outbox.hold(Bytes::from_static(&[0; 16 * 1024])));
                 }
                 (outbox, chunks)
@@ -276,8 +302,8 @@ mod tests {
         assert!(greedy[0].1.len() == MOST / (16 * 1024));
         assert_eq!(greedy[999].1.len(), LEAST / (16 * 1024));
         assert!(held.load(Ordering::Relaxed) < 80 << 20);
-        let late = Outbox::new(&buffers);
-        assert!(late.poll_room(&context).is_ready());
+        let late = outbox(&buffers);
+        assert!(late.poll_room(&context, false).is_ready());
         drop(greedy);
         assert_eq!(held.load(Ordering::Relaxed), 0);
     }
@@ -285,19 +311,35 @@ mod tests {
     #[test]
     fn whoever_waits_is_woken_when_half_is_gone() {
         let buffers = Buffers::new(0, Arc::default());
-        let outbox = Outbox::new(&buffers);
+        let outbox = outbox(&buffers);
         let woken = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&woken));
         let context = Context::from_waker(&waker);
         let mut chunks: Vec<Chunk> = (0..4)
             .map(|_| outbox.hold(Bytes::from_static(&[0; LEAST / 4])))
             .collect();
-        assert!(outbox.poll_room(&context).is_pending());
-        assert!(outbox.poll_room(&context).is_pending());
+        assert!(outbox.poll_room(&context, false).is_pending());
+        assert!(outbox.poll_room(&context, false).is_pending());
         chunks.pop();
         assert_eq!(woken.0.load(Ordering::Relaxed), 0);
         chunks.pop();
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        assert!(outbox.poll_room(&context).is_ready());
+        assert!(outbox.poll_room(&context, false).is_ready());
+    }
+
+    #[test]
+    fn a_short_answer_is_not_kept_back_and_waiters_do_not_pile_up() {
+        let buffers = Buffers::new(0, Arc::default());
+        let outbox = outbox(&buffers);
+        let _full = outbox.hold(Bytes::from_static(&[0; LEAST]));
+        let context = Context::from_waker(noop_waker_ref());
+        assert!(outbox.poll_room(&context, false).is_pending());
+        assert!(outbox.poll_room(&context, true).is_ready());
+        for _ in 0..10_000 {
+            let waker = Waker::from(Arc::new(Count(AtomicUsize::new(0))));
+            let context = Context::from_waker(&waker);
+            assert!(outbox.poll_room(&context, false).is_pending());
+        }
+        assert!(outbox.waiting.borrow().len() <= MOST_WAITING);
     }
 }

@@ -133,6 +133,7 @@ fn request_status(fault: RequestFault) -> StatusCode {
         | RequestFault::PathMalformed
         | RequestFault::FramingAmbiguous
         | RequestFault::BodyBroken => StatusCode::BAD_REQUEST,
+        RequestFault::BodySlow => StatusCode::REQUEST_TIMEOUT,
         RequestFault::TooManyHeaders => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         RequestFault::VersionTooOld => StatusCode::UPGRADE_REQUIRED,
         RequestFault::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,

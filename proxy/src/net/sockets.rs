@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Of what is free one client may have one part in so many.
-const SHARE: usize = 4;
+const SHARE: usize = 2;
 /// One part in so many of all is for clients with few requests under way.
 const RESERVE: usize = 4;
 const FEW: u32 = 2;

@@ -19,7 +19,7 @@ use super::pool::http2::Dialing;
 use super::pool::{Http1Lease, Http2Stream};
 use super::{LeasedConnection, LocalCluster, LocalEndpoint, Rights, UpstreamLease, Upstreams};
 use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
-use crate::http::body::RequestBody;
+use crate::http::body::{BodyError, RequestBody};
 use crate::http::server_io::Talk;
 
 /// How many connections that turn out to be closed one try goes through.
@@ -332,7 +332,11 @@ fn classify(error: &hyper::Error, unsent: bool) -> ProxyError {
     }
     if error.is_user() {
         // The only thing of ours that fails while a request is sent is its body.
-        return RequestFault::BodyBroken.into();
+        let cause = error.source().and_then(|cause| cause.downcast_ref());
+        return match cause {
+            Some(BodyError::Timeout) => RequestFault::BodySlow.into(),
+            Some(_) | None => RequestFault::BodyBroken.into(),
+        };
     }
     if let Some(h2) = h2_cause(error) {
         let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM)

@@ -58,6 +58,8 @@ pub fn settings() -> Settings {
         at_deadline: AtDeadline::Cut,
         max_connections: 1000,
         header_read_timeout: Duration::from_secs(10),
+        stream_idle_timeout: Duration::from_mins(5),
+        idle_timeout: Duration::from_mins(65),
         detect_timeout: None,
         http10: Http10::Refused,
         pod: PodSettings::default(),

@@ -112,8 +112,19 @@ impl Checker {
         if self.expressions > EXPRESSIONS {
             return;
         }
-        match Pattern::checked(true, pattern) {
-            Ok(checked) => self.expressions += checked.cost(),
+        // Written twice it costs once, here as in proxies.
+        if !self.checked.insert(pattern.to_owned()) {
+            return;
+        }
+        let checked = Pattern::checked(true, pattern);
+        // What does not fit was built up to the limit to find that out.
+        self.expressions += match &checked {
+            Ok(checked) => checked.cost(),
+            Err(InvalidPattern::TooLarge) => Pattern::SIZE_LIMIT,
+            Err(_) => 0,
+        };
+        match checked {
+            Ok(_) => {}
             Err(InvalidPattern::TooLong(length)) => self.error_hint(
                 format!(
                     "the expression is {length} bytes long; at most {} are allowed",

@@ -1,11 +1,13 @@
 //! Who has to go when there are too many, and who never has to.
 
 use super::*;
+use crate::allowance::Rate;
 
 const SMALL: Capacity = Capacity {
     connections: 6,
     without_stream: 4,
     without_stream_each: 2,
+    arrivals: Rate::new(32, 256),
 };
 
 fn door() -> Arc<Connections> {

@@ -3,15 +3,19 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mesh_runtime::drain::{DrainWatch, Stage};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::{Ended, REVOKED, Stay};
 use crate::http::server_io::Talk;
 use crate::http::server_io::refusal::Refusal;
 use crate::net::HttpVersion;
 use crate::net::connections::{Seat, Verdict};
+
+/// How long a connection without requests may take to end after its client was told.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// Drives a connection, and watches the clock and the drain beside it.
 pub(super) struct Driver {
@@ -32,6 +36,8 @@ impl Driver {
         let mut connection = std::pin::pin!(connection);
         let mut watched = self.stay.watch.take();
         let mut cut: Option<Pin<Box<Sleep>>> = None;
+        // A client that does not answer the word that it is to go is not waited for.
+        let mut leave: Option<Pin<Box<Sleep>>> = None;
         let mut seen = self.drain.stage();
         let mut next_stage = std::pin::pin!(self.drain.beyond(seen));
         let close_at = self.close_at(seen);
@@ -53,6 +59,7 @@ impl Driver {
                 Verdict::Idle if !closing => {
                     closing = true;
                     shut_down(connection.as_mut());
+                    leave = Some(Box::pin(tokio::time::sleep(LEAVE)));
                 }
                 Verdict::Idle | Verdict::Fine => {}
             }
@@ -71,6 +78,14 @@ impl Driver {
                 && cut.as_mut().poll(context).is_ready()
             {
                 return Poll::Ready(Ended::Revoked);
+            }
+            while let Some(leave) = &mut leave
+                && leave.as_mut().poll(context).is_ready()
+            {
+                if !watch.is_answering() {
+                    return Poll::Ready(Ended::Well);
+                }
+                leave.as_mut().reset(Instant::now() + LEAVE);
             }
             let stage = self.drain.stage();
             if !registered || stage > seen {

@@ -28,6 +28,9 @@ const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
 /// What of one answer may lie ready beyond what the client has room for.
 const SEND_BUFFER: usize = 64 * 1024;
+/// What small frames that nobody has read yet may cost, in bytes beyond their content; the meter lets
+/// few of each stream lie.
+const SMALL_FRAMES: usize = 1 << 20;
 /// Requests begun before others get the worker.
 const BATCH: usize = 16;
 
@@ -91,7 +94,8 @@ where
             .max_local_error_reset_streams(Some(MAX_LOCAL_RESETS))
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buffer_size(SEND_BUFFER);
+            .max_send_buffer_size(SEND_BUFFER)
+            .data_frame_budget(SMALL_FRAMES);
         Self {
             state: State::Greeting(builder.handshake(io)),
             meter,

@@ -16,6 +16,7 @@ use crate::http::outbox::{Chunk, Outbox};
 pub(super) struct Outgoing {
     body: ResponseBody,
     outbox: Rc<Outbox>,
+    begun: bool,
 }
 
 impl Outgoing {
@@ -23,6 +24,7 @@ impl Outgoing {
         Self {
             body,
             outbox: Rc::clone(outbox),
+            begun: false,
         }
     }
 
@@ -47,11 +49,12 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let this = self.get_mut();
-        if this.outbox.poll_room(context).is_pending() {
+        if this.outbox.poll_room(context, !this.begun).is_pending() {
             return this.poll_late(context).map(|late| Some(Err(late)));
         }
         let outbox = &this.outbox;
         let frame = Pin::new(&mut this.body).poll_frame(context);
+        this.begun |= frame.is_ready();
         frame.map_ok(|frame| frame.map_data(|data| outbox.hold(data)))
     }
 

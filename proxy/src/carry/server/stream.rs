@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Buf;
 use h2::server::SendResponse;
@@ -14,8 +14,8 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
+use super::RequestScope;
 use super::outgoing::Outgoing;
-use super::{RequestScope, STALL};
 use crate::carry::response::ResponseBody;
 use crate::http::body::{BodyError, ClientBody, StreamBody};
 use crate::http::meter::Meter;
@@ -43,9 +43,10 @@ impl Exchange {
         let (parts, body) = request.into_parts();
         let body = StreamBody::new(body, &parts.headers, &self.meter);
         let request = Request::from_parts(parts, ClientBody::Http2(body));
+        let begun = self.meter.now();
         let answer = self.answer(handle(request, &self.scope)).await;
         let Some(answer) = answer else {
-            self.meter.broken_off();
+            self.meter.broken_off(begun);
             return;
         };
         let (mut head, body) = answer.into_parts();
@@ -62,6 +63,7 @@ impl Exchange {
                 let _gone = Sending {
                     stream,
                     meter: &self.meter,
+                    patience: self.scope.stall,
                 }
                 .send(outgoing)
                 .await;
@@ -108,6 +110,8 @@ fn complete(headers: &mut HeaderMap, body: &ResponseBody) {
 struct Sending<'a> {
     stream: SendStream<Chunk>,
     meter: &'a Meter,
+    /// How long the client may take nothing.
+    patience: Duration,
 }
 
 impl Sending<'_> {
@@ -162,7 +166,7 @@ impl Sending<'_> {
             let mut stall: Option<Pin<Box<Sleep>>> = None;
             poll_fn(|context| self.poll_room(body.as_mut(), &mut stall, context)).await?;
         }
-        self.meter.sent();
+        self.meter.sent(data.remaining());
         self.stream.send_data(data, last).map_err(|_over| Gone)
     }
 
@@ -180,7 +184,8 @@ impl Sending<'_> {
                 if let Poll::Ready(late) = body.poll_late(context) {
                     return Poll::Ready(Err(self.break_off(late)));
                 }
-                let stall = stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(STALL)));
+                let stall =
+                    stall.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
                 ready!(stall.as_mut().poll(context));
                 body.stalled();
                 return Poll::Ready(Err(self.break_off(BodyError::Timeout)));

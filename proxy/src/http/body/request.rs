@@ -6,11 +6,12 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use super::replay::Replay;
 use super::{BodyError, ClientBody};
@@ -72,6 +73,12 @@ pub struct Source {
     incoming: ClientBody,
     meter: Rc<BodyMeter>,
     progress: Option<Rc<Progress>>,
+    /// How long the client may send nothing.
+    patience: Duration,
+    /// Runs while it sends nothing; not there before it first does.
+    silence: Option<Pin<Box<Sleep>>>,
+    /// Whether the time it has been silent for is being measured.
+    silent: bool,
     mirrors: Vec<Mirror>,
 }
 
@@ -82,12 +89,21 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
-    /// The body as it comes from the client; it is counted in `meter`.
-    pub fn new(incoming: ClientBody, meter: Rc<BodyMeter>, progress: Option<Rc<Progress>>) -> Self {
+    /// The body as it comes from the client; it is counted in `meter`. A client that sends nothing
+    /// for as long as `patience` has broken off.
+    pub fn new(
+        incoming: ClientBody,
+        meter: Rc<BodyMeter>,
+        progress: Option<Rc<Progress>>,
+        patience: Duration,
+    ) -> Self {
         Self {
             incoming,
             meter,
             progress,
+            patience,
+            silence: None,
+            silent: false,
             mirrors: Vec::new(),
         }
     }
@@ -109,7 +125,11 @@ impl Source {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let mut frame = std::task::ready!(Pin::new(&mut self.incoming).poll_frame(context));
+        let Poll::Ready(mut frame) = Pin::new(&mut self.incoming).poll_frame(context) else {
+            std::task::ready!(self.poll_silence(context));
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        };
+        self.silent = false;
         match &mut frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -126,6 +146,18 @@ impl Source {
             Some(Err(_)) => {}
         }
         Poll::Ready(frame)
+    }
+
+    /// Whether the client has sent nothing for too long.
+    fn poll_silence(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let patience = self.patience;
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        if !std::mem::replace(&mut self.silent, true) {
+            silence.as_mut().reset(Instant::now() + patience);
+        }
+        silence.as_mut().poll(context)
     }
 
     /// Whether everything was read.

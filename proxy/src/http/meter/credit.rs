@@ -16,10 +16,12 @@ const MOST: i32 = 10_000;
 const PER_SECOND: i32 = 100;
 /// What a request brings.
 const REQUEST: i32 = 20;
-/// What a frame of content brings, received or sent. A client that gives room for more after every
-/// frame, on the stream and on the connection, pays two.
+/// What a frame of content brings that was received; and what each begun 4 KiB bring that were sent.
+/// There are clients that give room for more after every 4 KiB, on the stream and on the connection,
+/// and so pay two.
 const RECEIVED: i32 = 1;
-const SENT: i32 = 10;
+const SENT: i32 = 5;
+const SENT_UNIT: usize = 4096;
 /// What it costs to have settings looked at: each may concern every stream.
 const SETTINGS: i32 = 10;
 /// What it costs to break a request off before it was answered: all that the request brought, and
@@ -106,9 +108,10 @@ impl Credit {
         self.spend(cost, abuse, now)
     }
 
-    /// A frame of content was sent.
-    pub(super) fn sent(&self) {
-        self.earn(SENT);
+    /// So many bytes of content were sent.
+    pub(super) fn sent(&self, length: usize) {
+        let units = i32::try_from(length / SENT_UNIT + 1).unwrap_or(MOST);
+        self.earn(units.saturating_mul(SENT));
     }
 
     /// A request was broken off before it was answered.
@@ -117,7 +120,8 @@ impl Credit {
     }
 
     fn earn(&self, credit: i32) {
-        self.left.set((self.left.get() + credit).min(MOST));
+        self.left
+            .set(self.left.get().saturating_add(credit).min(MOST));
     }
 
     fn spend(&self, cost: i32, abuse: Abuse, now: u32) -> Result<(), Abuse> {

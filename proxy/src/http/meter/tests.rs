@@ -296,3 +296,42 @@ fn who_floods_is_not_read_any_more() {
         assert_eq!(meter.abuse(), Some(Abuse::Ping));
     });
 }
+
+#[test]
+fn nothing_comes_between_the_parts_of_a_head() {
+    watched(async |meter| {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let mut metered = Metered::new(near, &meter);
+        far.write_all(&[b'p'; PREFACE]).await.unwrap();
+        meter.open(1);
+        for _ in 0..30 {
+            let frame = Wire::new(0, 0, 1, b"x");
+            far.write_all(&frame.bytes()).await.unwrap();
+        }
+        read(&mut metered, 8_192).await;
+        let begin = Wire::new(1, 0, 3, b"be").bytes();
+        far.write_all(&begin).await.unwrap();
+        assert_eq!(read(&mut metered, 8_192).await, begin);
+        // What waited may go on, but not here.
+        for _ in 0..16 {
+            meter.read(1, 1);
+        }
+        assert_eq!(read(&mut metered, 8_192).await, b"");
+        let end = Wire::new(9, 4, 3, b"gin").bytes();
+        far.write_all(&end).await.unwrap();
+        let joined = Wire::new(0, 0, 1, &[b'x'; 14]).bytes();
+        assert_eq!(read(&mut metered, 8_192).await, [end, joined].concat());
+    });
+}
+
+#[test]
+fn what_is_too_long_for_a_frame_is_left_to_be_refused() {
+    watched(async |meter| {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let mut metered = Metered::new(near, &meter);
+        // Said twice, the preface is a frame of a kind nobody knows and of five megabytes.
+        let twice = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".repeat(2);
+        far.write_all(&twice).await.unwrap();
+        assert_eq!(read(&mut metered, 8_192).await, twice);
+    });
+}

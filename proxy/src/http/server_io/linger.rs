@@ -38,6 +38,9 @@ impl Linger {
         mut io: Pin<&mut IO>,
         context: &mut Context<'_>,
     ) -> Poll<()> {
+        if Instant::now() >= self.until {
+            return Poll::Ready(());
+        }
         let mut bytes = [0; 4096];
         let mut moved = false;
         loop {

@@ -62,15 +62,25 @@ impl Room {
 
     /// Cuts off whoever was told to go and is still there.
     fn insist(&mut self, now: u32) {
-        while let Some((watch, told)) = self.told.front() {
-            if now.wrapping_sub(*told) <= GRACE {
+        for _ in 0..self.told.len() {
+            let Some((watch, told)) = self.told.pop_front() else {
+                return;
+            };
+            let Some(alive) = watch.upgrade().filter(|alive| !alive.is_closed()) else {
+                continue;
+            };
+            // Many are told at once where many come: then there is no time to be patient.
+            let patient = self.told.len() < BATCH && now.wrapping_sub(told) <= GRACE;
+            if patient {
+                self.told.push_front((watch, told));
                 return;
             }
             // It may have got a request just when it was told; then it goes after that.
-            if let Some(watch) = watch.upgrade().filter(|watch| !watch.is_answering()) {
-                watch.abort();
+            if alive.is_answering() {
+                self.told.push_back((watch, now));
+            } else {
+                alive.abort();
             }
-            self.told.pop_front();
         }
     }
 

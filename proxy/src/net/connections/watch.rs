@@ -65,6 +65,8 @@ pub struct ConnectionWatch {
     moved: AtomicU32,
     /// The tick in which the client stopped taking what lies ready for it; 0 while it takes it.
     blocked_since: AtomicU32,
+    /// The tick in which the last of what lies ready was taken, or began to lie; 0 if nothing lies.
+    lying_since: AtomicU32,
     /// The tick in which an answer must be over; 0 for none. Only HTTP/1, one answer at a time.
     answer_by: AtomicU32,
     in_flight: AtomicU32,
@@ -108,6 +110,7 @@ impl ConnectionWatch {
             head_since: AtomicU32::new(0),
             moved: AtomicU32::new(now),
             blocked_since: AtomicU32::new(0),
+            lying_since: AtomicU32::new(0),
             answer_by: AtomicU32::new(0),
             in_flight: AtomicU32::new(0),
             closed: AtomicBool::new(false),
@@ -117,6 +120,14 @@ impl ConnectionWatch {
             task: OnceLock::new(),
             limits: OnceLock::new(),
         }
+    }
+
+    /// One of no worker's connections, for tests of what uses it.
+    #[cfg(test)]
+    pub fn alone() -> Arc<Self> {
+        let slots = crate::net::slots::ConnectionSlots::new(1, 1);
+        let here = IpAddr::from([127, 0, 0, 1]);
+        Arc::new(Self::new(Arc::default(), slots.exceed(Way::Inbound), here))
     }
 
     /// Whether the connection's time is up.
@@ -148,6 +159,8 @@ impl ConnectionWatch {
         let idle = phase != Phase::Bytes as u8
             && !self.is_answering()
             && !self.is_closed()
+            && self.lying_since.load(Ordering::Relaxed) == 0
+            // Who was told to go is looked after already.
             && self.verdict() == Verdict::Fine;
         idle.then(|| self.moved.load(Ordering::Relaxed))
     }
@@ -213,6 +226,12 @@ impl ConnectionWatch {
         }
     }
 
+    /// Something lies ready for the client, or the client took some of it; or nothing does any more.
+    pub fn lies(&self, something: bool) {
+        let since = if something { self.now() } else { 0 };
+        self.lying_since.store(since, Ordering::Relaxed);
+    }
+
     /// Something came from a client of HTTP/1.
     pub fn read(&self) {
         let now = self.now();
@@ -270,7 +289,9 @@ impl ConnectionWatch {
             Verdict::HeadLate
         } else if by != 0 && now > by {
             Verdict::AnswerLate
-        } else if since(&self.blocked_since, limits.stall) {
+        } else if since(&self.blocked_since, limits.stall)
+            || (!self.is_answering() && since(&self.lying_since, limits.stall))
+        {
             Verdict::Stalled
         } else if !self.is_answering() && since(&self.moved, limits.idle) {
             Verdict::Idle
@@ -282,8 +303,9 @@ impl ConnectionWatch {
 
     fn end(&self, verdict: Verdict) {
         self.verdict.store(verdict as u8, Ordering::Relaxed);
-        if let Some(waker) = self.waker.lock().take() {
-            waker.wake();
+        // It stays: worse may have to be said later.
+        if let Some(waker) = &*self.waker.lock() {
+            waker.wake_by_ref();
         }
     }
 }

@@ -1,14 +1,17 @@
-//! What the process asks of the operating system before it carries traffic.
+//! How many files this process may have open.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+/// What is assumed where nothing can be read.
+const UNKNOWN: u64 = 1024;
+
 /// Raises the limit of open files as far as this user may; returns what it is now.
-pub(super) fn raise_open_files() -> u64 {
+pub fn raise_limit() -> u64 {
     let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok(limits) => limits,
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files is unknown; assuming 1024");
-            return 1024;
+            tracing::warn!(%error, "the limit of open files is unknown; assuming {UNKNOWN}");
+            return UNKNOWN;
         }
     };
     if soft >= hard {
