@@ -3,7 +3,6 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`flags`] | why a request ended as it did |
-//! | [`details`] | the same in a word or a sentence |
 //! | [`labels`] | what a series is about, and how that is spelled |
 //! | [`cells`] | counters one worker writes and a scrape reads |
 //! | [`series`] | the cells of one key on one worker, and the registry of all |
@@ -16,6 +15,7 @@
 //! | [`trace`] | request ids and trace context |
 //! | [`pair`] | the two series of a place that carries HTTP |
 //! | `first_word` | ports whose first word is not what it was said to be |
+//! | [`scopes`] | which of our modules log what Envoy's loggers do |
 //! | [`peers`] | asking for the workload behind an address |
 
 pub mod access_log;
