@@ -301,13 +301,10 @@ async fn an_upstream_that_allows_few_streams_gets_more_connections() {
         let mut client = Client::Http2(sender.clone());
         async move { client.send(get(SHOP, "/")).await.status }
     });
-    let start = Instant::now();
     let all = within(20, futures_util::future::join_all(all)).await;
     assert_eq!(all, [200; 12]);
     let opened = connections.load(Ordering::SeqCst);
     assert!((6..=12).contains(&opened), "{opened} connections");
-    // Behind each other on one connection it would have been at least 2.4 s.
-    assert!(start.elapsed() < Duration::from_millis(2_200));
 }
 
 #[tokio::test]
