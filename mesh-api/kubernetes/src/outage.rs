@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kube::runtime::watcher;
 
-use crate::client::ApiFailure;
+use crate::client::{ApiFailure, chain};
 
 /// An outage is over when nothing failed for this long: every follower tries more often.
 const OVER: Duration = Duration::from_mins(1);
@@ -58,21 +58,6 @@ fn tell(why: &str) -> bool {
 fn begins(last: &mut Option<Instant>, now: Instant) -> bool {
     let before = last.replace(now);
     before.is_none_or(|before| now.saturating_duration_since(before) > OVER)
-}
-
-/// The reason behind the reason is as a rule the one that helps.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let reason = error.to_string();
-        if !text.contains(&reason) {
-            text.push_str(": ");
-            text.push_str(&reason);
-        }
-        next = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -66,10 +66,9 @@ impl FrameHead {
         })
     }
 
-    /// The head of a DATA frame that ends nothing. `length` is cut to what a frame may have unless
-    /// its receiver said otherwise: 16 KiB less one (RFC 9113 section 6.5.2).
+    /// The head of a DATA frame of at most [`MAX_LENGTH`] bytes that ends nothing.
     pub fn data(stream: u32, length: usize) -> [u8; HEAD] {
-        let [_, l0, l1, l2] = u32::try_from(length).unwrap_or(0x3fff).to_be_bytes();
+        let [_, l0, l1, l2] = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
         let [s0, s1, s2, s3] = stream.to_be_bytes();
         [l0, l1, l2, 0, 0, s0, s1, s2, s3]
     }
