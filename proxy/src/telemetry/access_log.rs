@@ -83,6 +83,11 @@ impl AccessLog {
             if let Some(output) = output.take() {
                 let _first = shared.writer.set(Writer::start("access-log", output)?);
             }
+            if shared.writer.get().is_none() {
+                // The output went with the first try.
+                let why = "there is no access log: its thread could not be started before";
+                return Err(io::Error::other(why));
+            }
         }
         // After the writer is there, so that whoever sees the mode finds it.
         let before = shared.mode.swap(number(mode), Ordering::Release);
