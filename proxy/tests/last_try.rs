@@ -167,10 +167,12 @@ async fn a_connection_to_an_endpoint_that_is_not_there_names_it() {
     let mut resources = mesh::cluster(SHOP, &[dead], ConnectionLimits::default());
     resources.push(tcp_listener("tcp", here, SHOP));
     proxy.apply(resources).await;
-    let mut client = TcpStream::connect(here).await.unwrap();
-    let mut nothing = Vec::new();
-    // An end or a reset.
-    let _ended = client.read_to_end(&mut nothing).await;
+    // An end or a reset, which may come before the client has seen its own connection succeed.
+    let _ended = async {
+        let mut client = TcpStream::connect(here).await?;
+        client.read_to_end(&mut Vec::new()).await
+    }
+    .await;
     let line = line(&log, &proxy, " UF ").await;
     assert!(line.contains(&format!("\"{dead}\"")), "{line}");
     let workload = format!("destination_workload=\"w{}\"", dead.port());
