@@ -12,10 +12,10 @@
 use std::path::{Path, PathBuf};
 
 use control_plane::compile::{CaptureMode, ProxyRole, ProxyScope, compile};
-use control_plane::crd::decode;
 use control_plane::model::{Change, MeshSettings, World};
 use mesh_api::convert;
 use mesh_api::snapshot::{Entry, Snapshot};
+use mesh_resources::decode;
 use serde_json::{Map, Value, json};
 
 fn cases() -> Vec<PathBuf> {

@@ -11,7 +11,7 @@ const CRDS: &str = "deploy/crds";
 
 /// Write deploy/crds from the Rust types of the mesh's kinds
 ///
-/// The CustomResourceDefinitions are made from the types in control-plane/src/crd, so that what
+/// The CustomResourceDefinitions are made from the types in mesh-api/resources, so that what
 /// the API server accepts, what the control plane reads and what `kubectl explain` says are one.
 /// Run this after changing those types; a test fails until you do.
 #[derive(Debug, clap::Args)]

@@ -58,7 +58,7 @@ impl World {
 #[cfg(test)]
 mod tests {
     use crate::crd::Kind;
-    use crate::crd::decode::tests::samples;
+    use crate::crd::samples;
     use crate::testing::world;
 
     /// What stands in an object of a kind beside its metadata.

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use control_plane::crd::Object;
-use control_plane::crd::gateway::GatewaySpec;
-use control_plane::meta::ObjectKey;
 use control_plane::model::{Change, Kept, MeshSettings, World};
 use control_plane::source::Batch;
 use control_plane::source::folder::{self, FolderWatch, Settings, Start};
+use mesh_resources::Object;
+use mesh_resources::gateway::GatewaySpec;
+use mesh_resources::meta::ObjectKey;
 use tokio::sync::mpsc;
 
 /// How long reading the folder may take.

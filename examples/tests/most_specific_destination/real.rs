@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use control_plane::compile::{CaptureMode, ProxyRole, ProxyScope, compile};
-use control_plane::crd::decode;
 use control_plane::model::{Change, MeshSettings, World};
 use mesh_api::convert;
 use mesh_api::destination::{FirstBytes, Found};
@@ -12,6 +11,7 @@ use mesh_api::listener::{Listener, ListenerKind, Silence, UnmatchedTraffic};
 use mesh_api::name::ClusterName;
 use mesh_api::route::{RequestView, RouteAction, Target};
 use mesh_api::snapshot::Snapshot;
+use mesh_resources::decode;
 use proxy::config::ActiveConfig;
 
 use super::reference;

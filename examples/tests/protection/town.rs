@@ -3,10 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use control_plane::compile::{CaptureMode, ProxyRole, ProxyScope, compile as compile_for};
-use control_plane::crd::decode;
 use control_plane::model::{Change, MeshSettings, World};
 use mesh_api::convert;
 use mesh_api::resource::Resource;
+use mesh_resources::decode;
 use serde_json::{Value, json};
 
 pub(crate) const MODES: [&str; 4] = ["STRICT", "PERMISSIVE", "DISABLE", "UNSET"];

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::compile::CaptureMode;
-use crate::crd::decode::tests::samples;
+use crate::crd::samples;
 use crate::crd::{Kind, Object, decode};
 use crate::model::{Change, MeshSettings};
 use crate::testing::objects;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crd::decode::tests::samples;
+use crate::crd::samples;
 use crate::crd::{Kind, Object, decode};
 use crate::testing::objects;
 
