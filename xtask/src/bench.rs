@@ -77,10 +77,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         .collect();
     let programs = if subjects.contains(&Subject::Proxy) {
         tools::require_build_tools()?;
-        Some(cargo::build_programs(
-            "release",
-            &["control-plane", "proxy"],
-        )?)
+        let programs = ["control-plane", "proxy"];
+        Some(cargo::build_programs("release", &programs, &programs)?)
     } else {
         None
     };

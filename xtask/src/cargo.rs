@@ -74,9 +74,9 @@ impl Metadata {
         &self.0
     }
 
-    /// About how many things Cargo will report when it builds these packages: one per library,
-    /// program and build script, and one per build script that ran.
-    fn expected_reports(&self, packages: &[&str]) -> u64 {
+    /// About how many things Cargo will report when it builds these programs of these packages: one
+    /// per library, program and build script, and one per build script that ran.
+    fn expected_reports(&self, packages: &[&str], programs: &[&str]) -> u64 {
         let list = |key: &str| self.0.pointer(key).and_then(Value::as_array);
         let (Some(all), Some(nodes)) = (list("/packages"), list("/resolve/nodes")) else {
             return 0;
@@ -94,15 +94,14 @@ impl Metadata {
             .filter(|(_, package)| text(package, "name").is_some_and(|n| packages.contains(&n)))
             .map(|(id, _)| *id)
             .collect();
-        let roots: BTreeSet<&str> = waiting.iter().copied().collect();
         let mut seen = BTreeSet::new();
-        let mut reports = 0;
+        let mut reports = u64::try_from(programs.len()).unwrap_or_default();
         while let Some(id) = waiting.pop() {
             if !seen.insert(id) {
                 continue;
             }
             if let Some(package) = by_id.get(id) {
-                reports += targets(package, roots.contains(id));
+                reports += targets(package);
             }
             if let Some(node) = edges.get(id) {
                 waiting.extend(dependencies(node));
@@ -124,14 +123,14 @@ fn items<'v>(value: &'v Value, key: &str) -> impl Iterator<Item = &'v Value> {
         .flatten()
 }
 
-fn targets(package: &Value, with_programs: bool) -> u64 {
+/// What is built of a package that somebody depends on.
+fn targets(package: &Value) -> u64 {
     let mut count = 0;
     for kind in items(package, "targets").flat_map(|target| items(target, "kind")) {
         count += match kind.as_str() {
             Some("lib" | "rlib" | "proc-macro") => 1,
             // Compiled, then run.
             Some("custom-build") => 2,
-            Some("bin") if with_programs => 1,
             _ => 0,
         };
     }
@@ -157,11 +156,15 @@ enum Event {
     Error(String),
 }
 
-/// Builds the programs of some packages with a progress bar, and returns the folder they are in.
-pub(crate) fn build_programs(profile: &str, packages: &[&str]) -> Result<PathBuf> {
+/// Builds some programs of some packages with a progress bar, and returns the folder they are in.
+pub(crate) fn build_programs(
+    profile: &str,
+    packages: &[&str],
+    programs: &[&str],
+) -> Result<PathBuf> {
     let mut command = command();
-    command.args(["build", "--bins", "--profile", profile]);
-    Ok(build(command, packages)?.join(profile))
+    command.args(["build", "--profile", profile]);
+    Ok(build(command, packages, programs)?.join(profile))
 }
 
 /// Builds programs that need nothing of the machine they will run on, and returns the folder
@@ -186,18 +189,19 @@ pub(crate) fn build_static(profile: &str, packages: &[&str], programs: &[&str]) 
     }
     let mut command = command();
     command.args(["build", "--profile", profile, "--target", &platform]);
-    command.args(programs.iter().flat_map(|program| ["--bin", program]));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags);
-    Ok(build(command, packages)?.join(platform).join(profile))
+    Ok(build(command, packages, programs)?
+        .join(platform)
+        .join(profile))
 }
 
-/// Runs a build of some packages with a progress bar, and returns Cargo's target folder.
-fn build(mut command: Command, packages: &[&str]) -> Result<PathBuf> {
+/// Runs a build of some programs with a progress bar, and returns Cargo's target folder.
+fn build(mut command: Command, packages: &[&str], programs: &[&str]) -> Result<PathBuf> {
     let metadata = Metadata::load()?;
     command.args(["--message-format", "json-diagnostic-rendered-ansi"]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
+    // All that is named, and nothing besides: every program is linked on its own.
+    command.args(packages.iter().flat_map(|package| ["--package", package]));
+    command.args(programs.iter().flat_map(|program| ["--bin", program]));
     let child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -205,20 +209,20 @@ fn build(mut command: Command, packages: &[&str]) -> Result<PathBuf> {
         .spawn()
         .context("cargo could not be started")?;
     let started = Instant::now();
-    let mut progress = Progress::new(metadata.expected_reports(packages), started);
+    let mut progress = Progress::new(metadata.expected_reports(packages, programs), started);
     let failure = follow(child, &mut progress)?;
     progress.clear();
     if let Some(report) = failure {
         eprintln!("{report}");
         bail!(
             "the build of {} failed after {} s; the compiler's errors are above",
-            packages.join(", "),
+            programs.join(", "),
             started.elapsed().as_secs()
         );
     }
     eprintln!(
         "built {} in {} s",
-        packages.join(", "),
+        programs.join(", "),
         started.elapsed().as_secs()
     );
     metadata.target_directory()

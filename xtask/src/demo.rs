@@ -48,9 +48,13 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     become_example("demo", &args.options)
 }
 
-/// Builds everything a mesh needs and becomes one of the programs of the examples.
+/// Builds what a mesh needs, and nothing besides, and becomes one of the programs of the examples.
 pub(crate) fn become_example(name: &str, options: &[String]) -> Result<ExitCode> {
-    let folder = cargo::build_programs("quick", &["control-plane", "proxy", "examples"])?;
+    let folder = cargo::build_programs(
+        "quick",
+        &["control-plane", "proxy", "examples"],
+        &["control-plane", "proxy", "shop", name],
+    )?;
     let program = folder.join(name);
     // It takes our place: Ctrl-C, other signals and the exit code are its own, and no process is
     // left in between that could die alone.

@@ -98,7 +98,7 @@ impl Herald {
     /// event with the object.
     async fn deployment(&self) -> ObjectReference {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
-        let uid = match timeout(PATIENCE, api.get(&self.deployment)).await {
+        let uid = match timeout(PATIENCE, api.get_metadata(&self.deployment)).await {
             Ok(Ok(found)) => found.uid(),
             Ok(Err(_)) | Err(_) => None,
         };
