@@ -82,11 +82,6 @@ fn parse_hex(text: &str) -> Result<u64, InvalidVersion> {
 macro_rules! sixteen_hex_digits {
     ($($name:ident),*) => {$(
         impl $name {
-            /// The version with this number.
-            pub const fn from_bits(bits: u64) -> Self {
-                Self(bits)
-            }
-
             /// Its number, as it travels.
             pub const fn bits(self) -> u64 {
                 self.0

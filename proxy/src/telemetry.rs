@@ -113,11 +113,6 @@ pub struct WorkerTelemetry {
 }
 
 impl WorkerTelemetry {
-    /// Telemetry of a worker that is alone: for tests.
-    pub fn detached() -> Self {
-        Telemetry::new().worker(0)
-    }
-
     /// The series requests of `key` count in. Keep it: finding it hashes the whole key.
     pub fn series(&self, key: &SeriesKey) -> Rc<RequestSeries> {
         self.requests.find(key)
@@ -138,11 +133,6 @@ impl WorkerTelemetry {
     /// greeted with TLS and was led to it as bytes; says so once per port of the process.
     pub fn client_speaks_tls(&self, port: u16) {
         self.first_word.client_speaks_tls(port);
-    }
-
-    /// Whether requests are logged.
-    pub fn logs_requests(&self) -> bool {
-        self.logger().is_some()
     }
 
     /// Asks, once in a while, for the workload behind `address`, which configuration does not

@@ -11,6 +11,7 @@ mod rust;
 mod source;
 mod stats;
 mod tree;
+mod unused;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -127,6 +128,7 @@ fn check(tree: &Tree) -> Vec<Violation> {
         protocol::check,
         documents::check,
         examples::check,
+        unused::check,
     ];
     let mut violations: Vec<Violation> = rules.iter().flat_map(|rule| rule(tree)).collect();
     violations.sort();

@@ -160,11 +160,6 @@ impl RequestRecord {
         self.flags.insert(flag);
     }
 
-    /// Replaces the flags: those of an attempt that was retried do not stay.
-    pub fn set_flags(&mut self, flags: ResponseFlags) {
-        self.flags = flags;
-    }
-
     /// The flags so far.
     pub fn flags(&self) -> ResponseFlags {
         self.flags
@@ -181,13 +176,6 @@ impl RequestRecord {
     pub fn set_reason(&mut self, reason: Option<&Arc<str>>) {
         if let Some(log) = &mut self.log {
             log.reason = reason.map(Arc::clone);
-        }
-    }
-
-    /// `CONNECTION_TERMINATION_DETAILS`.
-    pub fn set_termination(&mut self, details: &'static str) {
-        if let Some(log) = &mut self.log {
-            log.termination = Some(details);
         }
     }
 
@@ -328,7 +316,8 @@ impl RequestRecord {
             response_code: self.code,
             response_flags: self.flags,
             response_code_details: log.details,
-            connection_termination_details: log.termination,
+            // Said of connections, whose records are their own.
+            connection_termination_details: None,
             upstream_transport_failure_reason: log.transport_failure.as_deref(),
             bytes_received: received,
             bytes_sent: self.response_bytes,

@@ -222,11 +222,6 @@ impl ClusterShared {
     pub fn waiting(&self) -> u32 {
         self.pending.load(Ordering::Relaxed)
     }
-
-    /// Retries running now.
-    pub fn retrying(&self) -> u32 {
-        self.retries.load(Ordering::Relaxed)
-    }
 }
 
 #[cfg(test)]

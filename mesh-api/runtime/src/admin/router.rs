@@ -76,16 +76,6 @@ impl Router {
         self.mount(Method::POST, path, false, (help, erase(respond)))
     }
 
-    /// Answers POST at every path that begins with `path`.
-    #[must_use]
-    pub fn post_subtree<F, R>(self, path: &str, help: &'static str, respond: F) -> Self
-    where
-        F: Fn(AdminRequest) -> R + Send + Sync + 'static,
-        R: Future<Output = AdminResponse> + Send + 'static,
-    {
-        self.mount(Method::POST, path, true, (help, erase(respond)))
-    }
-
     /// Adds all routes of another router.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
