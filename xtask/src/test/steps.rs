@@ -44,8 +44,9 @@ pub(super) fn run(step: Step, setting: &Setting<'_>) -> Result<Done> {
             &[],
             "see the warnings above (`rustup component add clippy` if it is missing)",
         ),
+        // With the tests, so that what both need is built once, with the features of both.
         Step::Build => check(
-            &["build", "--workspace", "--bins"],
+            &["build", "--workspace", "--bins", "--tests"],
             &[],
             "see the errors above",
         ),
