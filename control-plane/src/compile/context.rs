@@ -69,7 +69,7 @@ impl<'w> Context<'w> {
             acting,
             candidates,
             strangers: Strangers::default(),
-            expressions: Expressions::default(),
+            expressions: Expressions::of(world),
             rule_index: RuleIndex::of(world),
             kept_rules: RuleIndex::kept(world),
             rules: BTreeMap::new(),

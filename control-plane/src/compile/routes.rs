@@ -10,6 +10,7 @@ mod retry;
 mod rule;
 pub(crate) mod statics;
 pub(crate) mod strangers;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ pub(crate) fn joined(
     let mut catch_all: Vec<(&Candidate<'_>, RuleOf)> = Vec::new();
     for (candidate, rules) in lists {
         for one in rules {
-            if several && one.rule.is_catch_all() {
+            if several && one.rule.is_catch_all() && !one.unreadable {
                 let (specific, rest) = one.split_catch_all();
                 ordered.extend(specific.map(|one| Arc::new(one.rule)));
                 catch_all.push((candidate, rest));

@@ -14,6 +14,7 @@ mod ownership_reference;
 mod routes;
 mod security;
 mod stand_ins;
+mod unreadable;
 
 use std::sync::Arc;
 

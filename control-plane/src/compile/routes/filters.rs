@@ -151,14 +151,15 @@ fn matched_prefix(written: &[&HttpMatchRequest]) -> Option<Arc<str>> {
     }
 }
 
-/// Path and authority changes.
+/// Path and authority changes. `Err`: why they cannot be made; a request without them is not the
+/// one that was to arrive.
 pub(super) fn rewrite(
     cx: &mut Context<'_>,
     at: &RouteAt<'_>,
     written: &[&HttpMatchRequest],
-) -> Rewrite {
+) -> Result<Rewrite, String> {
     let Some(rewrite) = &at.route.rewrite else {
-        return Rewrite::default();
+        return Ok(Rewrite::default());
     };
     let mut uri = UriRewrite::Keep;
     if let Some(replacement) = rewrite.uri.as_deref() {
@@ -181,19 +182,21 @@ pub(super) fn rewrite(
                     substitution: Arc::from(path_only(cx, at, substitution, field)),
                 };
             }
-            Err(Unusable { code, message }) => at.report(
-                cx,
-                code,
-                "rewrite.uriRegexRewrite.match",
-                format!("{message}; the path stays as it is"),
-            ),
+            Err(Unusable { code, message }) => {
+                let field = "rewrite.uriRegexRewrite.match";
+                at.report(cx, code, field, format!("{message}; requests get 503"));
+                let (object, route) = (&at.object.key, &at.field);
+                return Err(format!(
+                    "{object} {route}.{field} cannot be used; see its status"
+                ));
+            }
         }
     }
     let authority = rewrite
         .authority
         .as_deref()
         .and_then(|authority| headers::authority(cx, at, authority, "rewrite.authority"));
-    Rewrite { uri, authority }
+    Ok(Rewrite { uri, authority })
 }
 
 /// The part of a replacement that is path. A rewrite changes the path and leaves the query alone;

@@ -14,6 +14,7 @@ use mesh_api::route::{
 
 use super::matches::request_match;
 use super::statics::{Statics, Via};
+use super::unreadable::{self, Taken};
 use super::{delegate, filters, headers, retry};
 use crate::compile::context::Context;
 use crate::compile::destination::{Place, no_cluster, target};
@@ -31,6 +32,9 @@ pub(super) struct RuleOf {
     pub(super) field: String,
     /// For which clients it takes every request.
     pub(super) takes_all_of: Vec<Statics>,
+    /// Whether it refuses what may be meant by a match that cannot be read. Nothing may come before
+    /// it that did not come before that match.
+    pub(super) unreadable: bool,
 }
 
 impl RuleOf {
@@ -49,6 +53,7 @@ impl RuleOf {
             },
             field: self.field.clone(),
             takes_all_of: self.takes_all_of.clone(),
+            unreadable: self.unreadable,
         };
         let first = (!specific.is_empty()).then(|| with(specific));
         (first, with(catch_all))
@@ -79,7 +84,8 @@ impl RouteAt<'_> {
                 ".*" => Pattern::checked(true, text).or(Err(Unusable::not_compiled())),
                 _ => Err(Unusable::not_compiled()),
             };
-            request_match(one, &mut any).is_ok_and(|one| one.is_catch_all())
+            let read = request_match(one, &mut any);
+            read.bad.is_empty() && read.conditions.is_catch_all()
         };
         matches
             .map(|one| (takes_all(one), Statics::of(self.root, one)))
@@ -149,7 +155,7 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
         }
         return vec![rule(cx, at, &[], Vec::new())];
     }
-    let mut taken: Vec<(&HttpMatchRequest, RequestMatch)> = Vec::new();
+    let mut taken: Vec<Taken<'_>> = Vec::new();
     for (index, written) in route.matches.iter().enumerate() {
         if !at.via.takes(cx.client, at.root, written) {
             continue;
@@ -162,29 +168,30 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
                 format!("{text:?} matches no request: paths begin with /"),
             );
         }
-        let object = &at.object.key;
-        let mut compile = |text: &str| cx.expressions.pattern(object, true, text);
-        match request_match(written, &mut compile) {
-            Ok(one) => taken.push((written, one)),
-            Err(bad) => at.report(
-                cx,
-                bad.code,
-                &format!("match[{index}].{}", bad.field),
-                bad.message,
-            ),
-        }
+        taken.push(Taken::read(cx, at, index, written));
     }
     if taken.is_empty() {
         return Vec::new();
     }
     if needs_own_rules(route, &taken) {
-        return taken
-            .into_iter()
-            .map(|(written, one)| rule(cx, at, &[written], vec![one]))
-            .collect();
+        let each = taken.into_iter().map(|one| match one.unreadable {
+            Some(why) => unreadable::rule(at, vec![one.conditions], why),
+            None => rule(cx, at, &[one.written], vec![one.conditions]),
+        });
+        return each.collect();
     }
-    let (written, matches): (Vec<_>, Vec<_>) = taken.into_iter().unzip();
-    vec![rule(cx, at, &written, matches)]
+    // What can be read leads where the rest would lead, so that it may come before.
+    let (refused, readable): (Vec<_>, Vec<_>) =
+        taken.into_iter().partition(|one| one.unreadable.is_some());
+    let (written, matches): (Vec<_>, Vec<_>) = readable
+        .into_iter()
+        .map(|one| (one.written, one.conditions))
+        .unzip();
+    let readable = (!matches.is_empty()).then(|| rule(cx, at, &written, matches));
+    readable
+        .into_iter()
+        .chain(unreadable::rule_of_all(at, refused))
+        .collect()
 }
 
 /// A path to match that no path begins with; `*` is that of `OPTIONS *`.
@@ -200,8 +207,8 @@ fn off_the_root(written: &HttpMatchRequest) -> Option<&str> {
 
 /// Whether the matches of a route must become rules of their own: because they have names, or
 /// because what is done depends on how the path was matched.
-fn needs_own_rules(route: &HttpRoute, taken: &[(&HttpMatchRequest, RequestMatch)]) -> bool {
-    let named = taken.iter().any(|(written, _)| written.name.is_some());
+fn needs_own_rules(route: &HttpRoute, taken: &[Taken<'_>]) -> bool {
+    let named = taken.iter().any(|one| one.written.name.is_some());
     let rewrites = route
         .rewrite
         .as_ref()
@@ -236,11 +243,12 @@ fn rule(
             .into_iter()
             .filter_map(|(takes_all, one)| takes_all.then_some(one))
             .collect(),
+        unreadable: false,
     }
 }
 
 /// `ROUTE.MATCH`, as far as there are names.
-fn name(route: &HttpRoute, written: &[&HttpMatchRequest]) -> Arc<str> {
+pub(super) fn name(route: &HttpRoute, written: &[&HttpMatchRequest]) -> Arc<str> {
     let route_name = route.name.as_deref().unwrap_or_default();
     let match_name = match written {
         [one] => one.name.as_deref(),
@@ -286,7 +294,10 @@ fn action(
             format!("{token:?} is not a retry condition and is left out"),
         );
     }
-    let mut rewrite = filters::rewrite(cx, at, written);
+    let mut rewrite = match filters::rewrite(cx, at, written) {
+        Ok(rewrite) => rewrite,
+        Err(why) => return RouteAction::Fail(no_cluster(why)),
+    };
     // A rewrite says it most plainly; then the route's Host header, then the destination's.
     rewrite.authority = rewrite
         .authority

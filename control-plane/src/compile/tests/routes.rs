@@ -437,7 +437,7 @@ fn parts_of_a_request_are_matched_like_headers() {
 }
 
 #[test]
-fn expressions_beyond_what_an_object_may_cost_are_left_out_and_the_rest_stays() {
+fn expressions_beyond_what_an_object_may_cost_refuse_what_they_may_mean_and_the_rest_stays() {
     let matches: Vec<String> = (0..300)
         .map(|index| format!("{{uri: {{regex: '/{index}/\\pL{{24}}'}}}}"))
         .collect();
@@ -457,9 +457,11 @@ fn expressions_beyond_what_an_object_may_cost_are_left_out_and_the_rest_stays() 
     );
     let (snapshot, diagnostics) = explicit(&format!("{large}{other}"));
     let rules = backend(&snapshot);
-    assert_eq!(names(&rules)[..3], ["large", "plain", "other"]);
+    assert_eq!(names(&rules)[..4], ["large", "large", "plain", "other"]);
     let kept = rules[0].matches.len();
     assert!((1..20).contains(&kept), "{kept} of 300");
+    assert!(matches!(rules[1].action, RouteAction::Fail(_)));
+    assert_eq!(rules[1].matches.len(), 300 - kept);
     assert!(has(
         &diagnostics,
         &["MESH0117", "shop/a", "spec.http[0].match[299].uri", "KiB"]
