@@ -64,6 +64,14 @@ impl Allowance {
         there
     }
 
+    /// How many units there are.
+    pub fn left(&self, now: Instant) -> u32 {
+        let spent = self.whole_at.saturating_duration_since(now);
+        let each = self.rate.time(1).as_nanos().max(1);
+        let spent = u32::try_from(spent.as_nanos().div_ceil(each)).unwrap_or(u32::MAX);
+        self.rate.burst.max(1).saturating_sub(spent)
+    }
+
     /// Gives back what was spent for nothing.
     pub fn refund(&mut self, units: u32) {
         let time = self.rate.time(units);
@@ -130,7 +138,10 @@ mod tests {
         let mut now = Instant::now();
         let mut allowance = Allowance::new(Rate::new(10, 3), now);
         let taken = |allowance: &mut Allowance, now| (0..9).filter(|_| allowance.take(now)).count();
+        assert_eq!(allowance.left(now), 3);
         assert_eq!(taken(&mut allowance, now), 3);
+        assert_eq!(allowance.left(now), 0);
+        assert_eq!(allowance.left(now + Duration::from_millis(199)), 1);
         assert_eq!(allowance.ready_at(), now + Duration::from_millis(100));
         now += Duration::from_millis(100);
         assert_eq!(taken(&mut allowance, now), 1);

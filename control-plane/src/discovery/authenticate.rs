@@ -160,8 +160,10 @@ impl Refusal {
     }
 }
 
-/// A status that says when to try again.
+/// A status that says when to try again: not before `wait`, and spread over as long again, since
+/// whoever is refused together comes back together otherwise.
 fn pushed_back(mut status: Status, wait: Duration) -> Status {
+    let wait = wait + wait.mul_f64(rand::random::<f64>());
     let value = MetadataValue::from(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
     let metadata = status.metadata_mut();
     metadata.insert("grpc-retry-pushback-ms", value);

@@ -21,7 +21,7 @@ use mesh_api::workload::WorkloadId;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use budget::Budget;
 use claims::Claims;
@@ -134,11 +134,15 @@ type Answer = Result<Arc<PodIdentity>, TokenError>;
 
 /// Asks the API server, and remembers for a while.
 pub struct TokenReviewer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     api: Api<TokenReview>,
     believed: Remembered,
     /// Apart from those that are believed, which must not be crowded out by them.
     refused: Remembered,
-    budget: Budget,
+    budget: Arc<Budget>,
     slots: Semaphore,
 }
 
@@ -152,11 +156,13 @@ impl TokenReviewer {
     /// One that asks through `client`.
     pub fn new(client: Client) -> Self {
         Self {
-            api: Api::all(client),
-            believed: Remembered::default(),
-            refused: Remembered::default(),
-            budget: Budget::new(Instant::now()),
-            slots: Semaphore::new(AT_ONCE),
+            shared: Arc::new(Shared {
+                api: Api::all(client),
+                believed: Remembered::default(),
+                refused: Remembered::default(),
+                budget: Budget::new(Instant::now()),
+                slots: Semaphore::new(AT_ONCE),
+            }),
         }
     }
 
@@ -169,42 +175,63 @@ impl TokenReviewer {
         let claims = claims.ok_or(TokenError::Malformed)?;
         check(&claims)?;
         let key: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let known = self
-            .believed
-            .recall(&key)
-            .or_else(|| self.refused.recall(&key));
-        if let Some(answer) = known {
+        if let Some(answer) = self.shared.recall(&key) {
             return answer;
         }
-        if !self.budget.take(from, Instant::now()) {
-            return Err(TokenError::TooMany);
+        // Whoever asks may leave before there is an answer. The API server has been asked all the
+        // same, so what it says is heard, paid for and remembered.
+        let (shared, token) = (Arc::clone(&self.shared), token.to_owned());
+        let deadline = Instant::now() + REVIEW_LIMIT;
+        let reviewing = async move { shared.review(key, token, claims, (from, deadline)).await };
+        tokio::spawn(reviewing)
+            .await
+            .unwrap_or_else(|error| Err(TokenError::Unavailable(error.to_string())))
+    }
+}
+
+impl Shared {
+    fn recall(&self, key: &[u8; 32]) -> Option<Answer> {
+        let believed = self.believed.recall(key);
+        believed.or_else(|| self.refused.recall(key))
+    }
+
+    async fn review(
+        &self,
+        key: [u8; 32],
+        token: String,
+        claims: Claims,
+        (from, deadline): (Option<IpAddr>, Instant),
+    ) -> Answer {
+        let late = |_elapsed| {
+            let limit = format!("no answer within {REVIEW_LIMIT:?}");
+            Err(TokenError::Unavailable(limit))
+        };
+        let under_way = match timeout_at(deadline, self.budget.take(from)).await {
+            Ok(Some(under_way)) => under_way,
+            Ok(None) => return Err(TokenError::TooMany),
+            Err(elapsed) => return late(elapsed),
+        };
+        // It may have been shown by somebody else meanwhile.
+        if let Some(answer) = self.recall(&key) {
+            return answer;
         }
-        let answer = self.answer(token, &claims).await;
-        // Only what is known to be worth nothing has cost anything.
-        let worthless = !matches!(answer, Ok(_) | Err(TokenError::Unavailable(_)));
-        if !worthless {
-            self.budget.refund(from, Instant::now());
-        }
+        let answer = match timeout_at(deadline, self.ask(&token)).await {
+            Ok(Ok(status)) => judge(status, &claims),
+            Ok(Err(error)) => Err(TokenError::Unavailable(error)),
+            Err(elapsed) => late(elapsed),
+        };
         match &answer {
             Ok(_) => {
                 let believed = REMEMBERED.min(claims.left(SystemTime::now()));
                 self.believed.remember(key, answer.clone(), believed);
             }
             Err(TokenError::Unavailable(_)) => {}
-            Err(_) => self.refused.remember(key, answer.clone(), REFUSED_FOR),
-        }
-        answer
-    }
-
-    async fn answer(&self, token: &str, claims: &Claims) -> Answer {
-        match tokio::time::timeout(REVIEW_LIMIT, self.ask(token)).await {
-            Ok(Ok(status)) => judge(status, claims),
-            Ok(Err(error)) => Err(TokenError::Unavailable(error)),
-            Err(_elapsed) => {
-                let limit = format!("no answer within {REVIEW_LIMIT:?}");
-                Err(TokenError::Unavailable(limit))
+            Err(_) => {
+                self.refused.remember(key, answer.clone(), REFUSED_FOR);
+                under_way.was_worthless(Instant::now());
             }
         }
+        answer
     }
 
     async fn ask(&self, token: &str) -> Result<TokenReviewStatus, String> {

@@ -36,3 +36,21 @@ async fn one_line_per_reason_and_what_was_left_out_is_counted() {
     assert_eq!(due("no_token"), Some(2));
     assert_eq!(due("no_token"), None);
 }
+
+#[test]
+fn those_who_are_refused_together_do_not_come_back_together() {
+    let wait = |status: Status| -> u64 {
+        let value = status.metadata().get("grpc-retry-pushback-ms").unwrap();
+        value.to_str().unwrap().parse().unwrap()
+    };
+    for (refusal, least) in [
+        (Refusal::Token(TokenError::TooMany), UNAVAILABLE),
+        (Refusal::Replaced("shop/web-1".into()), REPLACED),
+    ] {
+        let all: Vec<u64> = (0..200).map(|_| wait(refusal.status())).collect();
+        let least = u64::try_from(least.as_millis()).unwrap();
+        assert!(all.iter().all(|one| (least..=2 * least).contains(one)));
+        let (first, last) = (all.iter().min().unwrap(), all.iter().max().unwrap());
+        assert!(last - first > least / 2, "{first} to {last}");
+    }
+}

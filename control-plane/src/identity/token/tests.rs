@@ -269,3 +269,59 @@ async fn tokens_are_never_printed() {
     let (_api, reviewer) = answering(status_of_pod());
     assert_eq!(format!("{reviewer:?}"), "TokenReviewer");
 }
+
+/// Whoever shows a token and leaves before it was looked at has used up what a token costs, if it
+/// is worth nothing, and nothing if it is good.
+#[tokio::test(start_paused = true)]
+async fn a_review_nobody_waits_for_any_more_is_heard_to_its_end() {
+    let api = FakeApi::new();
+    let good = token(AUDIENCE, 4_000_000_000);
+    let is_good = good.clone();
+    api.intercept(move |seen: &Seen| {
+        let mut review = seen.body.clone();
+        review["status"] = if review["spec"]["token"] == json!(is_good) {
+            status_of_pod()
+        } else {
+            json!({"authenticated": false, "error": "no"})
+        };
+        Some((201, review))
+    });
+    api.slow(Duration::from_secs(1));
+    let reviewer = TokenReviewer::new(api.client());
+    let leaves = |token: String| {
+        let reviewer = &reviewer;
+        async move {
+            let waiting = reviewer.review(&token, NODE);
+            drop(tokio::time::timeout(Duration::from_millis(10), waiting).await);
+        }
+    };
+    for _ in 0..8 {
+        leaves(good.clone()).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = reviews(&api);
+    reviewer.review(&good, NODE).await.unwrap();
+    assert_eq!(reviews(&api), asked, "the answer was heard");
+    // Bad ones are paid for, whether somebody waits or not.
+    api.slow(Duration::from_millis(20));
+    for index in 0..100 {
+        leaves(token(AUDIENCE, 3_000_000_000 + index)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let bad = reviews(&api) - asked;
+    assert!((32..42).contains(&bad), "{bad} of 100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_full_of_good_pods_is_let_in_at_once() {
+    let (api, reviewer) = answering(status_of_pod());
+    api.slow(Duration::from_millis(20));
+    let all = (0..200).map(|index| {
+        let token = token(AUDIENCE, 4_000_000_000 + index);
+        let reviewer = &reviewer;
+        async move { reviewer.review(&token, NODE).await }
+    });
+    for answer in futures_util::future::join_all(all).await {
+        answer.unwrap();
+    }
+}
