@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .bytes(".")
         .build_transport(false)
+        .codec_path("crate::codec::BoundedCodec")
         .compile_fds(files)?;
     Ok(())
 }

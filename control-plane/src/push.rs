@@ -254,11 +254,7 @@ impl PushLoop {
                 let compiled = self.compiler.compile(&self.world, &scope);
                 let all = compiled.iter();
                 let all = all.map(|(name, encoded)| (name.clone(), encoded.clone()));
-                Desired::State {
-                    state: Arc::new(proxy.with_workloads(DesiredState::new(all))),
-                    changed,
-                    revision: self.revision,
-                }
+                proxy.with_workloads(DesiredState::new(all), changed, self.revision)
             }
         };
         offer(&proxy.slot, desired, kind);

@@ -45,6 +45,8 @@ enum Event {
     RestartProxy { kept: bool },
     /// The proxy asks for a workload.
     Want(u8),
+    /// What is asked for is looked for slowly, or at once.
+    Slowly(bool),
     /// The server tries again what was refused.
     Retry,
 }
@@ -73,6 +75,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => any::<bool>().prop_map(|informed| Event::Open { informed }),
         1 => any::<bool>().prop_map(|kept| Event::RestartProxy { kept }),
         1 => (0_u8..4).prop_map(Event::Want),
+        1 => any::<bool>().prop_map(Event::Slowly),
         1 => Just(Event::Retry),
     ]
 }
@@ -95,6 +98,7 @@ fn happen(pair: &mut Pair, event: &Event) {
         Event::Open { informed } => pair.open(informed),
         Event::RestartProxy { kept } => pair.restart_proxy(kept),
         Event::Want(address) => pair.want(address),
+        Event::Slowly(slowly) => pair.slowly = slowly,
         Event::Retry => pair.retry(),
     }
 }
@@ -347,4 +351,34 @@ fn a_workload_is_asked_for_given_and_forgotten() {
     // It is asked for again in the next Hello, and therefore stays.
     assert!(pair.reconnect(Origin::KeptOnDisk));
     assert!(pair.held().any(|(held, _)| *held == name));
+}
+
+#[test]
+fn workloads_that_are_looked_for_slowly_stay_meanwhile_and_go_together() {
+    let mut pair = Pair::new(Town::full());
+    pair.open(true);
+    pair.settle();
+    pair.want(0);
+    pair.want(1);
+    pair.settle();
+    let held = |pair: &Pair| {
+        let names = [0, 1].map(town::workload_name);
+        let held = names.map(|name| pair.held().any(|(held, _)| *held == name));
+        held.into_iter().filter(|held| *held).count()
+    };
+    assert_eq!(held(&pair), 2);
+    pair.break_stream();
+    pair.town.desert();
+    pair.slowly = true;
+    pair.open(true);
+    for _ in 0..5 {
+        pair.town.change(0, Part::Routes);
+        pair.publish();
+        while pair.deliver_to_proxy() | pair.deliver_to_server() {}
+        assert_eq!(held(&pair), 2);
+    }
+    let before = pair.pushes;
+    pair.settle();
+    pair.assert_equal();
+    assert_eq!((held(&pair), pair.pushes), (0, before + 1));
 }

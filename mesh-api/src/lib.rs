@@ -10,8 +10,8 @@
 //! - [`destination`]: which of them a connection meets
 //! - [`resource`], [`version`], [`snapshot`]: any of them, what it says in eight bytes, and all of
 //!   them together; differences between snapshots
-//! - [`proto`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how large
-//!   things on it may be
+//! - [`proto`], [`codec`], [`convert`], [`encoded`], [`limits`]: the wire, both directions, and how
+//!   large things on it may be
 //! - [`proxy`]: what a proxy is there for, and how connections reach it
 //! - [`mesh_config`]: the settings of a mesh and of its proxies, as users write them
 //! - [`reserved`]: addresses and ports no configuration may lead a proxy to
@@ -21,6 +21,7 @@
 #[cfg(test)]
 mod arbitrary;
 pub mod cluster;
+pub mod codec;
 pub mod convert;
 pub mod destination;
 pub mod encoded;

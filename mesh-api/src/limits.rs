@@ -18,6 +18,9 @@ pub const MAX_NAME_BYTES: usize = 1024;
 /// Largest message of a proxy. Only Hello comes near it.
 pub const MAX_PROXY_MESSAGE_BYTES: usize = 8 << 20;
 
+/// Most fields in a message of a proxy, those of lists counted one by one: twice what any has to be.
+pub const MAX_PROXY_ENTRIES: usize = 2 * MAX_HELD;
+
 /// Most resources a proxy may say it holds.
 pub const MAX_HELD: usize = 1 << 16;
 

@@ -15,6 +15,10 @@ use tokio::time::Instant;
 use super::desired::DesiredState;
 use crate::compile::{CaptureMode, ProxyRole};
 
+/// Proxies without a stream that are remembered. More are forgotten only where nobody asks what they
+/// have applied.
+const MOST_LOST: usize = 16_384;
+
 /// One connected stream; never used twice in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
@@ -204,7 +208,7 @@ impl Registry {
                     connected: false,
                     ..ended.applied()
                 };
-                self.lost.lock().insert(workload, lost);
+                remember(&mut self.lost.lock(), workload, lost);
             }
         }
         self.changed.notify_one();
@@ -318,6 +322,18 @@ impl SessionStatus {
     }
 }
 
+/// Where nobody has to prove who it is, anybody can have been anybody: the one gone for longest is
+/// forgotten for the newest.
+fn remember(all: &mut BTreeMap<WorkloadId, Applied>, workload: WorkloadId, lost: Applied) {
+    if all.len() >= MOST_LOST && !all.contains_key(&workload) {
+        let longest = all.iter().min_by_key(|(_, one)| one.since);
+        if let Some(longest) = longest.map(|(workload, _)| workload.clone()) {
+            all.remove(&longest);
+        }
+    }
+    all.insert(workload, lost);
+}
+
 fn publish_count(sessions: &BTreeMap<SessionId, Connected>) {
     let count = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
     metrics::gauge!("pilot_xds").set(f64::from(count));
@@ -326,4 +342,31 @@ fn publish_count(sessions: &BTreeMap<SessionId, Connected>) {
 /// Time from a change to its acknowledgement, as Istio's `pilot_proxy_convergence_time`.
 pub fn record_convergence(elapsed: Duration) {
     metrics::histogram!("pilot_proxy_convergence_time").record(elapsed.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn those_gone_for_longest_are_forgotten_when_there_are_too_many() {
+        let registry = Registry::default();
+        for number in 0..MOST_LOST + 10 {
+            let who = ProxyIdentity {
+                workload: format!("shop/{number}").parse().unwrap(),
+                role: ProxyRole::Sidecar,
+                mode: CaptureMode::Explicit,
+                software: "test".into(),
+                address: None,
+                uid: None,
+            };
+            let session = registry.connect(who, Instant::now());
+            registry.disconnect(session);
+            tokio::time::advance(Duration::from_millis(1)).await;
+        }
+        let lost = registry.applied(|_| true);
+        assert_eq!(lost.len(), MOST_LOST);
+        let oldest: WorkloadId = "shop/9".parse().unwrap();
+        assert!(lost.iter().all(|one| one.who.workload != oldest));
+    }
 }

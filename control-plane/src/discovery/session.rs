@@ -11,6 +11,7 @@
 //! endpoints never wait for routes. A refused resource is withheld in exactly the version that
 //! was refused, together with what cannot be without it; everything else goes on.
 
+mod asked_hosts;
 mod chunk;
 mod difference;
 mod error;
@@ -88,9 +89,9 @@ pub struct Session {
     brought_nothing: bool,
     subscription: Subscription,
     desired: Option<Arc<DesiredState>>,
-    /// Desired states seen. The first may have been made before anybody knew which single
-    /// workloads the proxy wants: those it holds are not taken away for its sake.
-    states: u64,
+    /// Whether the proxy asked for single workloads that nobody had looked for when the desired
+    /// state was made. What it holds of those it wants is not taken away meanwhile.
+    looking_up: bool,
     view: View,
     refusals: Refusals,
     /// Whether a difference may exist that no push in flight covers.
@@ -128,9 +129,7 @@ impl Session {
                 self.refusals.stuck = false;
                 self.unsettled = true;
                 self.asked = true;
-                if workloads != Workloads::default() {
-                    outputs.push(Output::Workloads(workloads));
-                }
+                self.wants(workloads, &mut outputs);
             }
             (Message::Ack(proto::Ack { nonce }), true) => {
                 let version = self.answered(nonce)?.version;
@@ -156,10 +155,20 @@ impl Session {
         outputs
     }
 
+    /// The desired state that is taken next was made when all workloads the proxy wants had been
+    /// looked for, and so are those after it until it asks for more.
+    pub fn looked_up(&mut self) {
+        self.looking_up = false;
+    }
+
+    /// Whether that has not been said since the proxy asked for workloads.
+    pub fn is_looking_up(&self) -> bool {
+        self.looking_up
+    }
+
     /// Takes a newer desired state; the one before is forgotten.
     pub fn on_desired(&mut self, desired: Arc<DesiredState>) -> Vec<Output> {
         self.refusals.desired_changed(&desired);
-        self.states += 1;
         self.desired = Some(desired);
         self.subscription.desired_changed();
         self.unsettled = true;
@@ -232,10 +241,15 @@ impl Session {
             added: self.subscription.workloads(),
             removed: BTreeSet::new(),
         };
+        self.wants(workloads, outputs);
+        Ok(())
+    }
+
+    fn wants(&mut self, workloads: Workloads, outputs: &mut Vec<Output>) {
         if workloads != Workloads::default() {
+            self.looking_up |= !workloads.added.is_empty();
             outputs.push(Output::Workloads(workloads));
         }
-        Ok(())
     }
 
     /// Takes the push that `nonce` answers out of flight; it must be the older one.

@@ -1,6 +1,7 @@
 //! One proxy's stream, from Hello to its end.
 
 mod deadline;
+mod delivery;
 mod introduction;
 mod refused;
 mod words;
@@ -9,17 +10,17 @@ mod workloads;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use mesh_api::limits::MAX_PROXY_MESSAGE_BYTES;
-use mesh_api::proto::{ProxyMessage, ServerMessage, server_message};
+use mesh_api::limits::{MAX_PROXY_ENTRIES, MAX_PROXY_MESSAGE_BYTES};
+use mesh_api::proto::{ProxyMessage, ServerMessage};
 use mesh_api::version::SnapshotVersion;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status, Streaming};
 
 use deadline::{Deadlines, Due};
+use delivery::{seat_lost, stopping};
 use refused::Refusing;
 use workloads::Asking;
 
@@ -39,10 +40,6 @@ const AWAITED: usize = 8;
 /// How often differences are found because of what a proxy says. Each costs as much as the proxy
 /// should have; what it says between two of them is answered together.
 const ANSWERS: Rate = Rate::new(10, 16);
-/// How long a proxy may take nothing of what it is sent.
-const STALLED: Duration = Duration::from_secs(30);
-/// How long a proxy may take to hear why its stream ends.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// Who opened a stream.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -113,13 +110,7 @@ impl ProxyStream {
 
     pub(super) async fn run(mut self, mut incoming: Streaming<ProxyMessage>) {
         let drain = self.service.drain.clone();
-        let stopping = async {
-            match &drain {
-                Some(drain) => drain.triggered().await,
-                None => std::future::pending().await,
-            }
-        };
-        let mut stopping = std::pin::pin!(stopping);
+        let mut stopping = std::pin::pin!(stopping(drain.as_ref()));
         loop {
             let (readable, due) = (self.words.ready_at(), self.answers.ready_at());
             let may_speak = readable <= Instant::now();
@@ -187,7 +178,8 @@ impl ProxyStream {
     async fn broken(&self, status: Status) -> Result<(), Ended> {
         if status.code() == Code::OutOfRange {
             let text = format!(
-                "a message of a proxy has at most {MAX_PROXY_MESSAGE_BYTES} bytes: {}",
+                "a message of a proxy has at most {MAX_PROXY_MESSAGE_BYTES} bytes and \
+                 {MAX_PROXY_ENTRIES} entries: {}",
                 status.message()
             );
             return self.refuse(&Refusal::TooLarge(text)).await;
@@ -238,18 +230,23 @@ impl ProxyStream {
                 state,
                 changed,
                 revision,
+                looked_up,
             } => {
                 self.deadlines.known();
+                let all = self.session.is_looking_up() && self.asking.is_answered(looked_up);
+                if all {
+                    self.session.looked_up();
+                }
                 let version = state.version();
                 let before = self.newest.replace((version, revision));
-                if before.is_some_and(|(before, _)| before == version) {
+                let same = before.is_some_and(|(before, _)| before == version);
+                if same && !all {
                     // Nothing new but the revision; what is in progress goes on.
                     return self.carry_out(Vec::new()).await;
                 }
-                if self.awaited.len() == AWAITED {
-                    self.awaited.pop_front();
+                if !same {
+                    self.awaits(version, changed);
                 }
-                self.awaited.push_back((version, changed));
                 self.report(|status| {
                     status.waiting = None;
                     status.desired = Some(Arc::clone(&state));
@@ -310,22 +307,11 @@ impl ProxyStream {
         self.service.commands.send(command).await.or(Err(Ended))
     }
 
-    async fn send(&mut self, message: ServerMessage) -> Result<(), Ended> {
-        if let Some(server_message::Message::Push(push)) = &message.message {
-            let (set, removed) = (push.resources.len() as u64, push.removed.len() as u64);
-            metrics::counter!("mesh_push_resources_total").increment(set);
-            metrics::counter!("mesh_push_removals_total").increment(removed);
-            let complete = push.complete;
-            self.report(|status| {
-                status.resources_sent += set;
-                status.removals_sent += removed;
-                status.pushes += u64::from(complete);
-            });
+    fn awaits(&mut self, version: SnapshotVersion, changed: Instant) {
+        if self.awaited.len() == AWAITED {
+            self.awaited.pop_front();
         }
-        match timeout(STALLED, self.outgoing.send(Ok(message))).await {
-            Ok(sent) => sent.or(Err(Ended)),
-            Err(_elapsed) => self.refuse(&Refusal::Stalled(STALLED)).await,
-        }
+        self.awaited.push_back((version, changed));
     }
 
     fn acknowledged(&mut self, version: SnapshotVersion) {
@@ -339,14 +325,6 @@ impl ProxyStream {
                 registry::record_convergence(changed.elapsed());
                 break;
             }
-        }
-    }
-
-    async fn close(&self, status: Status) {
-        // A reader that is gone needs no farewell.
-        let told = timeout(FAREWELL, self.outgoing.send(Err(status))).await;
-        if !matches!(told, Ok(Ok(()))) {
-            tracing::debug!(proxy = self.name(), "the proxy left before it was told why");
         }
     }
 
@@ -370,14 +348,6 @@ impl ProxyStream {
         if let Some(known) = &self.known {
             self.service.registry.update(known.id, change);
         }
-    }
-}
-
-/// Waits until a newer stream has the seat.
-async fn seat_lost(seat: Option<&Seat>) {
-    match seat {
-        Some(seat) => seat.lost().await,
-        None => std::future::pending().await,
     }
 }
 

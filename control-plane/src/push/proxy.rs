@@ -32,6 +32,8 @@ pub(super) struct Proxy {
     news: BTreeSet<ResourceName>,
     /// Those that may lie over its state still, and should not.
     gone: BTreeSet<ResourceName>,
+    /// How often what it wants has changed.
+    looked_up: u64,
 }
 
 impl Proxy {
@@ -49,17 +51,18 @@ impl Proxy {
             found: BTreeMap::new(),
             news: BTreeSet::new(),
             gone: BTreeSet::new(),
+            looked_up: 0,
         };
-        let added = Workloads {
-            added: wanted,
-            removed: BTreeSet::new(),
-        };
-        proxy.want(added, world);
+        for name in wanted {
+            proxy.wanted.insert(name);
+            proxy.look_up(name, world);
+        }
         proxy
     }
 
     /// Takes in what it wants now, and does not want any more.
     pub(super) fn want(&mut self, workloads: Workloads, world: &World) {
+        self.looked_up += 1;
         for name in workloads.removed {
             self.wanted.remove(&name);
             self.drop(name);
@@ -106,10 +109,21 @@ impl Proxy {
     }
 
     /// A state that was just compiled, with the workloads.
-    pub(super) fn with_workloads(&mut self, state: DesiredState) -> DesiredState {
+    pub(super) fn with_workloads(
+        &mut self,
+        state: DesiredState,
+        changed: Instant,
+        revision: u64,
+    ) -> Desired {
         self.news.clear();
         self.gone.clear();
-        state.with_replaced(self.found.clone()).unwrap_or(state)
+        let state = state.with_replaced(self.found.clone()).unwrap_or(state);
+        Desired::State {
+            state: Arc::new(state),
+            changed,
+            revision,
+            looked_up: self.looked_up,
+        }
     }
 
     /// Lays the workloads over what the proxy was last told.
@@ -130,7 +144,10 @@ impl Proxy {
         );
         let current = self.slot.borrow().clone();
         let Desired::State {
-            state, revision, ..
+            state,
+            revision,
+            looked_up,
+            ..
         } = current
         else {
             return;
@@ -146,13 +163,16 @@ impl Proxy {
             .into_iter()
             .filter_map(|name| self.found.get(&name).cloned().map(|found| (name, found)));
         let next = base.with_replaced(sets.chain(workloads));
-        let Some(state) = next.or(without) else {
-            return;
+        let state = match next.or(without) {
+            Some(state) => Arc::new(state),
+            None if self.looked_up > looked_up => state,
+            None => return,
         };
         let desired = Desired::State {
-            state: Arc::new(state),
+            state,
             changed,
             revision,
+            looked_up: self.looked_up,
         };
         offer(&self.slot, desired, kind);
     }
@@ -224,6 +244,7 @@ status: {podIP: 10.0.0.2}
             state: Arc::new(DesiredState::new(all)),
             changed: Instant::now(),
             revision: 1,
+            looked_up: 0,
         });
         Proxy::new(who, slot, BTreeSet::new(), world)
     }

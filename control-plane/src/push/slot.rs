@@ -25,13 +25,16 @@ pub enum Desired {
         /// The revision of the configuration it was compiled from. A newer revision may have
         /// the same resources.
         revision: u64,
+        /// How many [`Command::Wanted`](super::Command::Wanted) it takes into account.
+        looked_up: u64,
     },
 }
 
 /// Leaves `desired` in the slot and wakes the session, unless it says what is already there.
 ///
 /// A state that is the same as before but of a newer revision wakes it too: the proxy that holds
-/// the one has applied the other.
+/// the one has applied the other. So does one for which more was looked up: what is not in it is
+/// not there.
 pub(super) fn offer(slot: &watch::Sender<Desired>, desired: Desired, kind: &'static str) {
     slot.send_if_modified(|current| {
         let (same, newer) = match (&*current, &desired) {
@@ -39,14 +42,19 @@ pub(super) fn offer(slot: &watch::Sender<Desired>, desired: Desired, kind: &'sta
                 Desired::State {
                     state: old,
                     revision: before,
+                    looked_up: looked_up_before,
                     ..
                 },
                 Desired::State {
                     state: new,
                     revision: now,
+                    looked_up,
                     ..
                 },
-            ) => (old.version() == new.version(), now > before),
+            ) => (
+                old.version() == new.version(),
+                now > before || looked_up > looked_up_before,
+            ),
             (Desired::Waiting(old), Desired::Waiting(new))
             | (Desired::Refused(old), Desired::Refused(new)) => (old == new, false),
             (Desired::Starting, Desired::Starting) => (true, false),

@@ -40,6 +40,8 @@ pub(crate) struct Pair {
     pub(crate) applied: u64,
     pub(crate) refusals: u64,
     pub(crate) last_refusal: Option<(u64, Rejection)>,
+    /// Whether states are published when half of the workloads asked for were looked for.
+    pub(crate) slowly: bool,
     published: Arc<DesiredState>,
     wanted: BTreeSet<WorkloadName>,
     server: Option<Server>,
@@ -78,6 +80,7 @@ impl Pair {
             applied: 0,
             refusals: 0,
             last_refusal: None,
+            slowly: false,
             published,
             wanted: BTreeSet::new(),
             server: None,
@@ -108,9 +111,15 @@ impl Pair {
     }
 
     pub(crate) fn publish(&mut self) {
-        self.published = Arc::new(self.town.desired(&self.wanted));
+        let many = self.wanted.len();
+        let looked_for = if self.slowly { many / 2 } else { many };
+        let some = self.wanted.iter().take(looked_for).copied().collect();
+        self.published = Arc::new(self.town.desired(&some));
         let published = Arc::clone(&self.published);
         if let Some(server) = &mut self.server {
+            if looked_for == many {
+                server.looked_up();
+            }
             let outputs = server.on_desired(published);
             self.act(outputs);
         }
@@ -250,6 +259,11 @@ impl Pair {
             let refused = server.withheld().get(&name) == Some(&Version(resource.version));
             assert!(!refused, "{name} is withheld and was sent");
         }
+        for name in push.removed.iter().filter(|_| server.is_looking_up()) {
+            let name: ResourceName = name.parse().unwrap();
+            let wanted = matches!(&name, ResourceName::Workload(one) if self.wanted.contains(one));
+            assert!(!wanted, "{name} was taken away before it was looked for");
+        }
         self.known_refusals
             .entry(push.nonce)
             .or_insert(self.refused.1);
@@ -358,6 +372,7 @@ impl Pair {
 
     /// Lets everything arrive until both sides are silent, over a new stream if there is none.
     pub(crate) fn settle(&mut self) {
+        self.slowly = false;
         self.open(true);
         self.publish();
         for _ in 0..1_000 {

@@ -47,6 +47,8 @@ const PARTS: [Part; 4] = [Part::Endpoints, Part::Cluster, Part::Routes, Part::Li
 pub(crate) struct Town {
     services: [Service; SERVICES],
     large: bool,
+    /// Whether the workloads are gone.
+    deserted: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,6 +102,11 @@ impl Town {
         self.large = true;
     }
 
+    /// All workloads go.
+    pub(crate) fn desert(&mut self) {
+        self.deserted = true;
+    }
+
     /// The name of a part.
     pub(crate) fn name(service: usize, part: Part) -> ResourceName {
         match part {
@@ -125,7 +132,8 @@ impl Town {
                 }
             }
         }
-        for address in 0..WORKLOADS {
+        let workloads = if self.deserted { 0 } else { WORKLOADS };
+        for address in 0..workloads {
             let name = WorkloadName(address_of(address));
             if wanted.contains(&name) {
                 let encoded = Encoded::new(&workload(name));

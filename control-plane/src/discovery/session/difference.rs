@@ -100,9 +100,9 @@ impl Session {
         change
     }
 
-    /// Whether a workload is missing only because the state was made before it was asked for.
+    /// Whether a workload may be missing only because nobody has looked for it so far.
     fn may_still_come(&self, name: &ResourceName) -> bool {
-        self.states <= 1 && self.subscription.wants_workload(name)
+        self.looking_up && self.subscription.wants_workload(name)
     }
 
     /// New versions of endpoint sets the proxy holds, or will hold.

@@ -8,6 +8,7 @@ use mesh_api::proto::{self, hello, subscribe};
 use mesh_api::route::Domain;
 
 use super::ProtocolError;
+use super::asked_hosts::AskedHosts;
 use crate::discovery::desired::DesiredState;
 
 /// Hosts a proxy may ask for; one that wants more asks for all.
@@ -26,7 +27,7 @@ pub struct Workloads {
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     /// `None`: all.
-    hosts: Option<BTreeSet<String>>,
+    hosts: Option<AskedHosts>,
     /// Single resources.
     names: BTreeSet<ResourceName>,
     /// Names added since the last push that want an answer even if they do not exist.
@@ -112,6 +113,9 @@ impl Subscription {
 
     fn add_hosts(&mut self, added: Vec<String>) -> Result<(), ProtocolError> {
         let hosts = self.hosts.get_or_insert_default();
+        if added.len() > MAX_HOSTS {
+            return Err(too_many("hosts", MAX_HOSTS));
+        }
         for host in added {
             if host.is_empty() || host.len() > MAX_NAME_BYTES {
                 return Err(ProtocolError::Field {
@@ -191,18 +195,16 @@ impl Subscription {
 }
 
 /// Whether a resource belongs to these hosts, or to the proxy whatever it calls.
-fn asked_for(hosts: &BTreeSet<String>, name: &ResourceName, references: &[ResourceName]) -> bool {
+fn asked_for(hosts: &AskedHosts, name: &ResourceName, references: &[ResourceName]) -> bool {
     match name {
         ResourceName::Workload(_) => false,
         ResourceName::Settings(_) | ResourceName::Policy(_) => true,
-        ResourceName::Endpoints(name) => hosts.contains(&*name.host),
+        ResourceName::Endpoints(name) => hosts.contains(&name.host),
         ResourceName::Cluster(name) => cluster_host(name).is_none_or(|host| hosts.contains(host)),
         // A wildcard may answer for any of the hosts it covers.
         ResourceName::Routes(name) => {
-            hosts.contains(&*name.host)
-                || Domain::parse(&name.host).is_some_and(|domain| {
-                    domain == Domain::Any || hosts.iter().any(|host| domain.matches(host))
-                })
+            hosts.contains(&name.host)
+                || Domain::parse(&name.host).is_some_and(|domain| hosts.any_under(&domain))
         }
         // A listener that leads to other services only is theirs; any other is the proxy's own.
         ResourceName::Listener(_) => {

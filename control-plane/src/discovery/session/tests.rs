@@ -354,6 +354,7 @@ fn workloads_go_to_those_who_ask() {
         ..proto::Subscribe::default()
     }));
     let outputs = session.hear(ask).unwrap();
+    assert!(session.is_looking_up());
     let comes = Workloads {
         added: BTreeSet::from([name]),
         removed: BTreeSet::new(),
@@ -379,9 +380,13 @@ fn workloads_from_before_survive_a_state_that_did_not_know_of_them() {
         version: 3,
     }];
     let (mut session, _) = greeted(holding);
-    // Made before the workload was asked for.
+    // Made before the workload was asked for, however many of these there are.
     assert_eq!(session.on_desired(desired([])), []);
+    let outputs = session.on_desired(desired([policy("a", "")]));
+    assert_eq!(pushes(&outputs)[0].removed, [""; 0]);
+    session.hear(ack(1)).unwrap();
     // Made after, and it is gone.
-    let outputs = session.on_desired(desired([]));
+    session.looked_up();
+    let outputs = session.on_desired(desired([policy("a", "")]));
     assert_eq!(pushes(&outputs)[0].removed, [held]);
 }

@@ -1,14 +1,19 @@
-//! From which moment on a proxy counts as having applied a revision.
+//! From which moment on a proxy counts as having applied a revision, what is taken from it, and what
+//! does not wait for it.
 
 use mesh_api::encoded::Encoded;
 use mesh_api::name::PolicyName;
 use mesh_api::policy::{Policy, PolicyRule};
-use mesh_api::proto::{self, proxy_message::Message};
+use mesh_api::proto::{self, proxy_message::Message, server_message};
 use mesh_api::resource::Resource;
+use mesh_runtime::drain::Drain;
+
+use std::time::Duration;
 
 use super::*;
 use crate::discovery::desired::DesiredState;
 use crate::discovery::registry::Registry;
+use crate::discovery::seats::{Seats, Sitter};
 
 fn policy(reason: &str) -> Encoded {
     Encoded::new(&Resource::from(Policy::uniform(
@@ -25,18 +30,33 @@ struct Bench {
     registry: Arc<Registry>,
     sent: mpsc::Receiver<Result<ServerMessage, Status>>,
     slot: watch::Sender<Desired>,
+    asked: mpsc::Receiver<Command>,
+    drain: Drain,
+}
+
+fn held(name: &str) -> proto::HeldResource {
+    proto::HeldResource {
+        name: name.to_owned(),
+        version: 3,
+    }
 }
 
 impl Bench {
     async fn new() -> Self {
+        Self::of(64, None, &[]).await
+    }
+
+    /// With room for so many messages, a seat, and workloads it holds and wants.
+    async fn of(room: usize, seat: Option<Seat>, workloads: &[String]) -> Self {
         let registry = Arc::<Registry>::default();
         let (commands, mut asked) = mpsc::channel(16);
-        let (outgoing, sent) = mpsc::channel(64);
-        let service = Discovery::new(Arc::clone(&registry), commands);
+        let (outgoing, sent) = mpsc::channel(room);
+        let drain = Drain::new();
+        let service = Discovery::new(Arc::clone(&registry), commands).draining(drain.watch());
         let peer = Peer {
             address: None,
             verified: None,
-            seat: None,
+            seat,
             _proved: None,
         };
         let mut stream = ProxyStream::new(service, outgoing, peer);
@@ -47,8 +67,8 @@ impl Bench {
             proxy_version: "1.2.3".to_owned(),
             protocol_revision: 1,
             subscription: Some(proto::hello::Subscription::AllHosts(proto::AllHosts {})),
-            names: Vec::new(),
-            held: Vec::new(),
+            names: workloads.to_vec(),
+            held: workloads.iter().map(|name| held(name)).collect(),
         };
         let said = stream.take_message(say(Message::Hello(hello))).await;
         assert!(said.is_ok());
@@ -60,19 +80,42 @@ impl Bench {
             registry,
             sent,
             slot,
+            asked,
+            drain,
         }
     }
 
     async fn desire(&mut self, reason: &str, revision: u64) {
+        self.desire_when(reason, revision, 0).await;
+    }
+
+    /// A state that was made after so many questions for workloads, none of which exists.
+    async fn desire_when(&mut self, reason: &str, revision: u64, looked_up: u64) {
+        self.offer(reason, revision, looked_up);
+        let desired = newest(&mut self.stream.known).await;
+        assert!(self.stream.take_desired(desired).await.is_ok());
+    }
+
+    fn offer(&mut self, reason: &str, revision: u64, looked_up: u64) {
         let encoded = policy(reason);
         let state = DesiredState::new([(encoded.name.clone(), encoded)]);
         self.slot.send_replace(Desired::State {
             state: Arc::new(state),
             changed: Instant::now(),
             revision,
+            looked_up,
         });
-        let desired = newest(&mut self.stream.known).await;
-        assert!(self.stream.take_desired(desired).await.is_ok());
+    }
+
+    /// What was sent since the last time is to be removed.
+    fn removals(&mut self) -> usize {
+        let mut count = 0;
+        while let Ok(Ok(message)) = self.sent.try_recv() {
+            if let Some(server_message::Message::Push(push)) = message.message {
+                count += push.removed.len();
+            }
+        }
+        count
     }
 
     async fn answer(&mut self, message: Message) {
@@ -184,5 +227,89 @@ async fn a_new_stream_keeps_what_the_proxy_had_applied() {
         registry.applied(|_| false).len(),
         1,
         "connected ones are not forgotten"
+    );
+}
+
+/// What was not looked for is not taken away, whatever else changes meanwhile.
+#[tokio::test]
+async fn many_workloads_are_taken_away_together_and_only_once_all_were_looked_for() {
+    let names: Vec<String> = (0..600_u32)
+        .map(|bits| {
+            format!(
+                "workload/{}",
+                std::net::Ipv4Addr::from_bits(0x0a00_0000 | bits)
+            )
+        })
+        .collect();
+    let mut bench = Bench::of(64, None, &names).await;
+    let mut looked_up = 0;
+    for revision in 1.. {
+        let Ok(Command::Wanted { more, done, .. }) = bench.asked.try_recv() else {
+            panic!("the rest was not asked for");
+        };
+        // None of those asked for first is there any more.
+        bench
+            .desire_when(&revision.to_string(), revision, looked_up)
+            .await;
+        assert_eq!(bench.removals(), 0, "{revision}");
+        bench.answer(ack(revision)).await;
+        looked_up += 1;
+        drop(done);
+        if !more {
+            bench.desire_when("last", revision + 1, looked_up).await;
+            break;
+        }
+        bench.stream.asking.done().await;
+        assert!(bench.stream.ask().await.is_ok());
+    }
+    assert_eq!((looked_up, bench.removals()), (2, 600));
+}
+
+fn sitter() -> Sitter {
+    Sitter {
+        workload: "shop/backend-1".parse().unwrap(),
+        uid: Some("u-1".into()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_loses_its_stream_at_once_when_another_one_has_its_seat() {
+    let seats = Arc::<Seats>::default();
+    let seat = seats.take(sitter(), Instant::now()).unwrap();
+    let mut bench = Bench::of(1, Some(seat), &[]).await;
+    bench.desire("one", 1).await;
+    bench.answer(ack(1)).await;
+    // What it was sent lies there still, so that the next has to wait.
+    bench.offer("two", 2, 0);
+    let desired = newest(&mut bench.stream.known).await;
+    let began = Instant::now();
+    let sending = bench.stream.take_desired(desired);
+    let newer = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seats.take(sitter(), Instant::now()).unwrap()
+    };
+    let (sent, _newer) = tokio::join!(sending, newer);
+    assert!(sent.is_err());
+    assert!(
+        began.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_does_not_hold_up_the_end() {
+    let mut bench = Bench::of(1, None, &[]).await;
+    bench.desire("one", 1).await;
+    bench.answer(ack(1)).await;
+    bench.offer("two", 2, 0);
+    let desired = newest(&mut bench.stream.known).await;
+    let began = Instant::now();
+    bench.drain.trigger();
+    assert!(bench.stream.take_desired(desired).await.is_err());
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        began.elapsed()
     );
 }

@@ -16,6 +16,10 @@ const AT_ONCE: usize = 256;
 pub(super) struct Asking {
     waiting: Workloads,
     under_way: Option<oneshot::Receiver<()>>,
+    /// How often it was told.
+    told: u64,
+    /// Whether it was told last that more follows.
+    owing: bool,
 }
 
 impl Asking {
@@ -41,7 +45,11 @@ impl Asking {
 
     /// What to tell next, if it is time to, and whether there is more.
     pub(super) fn next(&mut self) -> Option<(Workloads, bool, oneshot::Sender<()>)> {
-        if self.under_way.is_some() || self.waiting == Workloads::default() {
+        if self.under_way.is_some() {
+            return None;
+        }
+        // What follows may have been taken back meanwhile; that nothing does has to be told, too.
+        if self.waiting == Workloads::default() && !self.owing {
             return None;
         }
         let next = Workloads {
@@ -50,7 +58,15 @@ impl Asking {
         };
         let (done, under_way) = oneshot::channel();
         self.under_way = Some(under_way);
-        Some((next, self.waiting != Workloads::default(), done))
+        self.told += 1;
+        self.owing = self.waiting != Workloads::default();
+        Some((next, self.owing, done))
+    }
+
+    /// Whether the push loop has looked for everything that was asked for, once it has done this
+    /// many things it was told.
+    pub(super) fn is_answered(&self, looked_up: u64) -> bool {
+        self.waiting == Workloads::default() && !self.owing && looked_up >= self.told
     }
 
     /// Waits until the push loop has done what it was told last.
@@ -103,6 +119,23 @@ mod tests {
         let (next, more, _done) = asking.next().unwrap();
         assert_eq!((next.added.len(), more), (600 - 2 * AT_ONCE + 5, false));
         assert_eq!(next.removed, BTreeSet::new());
+    }
+
+    #[tokio::test]
+    async fn that_nothing_follows_any_more_is_told() {
+        let mut asking = Asking::default();
+        ask(&mut asking, names(0..300), BTreeSet::new());
+        let (_, more, done) = asking.next().unwrap();
+        assert!(more && !asking.is_answered(1));
+        ask(&mut asking, BTreeSet::new(), names(256..300));
+        drop(done);
+        asking.done().await;
+        let (next, more, done) = asking.next().expect("the push loop waits for more");
+        assert_eq!((next, more), (Workloads::default(), false));
+        assert!(!asking.is_answered(1) && asking.is_answered(2));
+        drop(done);
+        asking.done().await;
+        assert!(asking.next().is_none());
     }
 
     #[tokio::test]
