@@ -9,6 +9,7 @@
 
 mod answer;
 mod neighbours;
+mod places;
 mod question;
 mod settings;
 mod stage;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use mesh_runtime::admin::{AdminResponse, Router};
+use mesh_runtime::shares::Crowded;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::compile::diagnostics::codes;
 use crate::compile::{Code, Diagnostic};
@@ -29,6 +31,7 @@ use crate::model::MeshSettings;
 use crate::push::board::Examined;
 
 pub use answer::{Answer, Cause, Failure};
+use places::{Places, WITHIN};
 pub use question::NotAReview;
 use question::Question;
 
@@ -192,28 +195,28 @@ pub fn describe() {
     );
 }
 
-/// Reviews at once.
-const REVIEWS: usize = 2;
-
 /// Adds the webhook to the routes of a listener with TLS.
 #[must_use]
 pub fn mount(router: Router, reviewer: Reviewer) -> Router {
-    let places = Arc::new(Semaphore::new(REVIEWS));
+    let places = Places::new();
     router.post(
         PATH,
         "whether an object of the mesh may be stored (AdmissionReview)",
         move |request| {
             let reviewer = reviewer.clone();
             let (body, peer) = (request.body().clone(), request.peer());
-            let places = Arc::clone(&places);
+            let places = places.clone();
             async move {
-                // Whoever asks decides how much there is to do, so it is done beside everything else,
-                // for few at a time; those that wait are served in their order.
-                let Ok(_place) = places.acquire().await else {
-                    let gone = "reviews have ended";
-                    return AdminResponse::error(StatusCode::SERVICE_UNAVAILABLE, gone);
+                let place = match places.take(peer.ip(), body.len()).await {
+                    Ok(place) => place,
+                    Err(crowded) => return busy(peer, crowded),
                 };
-                let reviewing = tokio::task::spawn_blocking(move || reviewer.review(&body));
+                // Whoever asks may leave; the place is taken until the work is done.
+                let reviewing = tokio::task::spawn_blocking(move || {
+                    let answer = reviewer.review(&body);
+                    drop(place);
+                    answer
+                });
                 match reviewing.await {
                     Ok(answer) => respond(peer, answer),
                     Err(error) => AdminResponse::error(
@@ -224,6 +227,22 @@ pub fn mount(router: Router, reviewer: Reviewer) -> Router {
             }
         },
     )
+}
+
+fn busy(peer: SocketAddr, crowded: Crowded) -> AdminResponse {
+    let (status, reason, who) = match crowded {
+        Crowded::Source => (StatusCode::TOO_MANY_REQUESTS, "busy_source", "by you"),
+        Crowded::Full => (StatusCode::SERVICE_UNAVAILABLE, "busy", "by everybody"),
+    };
+    metrics::counter!(
+        "galley_validation_failed",
+        "group" => "", "version" => "", "resource" => "", "reason" => reason
+    )
+    .increment(1);
+    let why =
+        format!("more reviews are asked for {who} than are answered in {WITHIN:?}; try again");
+    tracing::warn!(%peer, "a review was not answered: {why}");
+    AdminResponse::error(status, why)
 }
 
 fn respond(peer: SocketAddr, answer: Result<Answer, NotAReview>) -> AdminResponse {

@@ -7,6 +7,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use k8s_openapi::ByteString;
+use mesh_runtime::json::{MOST_VALUES, values};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -94,6 +95,12 @@ pub async fn answer(
 }
 
 fn read(body: &[u8]) -> Result<(String, Question), NoReview> {
+    let values = values(body);
+    if values > MOST_VALUES {
+        return Err(NoReview(format!(
+            "the body has {values} values; a review of more than {MOST_VALUES} is not read"
+        )));
+    }
     let mut review: Value = serde_json::from_slice(body)
         .map_err(|error| NoReview(format!("the body is no JSON: {error}")))?;
     let text = |key: &str| review.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What an API server asks: an `AdmissionReview`, as far as it matters.
 
+use mesh_runtime::json::{MOST_VALUES, values};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -43,6 +44,12 @@ pub(super) struct AskedKind {
 impl Question {
     /// Reads the body of a request.
     pub(super) fn read(body: &[u8]) -> Result<Self, NotAReview> {
+        let values = values(body);
+        if values > MOST_VALUES {
+            return Err(NotAReview(format!(
+                "the body has {values} values; a review of more than {MOST_VALUES} is not read"
+            )));
+        }
         let mut review: Value = serde_json::from_slice(body)
             .map_err(|error| NotAReview(format!("the body is no JSON: {error}")))?;
         let text = |key: &str| review.get(key).and_then(Value::as_str).unwrap_or_default();

@@ -223,8 +223,11 @@ fn objects_too_large_are_refused_with_the_limit() {
 #[test]
 fn what_is_no_review_is_told_so() {
     let reviewer = Reviewer::default();
+    let mut many = b"[".to_vec();
+    many.extend(b"0,".repeat(300_000));
     for (body, expected) in [
         (&b""[..], "the body is no JSON"),
+        (&many, "300002 values"),
         (b"{", "the body is no JSON"),
         (b"[]", "expected an AdmissionReview"),
         (

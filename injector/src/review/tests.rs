@@ -113,8 +113,11 @@ async fn what_is_no_review_has_no_answer_but_text() {
     let no_request = review(|review| review["request"] = Value::Null);
     let other = review(|review| review["kind"] = json!("Pod"));
     let version = review(|review| review["apiVersion"] = json!("admission.k8s.io/v9"));
+    let mut many = b"[".to_vec();
+    many.extend(b"0,".repeat(300_000));
     for (body, word) in [
         (&b"{"[..], "no JSON"),
+        (&many, "300002 values"),
         (b"[]", "AdmissionReview"),
         (b"\xff", "no JSON"),
         (&no_uid, "uid"),

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,9 +24,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::bodies::{Bodies, Held, Unread};
 use crate::drain::DrainWatch;
 use crate::neighbours::Neighbours;
 use crate::seats::{Reason, Seat, SeatLimits, Seats};
+use crate::shares::Crowded;
 
 pub use local::{LocalBindError, LocalServer};
 pub use message::{AdminRequest, AdminResponse};
@@ -45,6 +47,8 @@ pub struct AdminLimits {
     pub head_bytes: usize,
     /// Bytes of a request body.
     pub body_bytes: usize,
+    /// Bytes of all request bodies together that are held at a time.
+    pub all_body_bytes: usize,
     /// How long it may then take for the whole of its first request's head.
     pub first_request: Duration,
     /// How long a client may take for the head. Also how long an idle connection is kept.
@@ -65,6 +69,7 @@ impl Default for AdminLimits {
             headers: 64,
             head_bytes: 16 * 1024,
             body_bytes: 1024 * 1024,
+            all_body_bytes: 8 * 1024 * 1024,
             first_request: Duration::from_secs(5),
             read_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(10),
@@ -134,6 +139,7 @@ impl AdminServer {
     /// background, counted by the drain.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
         let (limits, port) = (&self.limits, self.address.port().to_string());
+        let bodies = Bodies::new(limits.all_body_bytes, port.clone());
         let seats = Seats::new(limits.seats, self.at_home, port);
         let router = Arc::new(router);
         loop {
@@ -151,8 +157,8 @@ impl AdminServer {
                     continue;
                 }
             };
-            let Some(connection) = Connection::begin((stream, peer), &seats, &router, limits)
-            else {
+            let begun = Connection::begin((stream, peer), &seats, (&router, &bodies), limits);
+            let Some(connection) = begun else {
                 continue;
             };
             let drain = drain.clone();
@@ -172,6 +178,7 @@ pub(crate) struct Connection<S> {
     pub(crate) stream: S,
     pub(crate) peer: SocketAddr,
     pub(crate) router: Arc<Router>,
+    pub(crate) bodies: Arc<Bodies>,
     pub(crate) limits: AdminLimits,
     pub(crate) seat: Seat,
 }
@@ -181,7 +188,7 @@ impl<S> Connection<S> {
     pub(crate) fn begin(
         (stream, peer): (S, SocketAddr),
         seats: &Arc<Seats>,
-        router: &Arc<Router>,
+        (router, bodies): (&Arc<Router>, &Arc<Bodies>),
         limits: &AdminLimits,
     ) -> Option<Self> {
         match seats.take(peer.ip()) {
@@ -189,6 +196,7 @@ impl<S> Connection<S> {
                 stream,
                 peer,
                 router: Arc::clone(router),
+                bodies: Arc::clone(bodies),
                 limits: limits.clone(),
                 seat,
             }),
@@ -226,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stream,
             peer,
             router,
+            bodies,
             limits,
             seat,
         } = self;
@@ -240,8 +249,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let asking = Arc::clone(&seat);
         let service = service_fn(move |request| {
             let (router, seat) = (Arc::clone(&router), Arc::clone(&asking));
-            let limits = limits.clone();
-            async move { Ok::<_, Infallible>(answer(&router, &limits, (peer, &seat), request).await) }
+            let (limits, held) = (limits.clone(), bodies.hold(peer.ip()));
+            async move {
+                let peer = (peer, &*seat, held);
+                Ok::<_, Infallible>(answer(&router, &limits, peer, request).await)
+            }
         });
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
@@ -272,32 +284,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 async fn answer(
     router: &Router,
     limits: &AdminLimits,
-    (peer, seat): (SocketAddr, &Seat),
+    (peer, seat, mut held): (SocketAddr, &Seat, Held),
     request: http::Request<Incoming>,
 ) -> http::Response<Full<Bytes>> {
     seat.asks();
     let (parts, body) = request.into_parts();
-    let collecting = Limited::new(body, limits.body_bytes).collect();
-    let answer = match tokio::time::timeout(limits.body_timeout, collecting).await {
+    let reading = held.read(body, limits.body_bytes);
+    let answer = match tokio::time::timeout(limits.body_timeout, reading).await {
         Ok(Ok(body)) => match seat.at_work() {
-            Some(_at_work) => {
-                router
-                    .respond(AdminRequest::new(parts, body.to_bytes(), peer))
-                    .await
-            }
+            Some(_at_work) => router.respond(AdminRequest::new(parts, body, peer)).await,
             None => AdminResponse::error(
                 http::StatusCode::SERVICE_UNAVAILABLE,
                 "too many connections; this one was without a request for the longest",
             ),
         },
-        Ok(Err(error)) if error.is::<LengthLimitError>() => AdminResponse::error(
+        Ok(Err(Unread::TooLong)) => AdminResponse::error(
             http::StatusCode::PAYLOAD_TOO_LARGE,
             format!(
                 "a request body may have at most {} bytes",
                 limits.body_bytes
             ),
         ),
-        Ok(Err(error)) => AdminResponse::error(
+        Ok(Err(Unread::Crowded(why))) => crowded(why, limits),
+        Ok(Err(Unread::Broken(error))) => AdminResponse::error(
             http::StatusCode::BAD_REQUEST,
             format!("the request body could not be read: {error}"),
         ),
@@ -310,4 +319,23 @@ async fn answer(
         ),
     };
     answer.into_http()
+}
+
+fn crowded(why: Crowded, limits: &AdminLimits) -> AdminResponse {
+    let all = limits.all_body_bytes;
+    match why {
+        Crowded::Source => AdminResponse::error(
+            http::StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "the bodies of your requests take as much of {all} bytes as is left for everybody \
+                 else; wait for the answers"
+            ),
+        ),
+        Crowded::Full => AdminResponse::error(
+            http::StatusCode::SERVICE_UNAVAILABLE,
+            format!(
+                "the bodies of all requests take {all} bytes, which is all there is; try again"
+            ),
+        ),
+    }
 }

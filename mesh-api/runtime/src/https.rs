@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::admin::{AdminLimits, Connection, Router};
+use crate::bodies::Bodies;
 use crate::drain::DrainWatch;
 use crate::neighbours::Neighbours;
 use crate::seats::{Reason, SeatLimits, Seats};
@@ -41,6 +42,7 @@ impl Default for HttpsLimits {
                 // An object may have 1.5 MiB where it is stored, and is sent in its JSON form,
                 // an update with the old one beside it.
                 body_bytes: 8 * 1024 * 1024,
+                all_body_bytes: 32 * 1024 * 1024,
                 // API servers keep idle connections for 90 s. Whoever closes first must not be
                 // us, or a request could meet the end of its connection.
                 read_timeout: Duration::from_secs(100),
@@ -131,6 +133,7 @@ impl HttpsServer {
     /// counted by the drain.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
         let (limits, port) = (&self.limits, self.address.port().to_string());
+        let bodies = Bodies::new(limits.requests.all_body_bytes, port.clone());
         let seats = Seats::new(limits.requests.seats, self.at_home, port);
         let router = Arc::new(router);
         loop {
@@ -147,7 +150,8 @@ impl HttpsServer {
                     continue;
                 }
             };
-            let begun = Connection::begin(accepted, &seats, &router, &limits.requests);
+            let within = (&router, &bodies);
+            let begun = Connection::begin(accepted, &seats, within, &limits.requests);
             let Some(connection) = begun else {
                 continue;
             };
@@ -174,6 +178,7 @@ async fn open(
         stream,
         peer,
         router,
+        bodies,
         limits,
         seat,
     } = connection.first_byte().await?;
@@ -188,6 +193,7 @@ async fn open(
                 stream,
                 peer,
                 router,
+                bodies,
                 limits,
                 seat,
             });

@@ -10,6 +10,8 @@
 //! | [`admin`] | a small HTTP/1.1 listener that the crates mount routes on |
 //! | [`https`] | the same listener behind TLS, for webhooks |
 //! | [`seats`] | who may have a connection to these listeners when there are many |
+//! | [`shares`] | something limited, of which no source gets more than is left |
+//! | [`json`] | how much a JSON text is to have in memory |
 //! | [`neighbours`] | this machine and its node, for whom some are kept |
 //! | [`readiness`] | named gates; ready when all are open |
 //! | [`drain`] | tell everyone to finish, and wait until they have |
@@ -23,11 +25,13 @@
 
 pub mod admin;
 pub mod backoff;
+mod bodies;
 pub mod build_info;
 pub mod drain;
 pub mod durable;
 pub mod files;
 pub mod https;
+pub mod json;
 pub mod lines;
 pub mod logging;
 pub mod memory;
@@ -37,6 +41,7 @@ pub mod process;
 pub mod prometheus;
 pub mod readiness;
 pub mod seats;
+pub mod shares;
 pub mod shutdown;
 pub mod tls;
 pub mod vital;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 
 use super::{AdminLimits, Connection, Router};
+use crate::bodies::Bodies;
 use crate::drain::DrainWatch;
 use crate::neighbours::Neighbours;
 use crate::seats::Seats;
@@ -55,6 +56,7 @@ impl LocalServer {
     /// Serves as [`super::AdminServer::serve`] does.
     pub async fn serve(self, router: Router, drain: DrainWatch) {
         let router = Arc::new(router);
+        let bodies = Bodies::new(self.limits.all_body_bytes, "unix".to_owned());
         let seats = Seats::new(self.limits.seats, Neighbours::default(), "unix".to_owned());
         loop {
             let accepted = tokio::select! {
@@ -64,7 +66,8 @@ impl LocalServer {
             match accepted {
                 Ok((stream, _unnamed)) => {
                     let accepted = (stream, PEER);
-                    let begun = Connection::begin(accepted, &seats, &router, &self.limits);
+                    let within = (&router, &bodies);
+                    let begun = Connection::begin(accepted, &seats, within, &self.limits);
                     let Some(connection) = begun else {
                         continue;
                     };

@@ -53,6 +53,14 @@ async fn post_with(
     bytes: usize,
 ) -> std::io::Result<String> {
     let stream = TcpStream::connect(address).await?;
+    post_over(stream, config, bytes).await
+}
+
+async fn post_over(
+    stream: TcpStream,
+    config: Arc<rustls::ClientConfig>,
+    bytes: usize,
+) -> std::io::Result<String> {
     let name = ServerName::try_from(NAME).unwrap();
     let mut stream = TlsConnector::from(config).connect(name, stream).await?;
     let head = format!(
@@ -83,6 +91,54 @@ async fn large_bodies_pass_and_too_large_ones_are_answered() {
     assert!(large.ends_with("3145728 bytes"), "{large}");
     let too_large = post(address, &root, 3 * 1024 * 1024 + 1).await.unwrap();
     assert!(too_large.starts_with("HTTP/1.1 413"), "{too_large}");
+}
+
+/// Sixty-four largest bodies at once are not sixty-four times the memory of one.
+#[tokio::test]
+async fn large_bodies_together_have_a_limit_and_small_ones_pass_beside_them() {
+    const LARGE: usize = 512 * 1024;
+    let root = root();
+    let mut limits = HttpsLimits::default();
+    limits.requests.all_body_bytes = 4 * LARGE;
+    let (address, _certificate, _drain) = start(&root, limits).await;
+    let config = client_config(root.certificate_pem(), &[]).unwrap();
+    // Whole but for the last byte, so that they lie there.
+    let mut open = Vec::new();
+    for _ in 0..16 {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from(NAME).unwrap();
+        let connector = TlsConnector::from(Arc::clone(&config));
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        let head = format!("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: {LARGE}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        open.push(tokio::spawn(async move {
+            // What is answered before it has come is not taken any more.
+            drop(stream.write_all(&vec![b'x'; LARGE - 1]).await);
+            drop(stream.flush().await);
+            let mut answer = [0; 12];
+            let read = stream.read_exact(&mut answer);
+            let read = tokio::time::timeout(Duration::from_secs(3), read).await;
+            match read {
+                Ok(_) => String::from_utf8_lossy(&answer).into_owned(),
+                Err(_nothing_yet) => "held".to_owned(),
+            }
+        }));
+    }
+    // Others are heard meanwhile.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let local = tokio::net::TcpSocket::new_v4().unwrap();
+    local.bind(([127, 0, 0, 7], 0).into()).unwrap();
+    let stream = local.connect(address).await.unwrap();
+    let small = post_over(stream, config, 4096).await.unwrap();
+    assert!(small.ends_with("4096 bytes"), "{small}");
+    let mut answers = Vec::new();
+    for one in open {
+        answers.push(one.await.unwrap());
+    }
+    let held = answers.iter().filter(|answer| *answer == "held").count();
+    assert_eq!(held, 2, "{answers:?}");
+    let refused = answers.iter().filter(|answer| *answer == "HTTP/1.1 429");
+    assert!(refused.count() > 0, "{answers:?}");
 }
 
 #[tokio::test]
