@@ -10,16 +10,19 @@
 //! | [`restarts`] | a control plane that dies and comes back costs nothing and loses nothing |
 //! | [`wire_faults`] | a damaged resource is refused by name and field; everything else goes on |
 //! | [`floods`] | no few clients that send or hold too much disturb the traffic of others |
+//! | [`plane`] | no hostile pod holds up the pushes of others, or costs the control plane much |
 //! | [`hostile_bytes`] | no bytes on any listener disturb the traffic of others |
 
 mod crowd;
 mod findings;
 mod floods;
 mod hostile;
+mod plane;
 mod relay;
 mod restarts;
 mod stage;
 mod swaps;
+mod usage;
 mod versions;
 mod wire;
 
@@ -34,12 +37,16 @@ use crate::mesh::MeshOptions;
 pub use findings::{Claim, Findings};
 pub use floods::{Attack, FloodsPlan, floods};
 pub use hostile::{HostilePlan, hostile_bytes};
+pub use plane::{PlaneAttack, PlanePlan, plane};
 pub use restarts::{RestartsPlan, restarts};
 pub use swaps::{SwapsPlan, swaps};
 pub use wire::{WirePlan, wire_faults};
 
 /// The exit code after ctrl-C, as shells expect it.
 const EXIT_INTERRUPTED: u8 = 130;
+
+/// Services with a route that proxies are told of in `plane`.
+const SERVICES: usize = 100;
 
 /// Is told what a run is doing, in short lines.
 pub type Tell<'a> = &'a (dyn Fn(&str) + Sync);
@@ -57,7 +64,9 @@ pub enum Which {
     HostileBytes,
     /// Floods and greed, at every kind of listener and at HAProxy.
     Floods,
-    /// All of them but floods, one after the other.
+    /// One hostile pod at the control plane.
+    Plane,
+    /// All of them but floods and plane, one after the other.
     All,
 }
 
@@ -67,7 +76,7 @@ pub enum Which {
     name = "soak",
     version,
     about = "Long runs against a whole mesh: swaps, restarts, damaged pushes, hostile clients",
-    after_help = "Examples:\n  soak swaps --swaps 1000 --requests 200000\n  soak all --json > soak.json\n  soak floods --flood-seconds 5 --flood-connections 3 --flood-rounds 1"
+    after_help = "Examples:\n  soak swaps --swaps 1000 --requests 200000\n  soak all --json > soak.json\n  soak floods --flood-seconds 5 --flood-connections 3 --flood-rounds 1\n  soak plane --plane-attacks nacks,tokens --json"
 )]
 pub struct SoakArgs {
     /// What to run.
@@ -103,6 +112,15 @@ pub struct SoakArgs {
     /// Only these attacks of `floods`.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub attacks: Vec<Attack>,
+    /// Seconds of each attack of `plane`.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub plane_seconds: u64,
+    /// Lawful proxies of `plane`.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=2000))]
+    pub plane_proxies: u16,
+    /// Only these attacks of `plane`.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub plane_attacks: Vec<PlaneAttack>,
     /// Print the findings as JSON, on standard output; progress goes to standard error.
     #[arg(long)]
     pub json: bool,
@@ -125,8 +143,9 @@ pub async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
+    let apart = [Which::Floods, Which::Plane];
     let wanted =
-        |which| args.which == which || (args.which == Which::All && which != Which::Floods);
+        |which| args.which == which || (args.which == Which::All && !apart.contains(&which));
     let tell: Tell<'_> = &|line| progress(line);
     let mut options = MeshOptions {
         binaries: args.binaries.clone(),
@@ -173,6 +192,15 @@ async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
             only: args.attacks.clone(),
         };
         show(floods(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::Plane) {
+        let plan = PlanePlan {
+            time: std::time::Duration::from_secs(args.plane_seconds),
+            proxies: usize::from(args.plane_proxies),
+            services: SERVICES,
+            only: args.plane_attacks.clone(),
+        };
+        show(plane(plan, options.clone(), tell).await?)?;
     }
     if wanted(Which::HostileBytes) {
         let plan = HostilePlan {

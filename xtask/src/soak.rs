@@ -14,17 +14,20 @@ use crate::{demo, tools};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 What to run, and options, passed on as they are:
-  swaps | restarts | wire-faults | hostile-bytes | floods | all (but floods)
+  swaps | restarts | wire-faults | hostile-bytes | floods | plane | all (but floods and plane)
   --swaps N --requests N    how many swaps and requests
   --restarts N              how many control plane crashes
   --flood-seconds N --flood-connections 3,10,80 --flood-rounds N --attacks resets,pings
                             how long, how many and which floods, beside HAProxy if installed
+  --plane-seconds N --plane-proxies N --plane-attacks nacks,tokens
+                            how long, how many lawful proxies and which attacks on the control plane
   --json                    findings as JSON on standard output
 
 Examples:
   cargo xtask soak
   cargo xtask soak swaps --swaps 100 --requests 20000
-  cargo xtask soak restarts --json")]
+  cargo xtask soak restarts --json
+  cargo xtask soak plane")]
 pub(crate) struct Args {
     /// What to run, and options for it
     #[arg(

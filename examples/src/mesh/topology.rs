@@ -155,6 +155,36 @@ pub(crate) fn control_plane(address: Ipv4Addr, binaries: &Binaries) -> Part {
     }
 }
 
+/// The control plane as it runs on Kubernetes, before the API server of this kubeconfig.
+pub(crate) fn control_plane_of_cluster(
+    address: Ipv4Addr,
+    binaries: &Binaries,
+    kubeconfig: &Path,
+) -> Part {
+    let at = |port| SocketAddr::from((address, port));
+    let [stream, monitoring, probes, webhook] = [15012, 15014, 8080, 15017].map(at);
+    Part {
+        name: CONTROL_PLANE.to_owned(),
+        address,
+        binary: binaries.control_plane.clone(),
+        arguments: words(&[
+            "kubernetes",
+            "--kubeconfig",
+            &kubeconfig.to_string_lossy(),
+            "--listen",
+            &stream.to_string(),
+            "--monitoring",
+            &monitoring.to_string(),
+            "--probes",
+            &probes.to_string(),
+            "--webhook",
+            &webhook.to_string(),
+        ]),
+        ports: vec![stream, monitoring, probes, webhook],
+        probe: (probes, "/ready"),
+    }
+}
+
 fn gateway(instance: &Instance, binaries: &Binaries, options: &MeshOptions) -> Part {
     Proxy {
         name: "istio-ingressgateway-1",

@@ -1,5 +1,6 @@
 //! What came of a run: figures, and claims that held or did not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -18,6 +19,8 @@ pub struct Claim {
 pub struct Findings {
     name: &'static str,
     figures: Vec<(&'static str, Value)>,
+    /// How figures are shown to people that are no text.
+    tables: BTreeMap<&'static str, Vec<String>>,
     claims: Vec<Claim>,
 }
 
@@ -26,12 +29,24 @@ impl Findings {
         Self {
             name,
             figures: Vec::new(),
+            tables: BTreeMap::new(),
             claims: Vec::new(),
         }
     }
 
     pub(super) fn note(&mut self, figure: &'static str, value: impl Into<Value>) {
         self.figures.push((figure, value.into()));
+    }
+
+    /// A figure of many rows: lines for people, values for programs.
+    pub(super) fn note_table(
+        &mut self,
+        figure: &'static str,
+        lines: Vec<String>,
+        rows: Vec<Value>,
+    ) {
+        self.tables.insert(figure, lines);
+        self.note(figure, rows);
     }
 
     pub(super) fn claim(&mut self, held: bool, text: impl Into<String>) {
@@ -81,6 +96,12 @@ impl fmt::Display for Findings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.name)?;
         for (name, value) in &self.figures {
+            if let Some(lines) = self.tables.get(name) {
+                for line in lines {
+                    writeln!(formatter, "  {line}")?;
+                }
+                continue;
+            }
             let name = name.replace('_', " ");
             let lines = value
                 .as_array()

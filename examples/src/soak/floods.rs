@@ -21,10 +21,11 @@ use super::findings::Findings;
 use super::stage::{
     self, GATEWAY, HOST, PATIENCE, STAGE, VERSION_FILE, version_plan, version_yaml,
 };
+use super::usage::Usage;
 use crate::load::{Amount, Plan, Report, run};
 use crate::mesh::{Mesh, MeshOptions, Metrics, wait_until};
 pub use attack::Attack;
-use victim::{Peer, Usage, Victim};
+use victim::{Peer, Victim};
 
 /// How much of it.
 #[derive(Debug, Clone)]
@@ -194,9 +195,7 @@ async fn one(
         let watch = stop.watch();
         while !watch.is_triggered() {
             let now = victim.usage();
-            most.memory = most.memory.max(now.memory);
-            most.files = most.files.max(now.files);
-            most.lines = now.lines;
+            most = most.and(now);
             tokio::time::sleep(LOOK).await;
         }
         most

@@ -66,8 +66,9 @@ impl FakeApi {
     pub fn client(&self) -> Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
+            let api = api.clone();
             let answer: Pin<Box<dyn Future<Output = _> + Send>> =
-                Box::pin(api.clone().answer(request));
+                Box::pin(async move { Ok::<_, Infallible>(api.respond(request).await) });
             answer
         });
         Client::new(service, "default")
@@ -126,7 +127,15 @@ impl FakeApi {
         lock(&self.store).forget();
     }
 
-    async fn answer(self, request: Request<Body>) -> Result<Answer, Infallible> {
+    /// Answers one request, for whoever serves it at a socket.
+    pub async fn respond<B>(
+        &self,
+        request: Request<B>,
+    ) -> Response<UnsyncBoxBody<Bytes, Infallible>>
+    where
+        B: http_body::Body + Send,
+        B::Data: Send,
+    {
         let (head, body) = request.into_parts();
         let body = body
             .collect()
@@ -146,19 +155,19 @@ impl FakeApi {
         tokio::time::sleep(delay).await;
         let intercept = lock(&self.intercept).clone();
         if let Some((status, body)) = intercept.and_then(|intercept| intercept(&seen)) {
-            return Ok(whole(status, &body));
+            return whole(status, &body);
         }
         if seen.path == "/readyz" {
-            return Ok(whole(200, &json!("ok")));
+            return whole(200, &json!("ok"));
         }
         let Some(place) = Place::parse(&seen.path) else {
-            return Ok(whole(404, &failure(404, "NotFound", "no such resource")));
+            return whole(404, &failure(404, "NotFound", "no such resource"));
         };
         if seen.query.contains("watch=true") {
-            return Ok(self.watch(&place, &seen.query));
+            return self.watch(&place, &seen.query);
         }
         let (status, body) = lock(&self.store).carry_out(&place, &seen);
-        Ok(whole(status, &body))
+        whole(status, &body)
     }
 
     fn watch(&self, place: &Place, query: &str) -> Answer {

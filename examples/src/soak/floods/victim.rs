@@ -11,6 +11,7 @@ use anyhow::Context as _;
 
 use super::attack::Aim;
 use crate::mesh::{Mesh, wait_until};
+use crate::soak::usage::Usage;
 
 /// The CPU of whoever is attacked, and that of everybody else, where there are two.
 const VICTIM_CPU: usize = 0;
@@ -28,17 +29,6 @@ pub(super) struct Victim {
     /// What it writes.
     log: PathBuf,
     pid: u32,
-}
-
-/// What a process has at one moment.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
-    /// Resident memory, in bytes.
-    pub(super) memory: u64,
-    /// Open files.
-    pub(super) files: u64,
-    /// Lines of its log.
-    pub(super) lines: u64,
 }
 
 impl Victim {
@@ -67,20 +57,7 @@ impl Victim {
 
     /// What it has now; nothing of a process that is gone.
     pub(super) fn usage(&self) -> Usage {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
-        let resident = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .and_then(|rest| rest.trim().strip_suffix("kB"))
-            .and_then(|kibibytes| kibibytes.trim().parse::<u64>().ok());
-        let files = fs::read_dir(format!("/proc/{}/fd", self.pid));
-        let log = fs::read(&self.log).unwrap_or_default();
-        let lines = log.split(|byte| *byte == b'\n').count();
-        Usage {
-            memory: resident.unwrap_or(0) * 1024,
-            files: files.map_or(0, |files| u64::try_from(files.count()).unwrap_or(0)),
-            lines: u64::try_from(lines).unwrap_or(0),
-        }
+        Usage::of(self.pid, &self.log)
     }
 }
 
