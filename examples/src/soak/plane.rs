@@ -109,7 +109,7 @@ impl Rig {
             let [high, low] = u16::try_from(number + 1)?.to_be_bytes();
             let from = Ipv4Addr::new(127, 98, high, low);
             let name = format!("lawful-{number}");
-            let token = cluster.pod("shop", &name, from);
+            let token = cluster.pod("shop", &name, Ipv4Addr::new(10, 98, high, low));
             lawful.push(Lawful {
                 number,
                 workload: format!("shop/{name}"),
@@ -117,7 +117,7 @@ impl Rig {
                 token,
             });
         }
-        let token = cluster.pod("evil", "mallory", SOURCE);
+        let token = cluster.pod("evil", "mallory", Ipv4Addr::new(10, 99, 99, 99));
         let mut processes = Processes::new(folder.path())?;
         let part = start(&mut processes, &binaries, &kubeconfig)?;
         processes.ready(&part).await?;

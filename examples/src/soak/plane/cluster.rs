@@ -52,6 +52,15 @@ impl Cluster {
             let object = json!({"apiVersion": "v1", "kind": "Namespace"});
             cluster.api.put(&place, object);
         }
+        // What the manifests of an installation have, for the control plane to fill in.
+        for (place, kind) in [
+            ("secrets/istio-ca-secret", "Secret"),
+            ("configmaps/istio-kept-configuration", "ConfigMap"),
+        ] {
+            let place = format!("/api/v1/namespaces/istio-system/{place}");
+            let object = json!({"apiVersion": "v1", "kind": kind});
+            cluster.api.put(&place, object);
+        }
         cluster.service("plane", Ipv4Addr::new(10, 96, 0, 1));
         cluster.change(0);
         for number in 0..services {
