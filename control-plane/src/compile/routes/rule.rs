@@ -170,6 +170,7 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
         }
         taken.push(Taken::read(cx, at, index, written));
     }
+    unreadable::report(cx, at, &taken);
     if taken.is_empty() {
         return Vec::new();
     }

@@ -6,7 +6,7 @@
 
 use mesh_api::route::{HeaderEdits, RequestMatch, RouteAction, Rule};
 
-use super::matches::request_match;
+use super::matches::{BadMatch, request_match};
 use super::rule::{RouteAt, RuleOf, name};
 use crate::compile::context::Context;
 use crate::compile::destination::no_cluster;
@@ -19,10 +19,14 @@ pub(super) struct Taken<'a> {
     pub(super) conditions: RequestMatch,
     /// Why it cannot be read.
     pub(super) unreadable: Option<String>,
+    bad: Vec<BadMatch>,
 }
 
+/// Faults of one route that are reported one by one; of the rest the last is, with their number.
+const SHOWN: usize = 3;
+
 impl<'a> Taken<'a> {
-    /// Reads the match of this index, and reports what is wrong with it.
+    /// Reads the match of this index.
     pub(super) fn read(
         cx: &mut Context<'_>,
         at: &RouteAt<'_>,
@@ -32,26 +36,42 @@ impl<'a> Taken<'a> {
         let object = &at.object.key;
         let mut compile = |text: &str| cx.expressions.pattern(object, true, text);
         let read = request_match(written, &mut compile);
-        let mut unreadable = None;
-        for bad in read.bad {
-            let field = format!("match[{index}].{}", bad.field);
-            unreadable.get_or_insert_with(|| {
-                format!(
-                    "{object} {}.{field} cannot be used; see its status",
-                    at.field
-                )
-            });
-            let message = format!(
-                "{}; requests that may be meant by it get 503, so that no other route takes them",
-                bad.message
-            );
-            at.report(cx, bad.code, &field, message);
+        let mut bad = read.bad;
+        for one in &mut bad {
+            one.field = format!("match[{index}].{}", one.field);
         }
+        let unreadable = bad.first().map(|one| {
+            let (route, field) = (&at.field, &one.field);
+            format!("{object} {route}.{field} cannot be used; see its status")
+        });
         Self {
             written,
             conditions: read.conditions,
             unreadable,
+            bad,
         }
+    }
+}
+
+/// Reports what is wrong with the matches of a route.
+pub(super) fn report(cx: &mut Context<'_>, at: &RouteAt<'_>, all: &[Taken<'_>]) {
+    let bad: Vec<&BadMatch> = all.iter().flat_map(|one| &one.bad).collect();
+    let unsaid = bad.len().saturating_sub(SHOWN + 1);
+    let last = bad.len().saturating_sub(1);
+    for (number, one) in bad.iter().enumerate() {
+        if number >= SHOWN && number < last {
+            continue;
+        }
+        let more = if number == last && unsaid > 0 {
+            format!("; so are {unsaid} more before it")
+        } else {
+            String::new()
+        };
+        let message = format!(
+            "{}; requests that may be meant by it get 503, so that no other route takes them{more}",
+            one.message
+        );
+        at.report(cx, one.code, &one.field, message);
     }
 }
 
