@@ -171,6 +171,17 @@ impl Reader<'_> {
     }
 }
 
+/// A path to match that no path begins with; `*` is that of `OPTIONS *`.
+pub(super) fn off_the_root(written: &HttpMatchRequest) -> Option<&str> {
+    match written.uri.as_ref()? {
+        Written::Exact(text) | Written::Prefix(text) => {
+            let possible = text.is_empty() || text.starts_with('/') || text == "*";
+            (!possible).then_some(text)
+        }
+        Written::Regex(_) | Written::Present => None,
+    }
+}
+
 /// What every text begins with that an expression which is not used could match; `None`: anything.
 fn wider(written: &Written) -> Option<StringMatch> {
     let Written::Regex(source) = written else {

@@ -12,7 +12,7 @@ use mesh_api::route::{
     Target,
 };
 
-use super::matches::request_match;
+use super::matches::{off_the_root, request_match};
 use super::statics::{Statics, Via};
 use super::unreadable::{self, Taken};
 use super::{delegate, filters, headers, retry};
@@ -21,7 +21,6 @@ use crate::compile::destination::{Place, no_cluster, target};
 use crate::compile::diagnostics::{Diagnostic, codes};
 use crate::compile::expressions::Unusable;
 use crate::compile::not_acted_on::{self, Feature};
-use crate::crd::StringMatch;
 use crate::crd::object::Resource;
 use crate::crd::virtual_service::{HttpMatchRequest, HttpRoute, VirtualServiceSpec};
 
@@ -193,17 +192,6 @@ fn rules_of_route(cx: &mut Context<'_>, at: &RouteAt<'_>) -> Vec<RuleOf> {
         .into_iter()
         .chain(unreadable::rule_of_all(at, refused))
         .collect()
-}
-
-/// A path to match that no path begins with; `*` is that of `OPTIONS *`.
-fn off_the_root(written: &HttpMatchRequest) -> Option<&str> {
-    match written.uri.as_ref()? {
-        StringMatch::Exact(text) | StringMatch::Prefix(text) => {
-            let possible = text.is_empty() || text.starts_with('/') || text == "*";
-            (!possible).then_some(text)
-        }
-        StringMatch::Regex(_) | StringMatch::Present => None,
-    }
 }
 
 /// Whether the matches of a route must become rules of their own: because they have names, or
