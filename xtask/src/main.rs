@@ -10,6 +10,8 @@ mod codegen;
 mod commands;
 mod demo;
 mod deploy;
+mod go;
+mod h2spec;
 mod image;
 mod mesh;
 mod soak;

@@ -7,13 +7,14 @@ mod steps;
 use std::collections::BTreeSet;
 use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::tools;
+use crate::{h2spec, tools};
 use outcome::{Counts, Report, Row};
 use steps::Setting;
 
@@ -25,7 +26,8 @@ pub(crate) const SKIPS: &str = "MESH_TEST_SKIPS";
 /// Checks the house rules, formatting and lints, builds the programs that tests start, runs all
 /// tests and builds the documentation. As root it also runs the tests that need network
 /// namespaces, and first installs the Debian packages they use; otherwise they are reported as
-/// skipped. With --cluster it then starts a Kubernetes of its own, deploys the mesh, tests it
+/// skipped. Where Go is installed it builds h2spec, which asks every kind of listener whether it keeps
+/// to HTTP/2 (`cargo xtask test h2spec`). With --cluster it then starts a Kubernetes of its own, deploys the mesh, tests it
 /// there, and removes both. With CI=true a skipped test is a failure. The last line is `N passed, N failed`; a
 /// failed check counts as one failure.
 #[derive(Debug, clap::Args)]
@@ -86,11 +88,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let skips_file = scratch.path().join("skips");
     fs::write(&skips_file, "").context("list of skipped tests")?;
     let mut report = Report::new(ci);
+    let mut h2spec = None;
     if chosen.contains(&Step::Test) {
         prepare_namespaces(&mut report)?;
+        if asks_for(args.filter.as_deref(), "h2spec") {
+            h2spec = prepare_h2spec();
+        }
     }
     let setting = Setting {
         skips_file: &skips_file,
+        h2spec: h2spec.as_deref(),
         skip_slow: args.skip_slow,
         filter: args.filter.as_deref(),
         cluster: &args.cluster,
@@ -170,6 +177,23 @@ fn prepare_namespaces(report: &mut Report) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Whether tests with this in their names may run.
+fn asks_for(filter: Option<&str>, name: &str) -> bool {
+    filter.is_none_or(|filter| name.contains(filter) || filter.contains(name))
+}
+
+/// Builds the program that asks every listener whether it keeps to HTTP/2, or says why the test
+/// that starts it will report itself as skipped.
+fn prepare_h2spec() -> Option<PathBuf> {
+    match h2spec::provide() {
+        Ok(program) => Some(program),
+        Err(error) => {
+            eprintln!("h2spec cannot be had, so its tests will be skipped: {error:#}");
+            None
+        }
+    }
 }
 
 /// What one step led to.

@@ -118,6 +118,14 @@ pub(crate) fn explain(lacking: &[Tool]) -> String {
     lines.join("\n")
 }
 
+/// `~/.cache`, where what can be made again is kept.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let home = env::home_dir().filter(|home| home.is_absolute());
+    Ok(home
+        .context("there is no home folder: set HOME")?
+        .join(".cache"))
+}
+
 /// Whether we run as root (the owner of our own entry in /proc).
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)

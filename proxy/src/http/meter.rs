@@ -31,8 +31,9 @@ use crate::net::connections::ConnectionWatch;
 
 /// Frames after which a connection gives its worker back.
 const TURN: u32 = 128;
-/// Bytes of a PING frame.
+/// Bytes of a PING frame, and of a PRIORITY frame.
 const PING: usize = 8;
+const PRIORITY: usize = 5;
 /// Answers to PING frames that may be ours while the connection is told to end. We send no others.
 const GOODBYES: u8 = 4;
 
@@ -184,10 +185,18 @@ impl<IO> Metered<IO> {
             // Refused by the library, whatever it is: perhaps no frame at all.
             return Fate::Pass;
         }
+        if self.in_head {
+            // Nothing but the rest of the head may come here (RFC 9113 section 6.10); the library
+            // ends the connection over anything else.
+            return Fate::Pass;
+        }
         match head.kind {
             Kind::Ping if head.length == PING => Fate::Look,
+            // The library says what is wrong with it (RFC 9113 section 6.3).
+            Kind::Priority if head.length != PRIORITY || head.stream == 0 => Fate::Pass,
+            Kind::Priority => Fate::Look,
             // Not even its length matters to anybody.
-            Kind::Priority | Kind::Unknown => Fate::Drop,
+            Kind::Unknown => Fate::Drop,
             Kind::Data if head.is_padded() || head.ends_stream() => Fate::Pass,
             // Means nothing, and costs the reader a turn.
             Kind::Data if head.length == 0 => Fate::Drop,
@@ -297,6 +306,15 @@ impl<IO> Metered<IO> {
             let content = self.begun.get(HEAD..).unwrap_or_default();
             let mut joining = self.meter.joining.borrow_mut();
             return joining.came(head.stream, content, &mut self.passed);
+        }
+        if head.kind == Kind::Priority {
+            // One that makes no sense is an error (RFC 7540 section 5.3.1); others are of no use.
+            let depends_on = self
+                .begun
+                .get(HEAD..)
+                .and_then(|content| content.first_chunk());
+            return depends_on
+                .is_some_and(|on| u32::from_be_bytes(*on) & 0x7fff_ffff == head.stream);
         }
         if !head.is_ack() {
             return true;

@@ -29,13 +29,22 @@ pub struct Process {
 impl Process {
     /// A data directory whose last good configuration are these resources, and a policy `open`
     /// that lets everything in.
-    pub fn data(mode: CaptureMode, mut resources: Vec<Resource>) -> tempfile::TempDir {
+    pub fn data(mode: CaptureMode, resources: Vec<Resource>) -> tempfile::TempDir {
+        Self::data_of(ProxyRole::Sidecar, mode, resources)
+    }
+
+    /// The same of a proxy in this role.
+    pub fn data_of(
+        role: ProxyRole,
+        mode: CaptureMode,
+        mut resources: Vec<Resource>,
+    ) -> tempfile::TempDir {
         let open = Policy::uniform(PolicyName("open".into()), PolicyRule::Allow);
         resources.push(open.into());
         let data = tempfile::tempdir().unwrap();
         let identity = Identity {
             workload: "test/proxy-1".parse().unwrap(),
-            role: ProxyRole::Sidecar,
+            role,
             capture_mode: mode,
             software: env!("CARGO_PKG_VERSION"),
         };
@@ -46,11 +55,21 @@ impl Process {
         data
     }
 
-    /// Starts the binary by `launcher` (empty: directly) and waits until it is ready.
+    /// Starts the binary as a sidecar by `launcher` (empty: directly).
     pub fn start(
         launcher: &[&str],
         address: &str,
         data: tempfile::TempDir,
+        options: &[&str],
+    ) -> Self {
+        Self::start_as("sidecar", launcher, (address, data), options)
+    }
+
+    /// The same in a role, as the command line has it.
+    pub fn start_as(
+        role: &str,
+        launcher: &[&str],
+        (address, data): (&str, tempfile::TempDir),
         options: &[&str],
     ) -> Self {
         let binary = env!("CARGO_BIN_EXE_proxy");
@@ -59,13 +78,7 @@ impl Process {
         let (program, arguments) = words.split_first().unwrap();
         let child = Command::new(program)
             .args(arguments)
-            .args([
-                "sidecar",
-                "--workload",
-                "test/proxy-1",
-                "--address",
-                address,
-            ])
+            .args([role, "--workload", "test/proxy-1", "--address", address])
             .args(["--control-plane", "http://127.0.0.1:1", "--data-dir"])
             .arg(data.path())
             .args(options)

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::tools;
+
 pub(super) const NODE: &str = "mesh-node";
 pub(super) const NODE_BRIDGE: &str = "mesh-node";
 pub(super) const NODE_ADDRESS: &str = "10.213.0.1";
@@ -36,7 +38,7 @@ impl Layout {
             Some(path) => {
                 std::path::absolute(path).with_context(|| format!("--state {}", path.display()))?
             }
-            None => cache()?.join("mesh-cluster"),
+            None => tools::cache()?.join("mesh-cluster"),
         };
         let text = root.to_string_lossy();
         // The path stands in configuration files of five syntaxes and in shell scripts.
@@ -108,14 +110,6 @@ impl Layout {
     pub(super) fn containerd_socket(&self) -> PathBuf {
         self.root.join("run/containerd.sock")
     }
-}
-
-/// `~/.cache`, where what can be made again is kept.
-pub(super) fn cache() -> Result<PathBuf> {
-    let home = std::env::home_dir().filter(|home| home.is_absolute());
-    Ok(home
-        .context("there is no home folder: set HOME")?
-        .join(".cache"))
 }
 
 #[cfg(test)]

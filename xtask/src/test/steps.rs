@@ -8,11 +8,12 @@ use anyhow::{Context, Result};
 
 use super::outcome::Counts;
 use super::{Done, SKIPS, Step, cluster};
-use crate::{cargo, tidy};
+use crate::{cargo, h2spec, tidy};
 
 /// What the steps need to know of the command line.
 pub(super) struct Setting<'a> {
     pub(super) skips_file: &'a Path,
+    pub(super) h2spec: Option<&'a Path>,
     pub(super) skip_slow: bool,
     pub(super) filter: Option<&'a str>,
     pub(super) cluster: &'a cluster::ClusterArgs,
@@ -80,6 +81,9 @@ fn tests(setting: &Setting<'_>) -> Result<Done> {
     command
         .args(["test", "--workspace", "--no-fail-fast"])
         .env(SKIPS, setting.skips_file);
+    if let Some(program) = setting.h2spec {
+        command.env(h2spec::VARIABLE, program);
+    }
     if setting.skip_slow {
         command.args(["--exclude", "examples"]);
     }
