@@ -11,6 +11,7 @@
 //! | [`wire_faults`] | a damaged resource is refused by name and field; everything else goes on |
 //! | [`floods`] | no few clients that send or hold too much disturb the traffic of others |
 //! | [`plane`] | no hostile pod holds up the pushes of others, or costs the control plane much |
+//! | [`shared`] | whoever reads slowly costs nobody else on the same connection anything |
 //! | [`hostile_bytes`] | no bytes on any listener disturb the traffic of others |
 
 mod crowd;
@@ -20,6 +21,7 @@ mod hostile;
 mod plane;
 mod relay;
 mod restarts;
+mod shared;
 mod stage;
 mod swaps;
 mod usage;
@@ -39,6 +41,7 @@ pub use floods::{Attack, FloodsPlan, floods};
 pub use hostile::{HostilePlan, hostile_bytes};
 pub use plane::{PlaneAttack, PlanePlan, plane};
 pub use restarts::{RestartsPlan, restarts};
+pub use shared::{SharedPlan, shared};
 pub use swaps::{SwapsPlan, swaps};
 pub use wire::{WirePlan, wire_faults};
 
@@ -60,6 +63,8 @@ pub enum Which {
     Restarts,
     /// Damaged pushes.
     WireFaults,
+    /// Slow streams and quick requests over one connection.
+    Shared,
     /// Hostile clients.
     HostileBytes,
     /// Floods and greed, at every kind of listener and at HAProxy.
@@ -100,6 +105,9 @@ pub struct SoakArgs {
     /// The seed of the random bytes of `hostile-bytes`.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Seconds that `shared` lasts.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub shared_seconds: u64,
     /// Seconds of each attack of `floods`.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub flood_seconds: u64,
@@ -183,6 +191,12 @@ async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
             rounds: args.fault_rounds,
         };
         show(wire_faults(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::Shared) {
+        let plan = SharedPlan {
+            time: std::time::Duration::from_secs(args.shared_seconds),
+        };
+        show(shared(plan, options.clone(), tell).await?)?;
     }
     if wanted(Which::Floods) {
         let plan = FloodsPlan {

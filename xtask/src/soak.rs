@@ -9,14 +9,16 @@ use crate::{demo, tools};
 /// Run a whole mesh for minutes while its configuration, control plane and clients misbehave
 ///
 /// Swaps the configuration a thousand times under load, kills the control plane twenty times,
-/// damages what is pushed, and attacks every listener. Says what was claimed and whether it held;
+/// damages what is pushed, lets slow streams share a connection, and attacks every listener. Says what was claimed and whether it held;
 /// the exit code is 1 if anything did not.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 What to run, and options, passed on as they are:
-  swaps | restarts | wire-faults | hostile-bytes | floods | plane | all (but floods and plane)
+  swaps | restarts | wire-faults | shared | hostile-bytes | floods | plane
+  all (but floods and plane)
   --swaps N --requests N    how many swaps and requests
   --restarts N              how many control plane crashes
+  --shared-seconds N        how long slow streams and quick requests share a connection
   --flood-seconds N --flood-connections 3,10,80 --flood-rounds N --attacks resets,pings
                             how long, how many and which floods, beside HAProxy if installed
   --plane-seconds N --plane-proxies N --plane-attacks nacks,tokens
