@@ -2,11 +2,12 @@
 //! and what the proxy answers by itself.
 
 pub mod body;
-pub mod executor;
+pub mod early;
 pub mod frame;
 pub mod framing;
 pub mod headers;
 pub mod intake;
+mod linger;
 pub mod meter;
 pub mod outbox;
 pub mod path;

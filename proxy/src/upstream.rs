@@ -11,6 +11,7 @@ pub mod balancer;
 pub mod connect;
 pub mod dns;
 pub mod endpoint;
+mod http2;
 mod late_answer;
 pub mod lease;
 pub mod limits;

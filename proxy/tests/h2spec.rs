@@ -1,19 +1,16 @@
 //! Every kind of listener that speaks HTTP/2, asked by `h2spec` whether it keeps to RFC 9113 and
 //! RFC 7541: all its cases, strict ones included, against real processes.
 
-#[cfg(test)]
+#![cfg(test)]
+
 #[path = "support/http.rs"]
 mod http_support;
-#[cfg(test)]
 #[path = "support/mesh.rs"]
 mod mesh;
-#[cfg(test)]
 #[path = "support/process.rs"]
 mod process;
-#[cfg(test)]
 #[path = "support/shop.rs"]
 mod shop;
-#[cfg(test)]
 #[path = "support/skipped.rs"]
 mod skipping;
 

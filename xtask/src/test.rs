@@ -26,10 +26,10 @@ pub(crate) const SKIPS: &str = "MESH_TEST_SKIPS";
 /// Checks the house rules, formatting and lints, builds the programs that tests start, runs all
 /// tests and builds the documentation. As root it also runs the tests that need network
 /// namespaces, and first installs the Debian packages they use; otherwise they are reported as
-/// skipped. Where Go is installed it builds h2spec, which asks every kind of listener whether it keeps
-/// to HTTP/2 (`cargo xtask test h2spec`). With --cluster it then starts a Kubernetes of its own, deploys the mesh, tests it
-/// there, and removes both. With CI=true a skipped test is a failure. The last line is `N passed, N failed`; a
-/// failed check counts as one failure.
+/// skipped. Where Go is installed it builds h2spec, which asks every kind of listener whether it
+/// keeps to HTTP/2 (`cargo xtask test h2spec`). With --cluster it then starts a Kubernetes of its
+/// own, deploys the mesh, tests it there, and removes both. With CI=true a skipped test is a
+/// failure. The last line is `N passed, N failed`; a failed check counts as one failure.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -22,11 +22,11 @@ use crate::error::{ProxyError, RequestFault};
 use crate::filter::cors::CorsAnswers;
 use crate::http::body::replay::Replay;
 use crate::http::body::{ClientBody, RequestBody, Source};
+use crate::http::early::Interim;
 use crate::http::headers::Scan;
 use crate::http::intake::{self, Intake};
 use crate::http::outbox::Buffers;
 use crate::http::respond::LocalReply;
-use crate::http::server_io::Talk;
 use crate::http::translate::{self, Content};
 use crate::telemetry::RequestSeries;
 use crate::upstream::attempt::Sent;
@@ -43,7 +43,7 @@ pub struct Arrival {
     pub scan: Scan,
     body: Option<Source>,
     incoming: Option<ClientBody>,
-    interim: Option<Arc<Talk>>,
+    interim: Interim,
     /// The client's end of the WebSocket it asks for.
     websocket: Option<OnUpgrade>,
 }
@@ -120,9 +120,9 @@ impl Arrival {
         clock
     }
 
-    /// Who passes interim answers of the upstream on, if the client can be told any.
-    pub fn interim(&self) -> Option<Arc<Talk>> {
-        self.interim.clone()
+    /// Who passes interim answers of the upstream on. gRPC knows none.
+    pub fn interim(&self) -> Option<Interim> {
+        (!self.exchange.grpc).then(|| self.interim.clone())
     }
 
     /// The client's body, if there is one; once the clock was asked for.

@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 
 use crate::authz::Permit;
 use crate::error::{ProxyError, UpstreamFault};
+use crate::net::connections::ConnectionWatch;
 use crate::net::splice::{Counted, Ended, Limits, splice};
 use crate::net::{Connection, accept};
 use crate::telemetry::{ConnectionRecord, ConnectionStart, Downstream, ResponseFlag, TcpSeries};
@@ -16,13 +17,22 @@ use crate::upstream::balancer::Choice;
 use crate::upstream::{LocalCluster, ring};
 use crate::worker::Worker;
 
-impl Counted for ConnectionRecord {
+/// What is told of bytes that go by: the record, and who decides which connection goes when places
+/// are scarce.
+struct Told<'a> {
+    record: &'a ConnectionRecord,
+    watch: &'a ConnectionWatch,
+}
+
+impl Counted for Told<'_> {
     fn received(&self, bytes: u64) {
-        Self::received(self, bytes);
+        self.watch.moved();
+        self.record.received(bytes);
     }
 
     fn sent(&self, bytes: u64) {
-        Self::sent(self, bytes);
+        self.watch.moved();
+        self.record.sent(bytes);
     }
 }
 
@@ -73,7 +83,8 @@ pub(crate) async fn copy(
     limits: Limits,
     record: &ConnectionRecord,
 ) {
-    let client = &mut connection.stream;
+    let (client, watch) = (&mut connection.stream, connection.seat.watch());
+    let told = Told { record, watch };
     let ended = tokio::select! {
         // Asked first: what changed while the upstream was being connected to counts.
         biased;
@@ -88,7 +99,15 @@ pub(crate) async fn copy(
             accept::reset(client);
             return accept::reset(upstream);
         }
-        ended = splice(client, prefix, upstream, limits, record) => ended,
+        () = watch.given_up() => {
+            record.flag(ResponseFlag::Overload);
+            record.set_details("evicted_for_want_of_places");
+            record.finish();
+            // Neither end may take it for the end of what the other had to say.
+            accept::reset(client);
+            return accept::reset(upstream);
+        }
+        ended = splice(client, prefix, upstream, limits, &told) => ended,
     };
     match ended {
         Ended::Done => {}

@@ -24,7 +24,7 @@ pub async fn pass_through(
     destination: SocketAddr,
     permit: Permit,
 ) {
-    connection.seat.carries();
+    connection.seat.carries(worker.settings.stream_idle_timeout);
     let config = worker.config();
     let mut start = start_of(&connection, None);
     let (cluster, series) = match connection.way {
@@ -50,7 +50,7 @@ pub async fn pass_through(
     start.cluster = Some(cluster);
     let series = worker.telemetry.tcp_series(&series);
     drop(config);
-    let socket = worker.upstreams.socket(1);
+    let socket = worker.upstreams.socket(1).await;
     let dialed = match (allowed, &socket) {
         (Ok(()), Ok(_socket)) => dial::dial(destination, source, patience)
             .await

@@ -8,16 +8,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use crate::http::body::BodyError;
+use crate::http::body::{BodyError, BrokenOff, UpstreamBody};
 use crate::http::headers::strip_trailers;
 use crate::http::respond::grpc_deadline_exceeded;
 use crate::net::connections::{InFlight, Verdict};
 use crate::telemetry::{RequestRecord, ResponseFlag};
 use crate::upstream::UpstreamLease;
-use crate::upstream::attempt::is_stream_reset;
 
 /// The body of a response to the client.
 pub struct ResponseBody {
@@ -31,7 +29,7 @@ enum Kind {
     /// The proxy's own answer.
     Full(Bytes),
     /// The upstream's.
-    Upstream(Incoming),
+    Upstream(UpstreamBody),
 }
 
 /// What ends with the response, or with the request that is cut off before it got one.
@@ -135,7 +133,7 @@ impl ResponseBody {
     }
 
     /// The upstream's answer.
-    pub fn upstream(incoming: Incoming, tail: Tail) -> Self {
+    pub fn upstream(incoming: UpstreamBody, tail: Tail) -> Self {
         Self {
             kind: Kind::Upstream(incoming),
             tail: Some(tail),
@@ -238,11 +236,9 @@ impl ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                let reset = is_stream_reset(&error);
-                let flag = if reset {
-                    ResponseFlag::UpstreamReset
-                } else {
-                    ResponseFlag::UpstreamClosed
+                let flag = match error {
+                    BrokenOff::Reset => ResponseFlag::UpstreamReset,
+                    BrokenOff::Closed => ResponseFlag::UpstreamClosed,
                 };
                 self.break_off(flag, "upstream_reset_after_response_started");
                 Poll::Ready(Some(Err(BodyError::Upstream)))

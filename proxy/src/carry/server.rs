@@ -10,7 +10,7 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::response::ResponseBody;
 use crate::authz::Watch;
 use crate::http::body::ClientBody;
+use crate::http::early::Interim;
 use crate::http::meter::{Abuse, Meter, Metered};
 use crate::http::outbox::Outbox;
 use crate::http::server_io::refusal::{HeadLimits, Refusal};
@@ -103,7 +104,7 @@ pub async fn serve<IO, F, R>(
 ) -> Ended
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<ClientBody>, &Rc<RequestScope>) -> R + 'static,
+    F: Fn(Request<ClientBody>, Turn) -> R + 'static,
     R: Future<Output = Response<ResponseBody>> + 'static,
 {
     let limits = TimeLimits {
@@ -132,11 +133,13 @@ where
     let ended = match version {
         HttpVersion::Http1 => {
             let talk = scope.talk.clone().unwrap_or_default();
+            let interim = Interim::Http1(std::sync::Arc::clone(&talk));
             let io = ServerIo::new(io, talk, std::sync::Arc::clone(&watch), HEAD_LIMITS);
             let io = Watched::new(TokioIo::new(io), &watch);
             let service = service_fn(move |request: Request<_>| {
-                scope.asked(request.version());
-                let answer = handle(request.map(ClientBody::Http1), &scope);
+                scope.asked(&request);
+                let turn = scope.begin(interim.clone());
+                let answer = handle(request.map(ClientBody::Http1), turn);
                 let scope = Rc::clone(&scope);
                 async move {
                     let mut answer = answer.await;
@@ -194,22 +197,23 @@ pub struct RequestScope {
 pub struct Turn {
     /// The request is in flight until this is dropped.
     pub in_flight: InFlight,
-    /// Where interim answers go, if the client can be told any.
-    pub interim: Option<std::sync::Arc<Talk>>,
+    /// Where interim answers go.
+    pub interim: Interim,
 }
 
 impl RequestScope {
     /// A request begins.
-    pub fn begin(&self) -> Turn {
+    fn begin(&self, interim: Interim) -> Turn {
         Turn {
             in_flight: self.watch.begin(),
-            interim: self.talk.clone(),
+            interim,
         }
     }
 
-    fn asked(&self, version: Version) {
+    fn asked<B: hyper::body::Body>(&self, request: &Request<B>) {
         if let Some(talk) = &self.talk {
-            talk.asked(version);
+            let content = request.body().size_hint().exact();
+            talk.asked(request.version(), content);
         }
     }
 

@@ -1,14 +1,16 @@
-//! A request's body on its way to the upstream. It is not held in memory beyond what a retry
-//! policy asks for.
+//! A request's body on its way to the upstream, not held in memory beyond what a retry policy asks
+//! for; and the body of an answer as it comes from there.
 
 mod client;
 pub mod replay;
 pub mod request;
+mod upstream;
 
 use std::fmt;
 
 pub use client::{ClientBody, StreamBody};
 pub use request::{BodyTap, Progress, RequestBody, Source};
+pub use upstream::{BrokenOff, UpstreamBody};
 
 /// Why a body ended early. The other side sees a broken connection or a reset stream, never a
 /// message that looks complete.

@@ -1,4 +1,4 @@
-//! The frames of an HTTP/2 client, seen before the library sees them.
+//! The frames of an HTTP/2 peer, seen before the library sees them.
 //!
 //! The library does what frames say, whatever that costs, and tells nobody how many there were.
 //! This stands between it and the socket: it counts what carries nothing ([`credit`]), takes out
@@ -6,6 +6,7 @@
 //! after so many frames, so that one connection cannot keep a worker from the others. What passes
 //! is not copied.
 
+mod client;
 mod credit;
 mod joining;
 #[cfg(test)]
@@ -22,11 +23,12 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, ReadBuf};
 
+use client::Client;
 pub use credit::Abuse;
-use credit::Credit;
 use joining::{Joining, LARGE, SMALL};
 
 use super::frame::{FrameHead, HEAD, Kind, MAX_LENGTH, PREFACE};
+use super::linger::Linger;
 use crate::net::connections::ConnectionWatch;
 
 /// Frames after which a connection gives its worker back.
@@ -40,8 +42,8 @@ const GOODBYES: u8 = 4;
 /// What is known about a connection's frames; shared by its stream and whoever drives it.
 #[derive(Debug)]
 pub struct Meter {
-    watch: Arc<ConnectionWatch>,
-    credit: Credit,
+    /// Whoever is at the other end, if it is a client.
+    client: Option<Client>,
     turn: Cell<u32>,
     abuse: Cell<Option<Abuse>>,
     goodbyes: Cell<u8>,
@@ -51,11 +53,20 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// The meter of one connection.
+    /// The meter of one client's connection.
     pub fn new(watch: &Arc<ConnectionWatch>) -> Rc<Self> {
+        Self::of(Some(Client::new(watch)))
+    }
+
+    /// The meter of a connection to an upstream, which is chosen by configuration: its frames are
+    /// joined and come in turns, but nothing is counted against it.
+    pub fn of_upstream() -> Rc<Self> {
+        Self::of(None)
+    }
+
+    fn of(client: Option<Client>) -> Rc<Self> {
         Rc::new(Self {
-            credit: Credit::new(watch.now()),
-            watch: Arc::clone(watch),
+            client,
             turn: Cell::new(TURN),
             abuse: Cell::new(None),
             goodbyes: Cell::new(0),
@@ -81,22 +92,21 @@ impl Meter {
 
     /// So many bytes of content were sent to the client.
     pub fn sent(&self, length: usize) {
-        self.credit.sent(length);
+        if let Some(client) = &self.client {
+            client.sent(length);
+        }
     }
 
-    /// The second it is.
+    /// The second it is for a client.
     pub fn now(&self) -> u32 {
-        self.watch.now()
+        self.client.as_ref().map_or(0, Client::now)
     }
 
     /// The client broke a request off before it was answered, which began in second `begun`.
     pub fn broken_off(&self, begun: u32) {
-        let now = self.watch.now();
-        if now.wrapping_sub(begun) > 1 {
-            // Who has waited for that long has a reason.
-            return;
+        if let Some(client) = &self.client {
+            self.note(client.broken_off(begun));
         }
-        self.note(self.credit.broken_off(now));
         if self.abuse.get().is_some() {
             self.wake();
         }
@@ -136,7 +146,9 @@ impl Meter {
     /// Takes a frame into account.
     fn count(&self, head: FrameHead) {
         self.turn.set(self.turn.get().saturating_sub(1));
-        self.note(self.credit.frame(head, self.watch.now()));
+        if let Some(client) = &self.client {
+            self.note(client.frame(head));
+        }
     }
 }
 
@@ -150,7 +162,7 @@ enum Fate {
     Look,
 }
 
-/// A client's stream of frames.
+/// A peer's stream of frames.
 #[derive(Debug)]
 pub struct Metered<IO> {
     io: IO,
@@ -164,19 +176,24 @@ pub struct Metered<IO> {
     begun: BytesMut,
     /// What passed and was not asked for yet.
     passed: BytesMut,
+    /// The other end has sent its last byte.
+    ended: bool,
+    linger: Option<Box<Linger>>,
 }
 
 impl<IO> Metered<IO> {
-    /// Measures `io`.
+    /// Measures `io`. A client begins with its preface; an upstream has none.
     pub fn new(io: IO, meter: &Rc<Meter>) -> Self {
         Self {
             io,
+            passing: if meter.client.is_some() { PREFACE } else { 0 },
             meter: Rc::clone(meter),
-            passing: PREFACE,
             dropping: 0,
             in_head: false,
             begun: BytesMut::new(),
             passed: BytesMut::new(),
+            ended: false,
+            linger: None,
         }
     }
 
@@ -316,7 +333,7 @@ impl<IO> Metered<IO> {
             return depends_on
                 .is_some_and(|on| u32::from_be_bytes(*on) & 0x7fff_ffff == head.stream);
         }
-        if !head.is_ack() {
+        if !head.is_ack() || self.meter.client.is_none() {
             return true;
         }
         let left = self.meter.goodbyes.get();
@@ -374,6 +391,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
             let came = buffer.filled().get(before..).unwrap_or_default();
             let (came_length, kept) = (came.len(), this.scan(came));
             if came_length == 0 {
+                this.ended = true;
                 return Poll::Ready(Ok(()));
             }
             if kept < came_length {

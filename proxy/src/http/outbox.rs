@@ -3,7 +3,10 @@
 //!
 //! A client that does not read makes us hold what it asked for. How much a connection may hold is a
 //! share of what is free, so that many greedy ones get little each and there is always something
-//! left for one more. Whoever has used its share is not read from upstream until it took some.
+//! left for one more. Whoever has used its share is not read from upstream until it took some; of
+//! several answers on one connection each goes on as long as it is taken ([`Lane`]).
+
+mod lane;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -13,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use bytes::{Buf, Bytes};
+pub use lane::{Chunk, Lane};
 
 use crate::net::connections::ConnectionWatch;
 
@@ -167,7 +170,7 @@ impl Outbox {
 
     /// Waits until the client may have more held for it. The `first` of an answer waits for less:
     /// others that are not read must not keep back a short one.
-    pub fn poll_room(&self, context: &Context<'_>, first: bool) -> Poll<()> {
+    fn poll_room(&self, context: &Context<'_>, first: bool) -> Poll<()> {
         let share = self.buffers.share();
         let share = if first { share * FIRST } else { share };
         if self.held.get() < share {
@@ -186,15 +189,12 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// Bytes that are counted until they are gone.
-    pub fn hold(self: &Rc<Self>, data: Bytes) -> Chunk {
-        let size = data.len();
-        self.add(size);
-        Chunk {
-            data,
-            size,
-            outbox: Some(Rc::clone(self)),
-        }
+    /// Whether an answer of which nothing lies there may go on whatever else does: one that has
+    /// `begun`, of which the client has taken all, unless all that may be held for everybody is; a
+    /// new one, of which nobody knows whether it will be taken, with less.
+    fn may_go_on(&self, begun: bool) -> bool {
+        let limit = self.buffers.limit;
+        self.buffers.held() < if begun { limit } else { limit / 2 }
     }
 
     fn add(&self, size: usize) {
@@ -218,56 +218,9 @@ impl Outbox {
     }
 }
 
-/// Bytes on their way to a client.
-pub struct Chunk {
-    data: Bytes,
-    size: usize,
-    outbox: Option<Rc<Outbox>>,
-}
-
-impl Chunk {
-    /// No bytes.
-    pub fn nothing() -> Self {
-        Self {
-            data: Bytes::new(),
-            size: 0,
-            outbox: None,
-        }
-    }
-}
-
-impl fmt::Debug for Chunk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Chunk")
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        if let Some(outbox) = &self.outbox {
-            outbox.release(self.size);
-        }
-    }
-}
-
-impl Buf for Chunk {
-    fn remaining(&self) -> usize {
-        self.data.len()
-    }
-
-    fn chunk(&self) -> &[u8] {
-        &self.data
-    }
-
-    fn advance(&mut self, count: usize) {
-        self.data.advance(count);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::task::noop_waker_ref;
 
     use super::*;
@@ -284,26 +237,30 @@ mod tests {
         Outbox::new(buffers, &ConnectionWatch::alone())
     }
 
+    fn lane(buffers: &Rc<Buffers>) -> Rc<Lane> {
+        Lane::new(&outbox(buffers))
+    }
+
     #[test]
     fn greed_leaves_something_for_one_more() {
         let held = Arc::new(AtomicUsize::new(0));
         let buffers = Buffers::new(64 << 20, Arc::clone(&held));
         let context = Context::from_waker(noop_waker_ref());
-        let greedy: Vec<(Rc<Outbox>, Vec<Chunk>)> = (0..1_000)
+        let greedy: Vec<(Rc<Lane>, Vec<Chunk>)> = (0..1_000)
             .map(|_| {
-                let outbox = outbox(&buffers);
+                let lane = lane(&buffers);
                 let mut chunks = Vec::new();
-                while outbox.poll_room(&context, false).is_ready() {
-                    chunks.push(outbox.hold(Bytes::from_static(&[0; 16 * 1024])));
+                while lane.outbox.poll_room(&context, false).is_ready() {
+                    chunks.push(lane.hold(Bytes::from_static(&[0; 16 * 1024])));
                 }
-                (outbox, chunks)
+                (lane, chunks)
             })
             .collect();
         assert!(greedy[0].1.len() == MOST / (16 * 1024));
         assert_eq!(greedy[999].1.len(), LEAST / (16 * 1024));
         assert!(held.load(Ordering::Relaxed) < 80 << 20);
-        let late = outbox(&buffers);
-        assert!(late.poll_room(&context, false).is_ready());
+        let late = lane(&buffers);
+        assert!(late.poll_room(&context).is_ready());
         drop(greedy);
         assert_eq!(held.load(Ordering::Relaxed), 0);
     }
@@ -312,11 +269,12 @@ mod tests {
     fn whoever_waits_is_woken_when_half_is_gone() {
         let buffers = Buffers::new(0, Arc::default());
         let outbox = outbox(&buffers);
+        let lane = Lane::new(&outbox);
         let woken = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&woken));
         let context = Context::from_waker(&waker);
         let mut chunks: Vec<Chunk> = (0..4)
-            .map(|_| outbox.hold(Bytes::from_static(&[0; LEAST / 4])))
+            .map(|_| lane.hold(Bytes::from_static(&[0; LEAST / 4])))
             .collect();
         assert!(outbox.poll_room(&context, false).is_pending());
         assert!(outbox.poll_room(&context, false).is_pending());
@@ -331,7 +289,7 @@ mod tests {
     fn a_short_answer_is_not_kept_back_and_waiters_do_not_pile_up() {
         let buffers = Buffers::new(0, Arc::default());
         let outbox = outbox(&buffers);
-        let _full = outbox.hold(Bytes::from_static(&[0; LEAST]));
+        let _full = Lane::new(&outbox).hold(Bytes::from_static(&[0; LEAST]));
         let context = Context::from_waker(noop_waker_ref());
         assert!(outbox.poll_room(&context, false).is_pending());
         assert!(outbox.poll_room(&context, true).is_ready());
@@ -341,5 +299,41 @@ mod tests {
             assert!(outbox.poll_room(&context, false).is_pending());
         }
         assert!(outbox.waiting.borrow().len() <= MOST_WAITING);
+    }
+
+    #[test]
+    fn whoever_is_read_goes_on_beside_those_who_are_not() {
+        let held = Arc::new(AtomicUsize::new(0));
+        let buffers = Buffers::new(4 << 20, Arc::clone(&held));
+        let outbox = outbox(&buffers);
+        let context = Context::from_waker(noop_waker_ref());
+        let stalled: Vec<(Rc<Lane>, Chunk)> = (0..100)
+            .map(|_| {
+                let lane = Lane::new(&outbox);
+                let chunk = lane.hold(Bytes::from_static(&[0; 16 * 1024]));
+                (lane, chunk)
+            })
+            .collect();
+        assert!(
+            stalled
+                .iter()
+                .all(|(lane, _)| lane.poll_room(&context).is_pending())
+        );
+        let read = Lane::new(&outbox);
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let context = Context::from_waker(&waker);
+        let mut chunk = Some(read.hold(Bytes::from_static(&[0; 16 * 1024])));
+        for turn in 1..50 {
+            assert!(read.poll_room(&context).is_pending());
+            drop(chunk.take());
+            assert_eq!(woken.0.load(Ordering::Relaxed), turn);
+            assert!(read.poll_room(&context).is_ready());
+            chunk = Some(read.hold(Bytes::from_static(&[0; 16 * 1024])));
+        }
+        // But not beyond what may be held for everybody.
+        held.store(5 << 20, Ordering::Relaxed);
+        drop(chunk.take());
+        assert!(read.poll_room(&context).is_pending());
     }
 }

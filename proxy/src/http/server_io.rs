@@ -5,14 +5,14 @@
 //! - a client that has sent its last byte gets its answer, and one that has left is noticed
 //!   (`leaving.rs`);
 //! - a connection is closed in two steps, so that a client that still sends can read why (RFC 9112
-//!   section 9.6, `linger.rs`);
+//!   section 9.6);
 //! - a client whose request cannot be read is told which limit it met (`refusal.rs`).
 //!
 //! Own bytes go out only where hyper has nothing under way: it flushes the stream when, and only
 //! when, all it had was written.
 
 mod leaving;
-mod linger;
+mod ledger;
 pub mod refusal;
 mod talk;
 
@@ -20,19 +20,26 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::linger::Linger;
 use crate::net::connections::{ConnectionWatch, Verdict};
 use leaving::Leaving;
-use linger::Linger;
+use ledger::Ledger;
 use refusal::{HeadLimits, Refusal};
 use talk::Phase;
 pub use talk::Talk;
 
 /// The most that is read ahead of hyper, to find out whether the client is there.
 const AHEAD: usize = 64;
+
+/// How long a client that sends content may go on after it was told that the connection ends: an
+/// upload is not read for ever. And how long one may that was too slow.
+const UPLOAD: Duration = Duration::from_secs(30);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The stream of an HTTP/1 connection, below hyper.
 #[derive(Debug)]
@@ -51,8 +58,8 @@ pub struct ServerIo<IO> {
     ahead: BytesMut,
     /// The client has sent its last byte.
     ended: bool,
-    /// Bytes since the last answer: those of a head, while no request was recognised.
-    head: usize,
+    /// What belongs to which message.
+    ledger: Ledger,
     leaving: Option<Box<Leaving>>,
     linger: Option<Box<Linger>>,
 }
@@ -70,7 +77,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerIo<IO> {
             reading: false,
             ahead: BytesMut::new(),
             ended: false,
-            head: 0,
+            ledger: Ledger::default(),
             leaving: None,
             linger: None,
         }
@@ -143,8 +150,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerIo<IO> {
                 return Poll::Ready(Ok(()));
             }
         }
-        let brief = self.talk.farewell().is_some();
-        let begin = || Box::new(Linger::begin(brief));
+        let late = self.talk.farewell().is_some();
+        let most = if late { FAREWELL } else { UPLOAD };
+        let begin = || Box::new(Linger::begin(most, usize::MAX));
         let linger = self.linger.get_or_insert_with(begin);
         linger.poll(Pin::new(&mut self.io), context).map(Ok)
     }
@@ -171,12 +179,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerIo<IO> {
 
     /// What takes the place of an answer that hyper gives by itself, which has no content.
     fn refuse(&mut self, written: &[u8]) -> bool {
-        let Some(refusal) = Refusal::of_answer(written, self.head, self.limits) else {
+        let Some(refusal) = Refusal::of_answer(written, self.ledger.received(), self.limits) else {
             return false;
         };
         self.own.extend_from_slice(&refusal.answer(self.limits));
         self.talk.refuse(refusal);
         true
+    }
+
+    /// hyper is given these bytes; says how many.
+    fn note(&mut self, bytes: &[u8]) -> usize {
+        if self.ledger.read(bytes) && self.talk.phase() == Phase::Idle {
+            self.watch.head_begins();
+        }
+        bytes.len()
+    }
+
+    /// An answer is over.
+    fn rest(&mut self) {
+        self.talk.rest();
+        let begun = self.ledger.settle(self.talk.content());
+        if begun || !(self.ahead.is_empty() || self.ledger.is_owed()) {
+            self.watch.head_begins();
+        }
+        self.leaving = None;
     }
 
     fn wrote(&mut self, written: &Poll<io::Result<usize>>) {
@@ -212,11 +238,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for ServerIo<IO> {
             buffer.put_slice(&this.ahead.split_to(take));
         }
         if this.ended || buffer.remaining() == 0 {
+            this.note(buffer.filled().get(before..).unwrap_or_default());
             return Poll::Ready(Ok(()));
         }
         let read = Pin::new(&mut this.io).poll_read(context, buffer);
-        let count = buffer.filled().len().saturating_sub(before);
-        this.head = this.head.saturating_add(count);
+        let count = this.note(buffer.filled().get(before..).unwrap_or_default());
         match read {
             Poll::Pending => {
                 this.reading = true;
@@ -273,9 +299,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ServerIo<IO> {
         match this.talk.phase() {
             Phase::Idle | Phase::Over => {}
             Phase::Answering if !this.watch.is_answering() => {
-                this.talk.rest();
-                this.head = 0;
-                this.leaving = None;
+                this.rest();
             }
             Phase::Waiting | Phase::WaitingOld | Phase::Answering => {
                 this.talk.register(context.waker());

@@ -12,7 +12,7 @@
 //! | cookies | one line (RFC 9113 section 8.2.3) | one line |
 //! | `TE: trailers` | with its entry in Connection (RFC 9110 section 10.1.4) | as it is (RFC 9113 section 8.2.2) |
 //! | trailers | if announced, chunked, and, in a response, asked for (RFC 9110 section 6.5.1); else neither they nor their announcement | always |
-//! | interim answers | relayed, but 100 and 101 (`interim.rs`) | left out: a client loses a hint, never an answer |
+//! | interim answers | relayed, but 100 and 101 (`interim.rs`) | the same |
 //! | WebSocket | Connection, Upgrade (RFC 9110 section 7.8) | not offered (RFC 9113 section 8.6) |
 
 mod cookies;

@@ -39,7 +39,7 @@ impl<IO: Read + Unpin> Read for Watched<IO> {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(context, buffer);
         if read.is_ready() {
-            self.watch.read();
+            self.watch.moved();
         }
         read
     }

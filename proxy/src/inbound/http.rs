@@ -110,9 +110,9 @@ async fn requests<IO>(
         (connection.io, connection.seat),
         spoken,
         stay,
-        move |request, scope| {
+        move |request, turn| {
             // In a box of its own, so that an idle connection does not hold room for it.
-            Box::pin(handle(Rc::clone(&requests), request, scope.begin()))
+            Box::pin(handle(Rc::clone(&requests), request, turn))
         },
     );
     if let Some(refusal) = ended.await.refusal() {

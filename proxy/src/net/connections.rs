@@ -134,9 +134,10 @@ impl Seat {
         self.0.speaks_http(limits, http1);
     }
 
-    /// The connection carries bytes from now on, or waits for an upstream to.
-    pub fn carries(&self) {
-        self.0.carries();
+    /// The connection carries bytes from now on, or waits for an upstream to. When places are
+    /// scarce, it may be given up once it has been silent for so long, or for a minute.
+    pub fn carries(&self, silence: Duration) {
+        self.0.carries(silence);
     }
 }
 

@@ -7,20 +7,19 @@
 use std::error::Error as _;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Request, Response};
-use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
 use super::connect::Dial;
+use super::http2::Unanswered;
 use super::pool::http2::Dialing;
 use super::pool::{Http1Lease, Http2Stream};
 use super::{LeasedConnection, LocalCluster, LocalEndpoint, Rights, UpstreamLease, Upstreams};
 use crate::error::{Limit, ProxyError, RequestFault, UpstreamFault};
-use crate::http::body::{BodyError, RequestBody};
-use crate::http::server_io::Talk;
+use crate::http::body::{BodyError, RequestBody, UpstreamBody};
+use crate::http::early::Interim;
 
 /// How many connections that turn out to be closed one try goes through.
 const MAX_STALE: usize = 8;
@@ -41,16 +40,15 @@ pub struct Target<'a> {
     /// Whether a safe request that met a closing connection may be sent again even if it may
     /// have been written: only towards the application this proxy stands for.
     pub resend_safe: bool,
-    /// Who passes interim answers on. Only what came over HTTP/1.1 is seen: the HTTP/2 client in use
-    /// drops them.
-    pub interim: Option<Arc<Talk>>,
+    /// Who passes interim answers on.
+    pub interim: Option<Interim>,
 }
 
 /// An answered try.
 #[derive(Debug)]
 pub struct Sent {
     /// The answer.
-    pub response: Response<Incoming>,
+    pub response: Response<UpstreamBody>,
     /// What the request holds until the answer was read.
     pub lease: UpstreamLease,
     /// The endpoint's address.
@@ -208,7 +206,7 @@ async fn acquire(
         match shared.connection(limits, alone, &mut counted) {
             // Rare, and large: in a box of its own.
             Ok(grant) => {
-                let socket = target.upstreams.socket(target.under_way);
+                let socket = target.upstreams.socket(target.under_way).await;
                 let socket = socket.map_err(UpstreamFault::Overflow)?;
                 let rights = Rights { grant, socket };
                 return Box::pin(open(&dial, target.http2, rights)).await;
@@ -274,38 +272,37 @@ async fn open(
 async fn send(
     connection: LeasedConnection,
     slot: &mut Option<Request<RequestBody>>,
-    interim: Option<&Arc<Talk>>,
-) -> Result<(Response<Incoming>, LeasedConnection), ProxyError> {
-    let Some(mut request) = slot.take() else {
-        return Err(UpstreamFault::Closed { unsent: false }.into());
-    };
+    interim: Option<&Interim>,
+) -> Result<(Response<UpstreamBody>, LeasedConnection), ProxyError> {
     match connection {
         LeasedConnection::Http1(mut lease) => {
-            if let Some(talk) = interim {
-                let talk = Arc::clone(talk);
+            let Some(mut request) = slot.take() else {
+                return Err(UpstreamFault::Closed { unsent: false }.into());
+            };
+            if let Some(interim) = interim.cloned() {
                 hyper::ext::on_informational(&mut request, move |answer| {
-                    talk.interim(answer.status(), answer.headers());
+                    interim.tell(answer.status(), answer.headers());
                 });
             }
             let sending = lease.connection.sender.try_send_request(request);
             match sending.await {
-                Ok(response) => Ok((response, LeasedConnection::Http1(lease))),
+                Ok(response) => Ok((
+                    response.map(UpstreamBody::Http1),
+                    LeasedConnection::Http1(lease),
+                )),
                 Err(error) => Err(failed(error, slot)),
             }
         }
-        LeasedConnection::Http2(stream) => {
-            let sending = stream.sender().try_send_request(request);
-            match sending.await {
-                Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
-                Err(error) => {
-                    let error = failed(error, slot);
-                    if !is_reset(&error) {
-                        stream.condemn();
-                    }
-                    Err(error)
+        LeasedConnection::Http2(stream) => match stream.sender().send(slot, interim).await {
+            Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
+            Err(unanswered) => {
+                let error = unanswered_means(unanswered);
+                if !is_reset(&error) {
+                    stream.condemn();
                 }
+                Err(error)
             }
-        }
+        },
     }
 }
 
@@ -332,19 +329,10 @@ fn classify(error: &hyper::Error, unsent: bool) -> ProxyError {
     }
     if error.is_user() {
         // The only thing of ours that fails while a request is sent is its body.
-        let cause = error.source().and_then(|cause| cause.downcast_ref());
-        return match cause {
-            Some(BodyError::Timeout) => RequestFault::BodySlow.into(),
-            Some(_) | None => RequestFault::BodyBroken.into(),
-        };
-    }
-    if let Some(h2) = h2_cause(error) {
-        let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || (h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR));
-        if refused || h2.is_reset() {
-            return UpstreamFault::Reset { refused }.into();
-        }
-        return UpstreamFault::Closed { unsent: false }.into();
+        let cause = error
+            .source()
+            .and_then(|cause| cause.downcast_ref::<BodyError>());
+        return body_failed(cause.copied());
     }
     if error.is_parse() {
         return UpstreamFault::Protocol.into();
@@ -352,11 +340,30 @@ fn classify(error: &hyper::Error, unsent: bool) -> ProxyError {
     UpstreamFault::Closed { unsent: false }.into()
 }
 
-fn h2_cause(error: &hyper::Error) -> Option<&h2::Error> {
-    error.source()?.downcast_ref::<h2::Error>()
+/// What it means that a request over HTTP/2 got no answer.
+fn unanswered_means(unanswered: Unanswered) -> ProxyError {
+    match unanswered {
+        Unanswered::Unsent => UpstreamFault::Closed { unsent: true }.into(),
+        Unanswered::Body(error) => body_failed(Some(error)),
+        Unanswered::Broken(error) => {
+            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
+                || (error.is_go_away()
+                    && error.is_remote()
+                    && error.reason() == Some(h2::Reason::NO_ERROR));
+            if refused || error.is_reset() {
+                UpstreamFault::Reset { refused }.into()
+            } else {
+                UpstreamFault::Closed { unsent: false }.into()
+            }
+        }
+    }
 }
 
-/// Whether the other side reset the stream, rather than lost the connection.
-pub(crate) fn is_stream_reset(error: &hyper::Error) -> bool {
-    h2_cause(error).is_some_and(h2::Error::is_reset)
+fn body_failed(cause: Option<BodyError>) -> ProxyError {
+    match cause {
+        Some(BodyError::Timeout) => RequestFault::BodySlow.into(),
+        Some(BodyError::Downstream | BodyError::Upstream | BodyError::Superseded) | None => {
+            RequestFault::BodyBroken.into()
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use mesh_api::cluster::{Cluster, ClusterEndpoints, ConnectionLimits, TcpKeepalive, UpstreamTls};
 use mesh_api::endpoint::EndpointAddress;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -13,11 +13,9 @@ use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::late_answer::LateAnswer;
-use super::peer_limits::Overheard;
 use super::pool::{ClusterPools, EndpointPool, Http1Connection, Http2Connection, OpenConnection};
 use super::{EndpointState, Rights, Upstreams};
 use crate::error::{ConnectFault, UpstreamFault};
-use crate::http::executor::LocalExecutor;
 
 /// Headers of one answer: as many as clients may send, and as many more.
 const MAX_HEADERS: usize = 200;
@@ -25,11 +23,6 @@ const MAX_HEADERS: usize = 200;
 const MAX_BUFFER: usize = 64 * 1024;
 /// How long a new HTTP/2 connection may take to say what it allows.
 const FIRST_WORD: Duration = Duration::from_millis(250);
-/// The most header bytes an upstream may answer with over HTTP/2.
-const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Flow-control window of one stream and of a connection towards an upstream.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
 /// What a connection is made to, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -143,26 +136,11 @@ impl Dial<'_> {
         let open = OpenConnection::new(self.pools, self.pool, rights);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
-        let mut builder = hyper::client::conn::http2::Builder::new(LocalExecutor);
-        builder
-            .timer(TokioTimer::new())
-            .max_header_list_size(MAX_HEADER_LIST)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
-        if let Some(keepalive) = self.cluster.limits.http2_keepalive {
-            builder
-                .keep_alive_interval(keepalive.interval)
-                .keep_alive_timeout(keepalive.timeout)
-                .keep_alive_while_idle(true);
-        }
-        let (stream, limits) = Overheard::new(stream);
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_cause| ConnectFault::Handshake)?;
+        let greeting = super::http2::greet(stream, self.cluster.limits.http2_keepalive);
+        let (sender, driver, limits) = greeting.await.map_err(|_cause| ConnectFault::Handshake)?;
         tokio::task::spawn_local(async move {
             let _open = open;
-            if let Err(error) = connection.await {
+            if let Err(error) = driver.run().await {
                 tracing::debug!(%error, %remote, "an upstream HTTP/2 connection failed");
             }
         });

@@ -69,7 +69,7 @@ impl PeerLimits {
 
 /// A stream from an HTTP/2 upstream.
 #[derive(Debug)]
-pub(super) struct Overheard<IO> {
+pub(crate) struct Overheard<IO> {
     io: IO,
     limits: Arc<PeerLimits>,
     /// Bytes of the current frame that do not matter.

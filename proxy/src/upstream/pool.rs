@@ -8,6 +8,7 @@ pub mod http1;
 pub mod http2;
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -50,6 +51,13 @@ pub struct EndpointPool {
     open: Cell<u32>,
     active: Cell<u32>,
     retired: Cell<bool>,
+}
+
+/// Idle connections to one endpoint; the greatest is whoever has most, and of equal ones the oldest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Idle {
+    count: usize,
+    oldest: Reverse<Instant>,
 }
 
 impl fmt::Debug for EndpointPool {
@@ -243,18 +251,13 @@ impl ClusterPools {
         }
     }
 
-    /// Since when the connection has been idle that has been so for longest.
-    pub(crate) fn oldest_idle(&self) -> Option<Instant> {
+    /// The endpoint with most idle connections.
+    pub(crate) fn idlest(&self) -> Option<(Idle, Rc<EndpointPool>)> {
         let pools = self.endpoints.borrow();
-        let oldest = pools.values().filter_map(|pool| pool.oldest_idle());
-        oldest.min()
-    }
-
-    /// Closes connections that have been idle since `since` or before.
-    pub(crate) fn close_idle(&self, since: Instant) {
-        for pool in self.endpoints.borrow().values() {
-            pool.idle.borrow_mut().retain(|idle| idle.since() > since);
-        }
+        let idle = pools
+            .values()
+            .filter_map(|pool| Some((pool.idle()?, Rc::clone(pool))));
+        idle.max_by_key(|(idle, _)| *idle)
     }
 
     /// Where the round-robin balancer stands; moves on.
@@ -327,9 +330,35 @@ impl EndpointPool {
         Busy(Rc::clone(self))
     }
 
-    fn oldest_idle(&self) -> Option<Instant> {
+    /// Its idle connections; `None` if there are none.
+    fn idle(&self) -> Option<Idle> {
+        let (http1, http2) = (self.idle.borrow(), self.http2.borrow());
+        let shared = http2.iter().filter_map(|one| one.idle_since());
         // The one used last is taken first, so the first one is the oldest.
-        self.idle.borrow().first().map(http1::Idle::since)
+        let alone = http1.first().map(http1::Idle::since);
+        let count = http1.len() + shared.clone().count();
+        let oldest = alone.into_iter().chain(shared).min()?;
+        Some(Idle {
+            count,
+            oldest: Reverse(oldest),
+        })
+    }
+
+    /// Closes the connection that has been idle for longest.
+    pub(crate) fn close_oldest(&self) {
+        let alone = self.idle.borrow().first().map(http1::Idle::since);
+        let mut http2 = self.http2.borrow_mut();
+        let shared = http2
+            .iter()
+            .enumerate()
+            .filter_map(|(place, one)| Some((one.idle_since()?, place)))
+            .min();
+        let shared = shared.filter(|(since, _)| alone.is_none_or(|alone| *since < alone));
+        if let Some((_, place)) = shared {
+            http2.remove(place);
+        } else if alone.is_some() {
+            self.idle.borrow_mut().remove(0);
+        }
     }
 
     fn retire(&self) {

@@ -98,7 +98,8 @@ async fn connect(
             .connection(&state.cluster().limits, false, &mut false)
             .map_err(UpstreamFault::Overflow)?;
         // One for each client's connection.
-        let socket = upstreams.socket(1).map_err(UpstreamFault::Overflow)?;
+        let socket = upstreams.socket(1).await;
+        let socket = socket.map_err(UpstreamFault::Overflow)?;
         let rights = Rights { grant, socket };
         let guard = TcpGuard {
             _open: OpenConnection::new(cluster.pools(), endpoint.pool(), rights),

@@ -88,21 +88,20 @@ impl Upstreams {
     }
 
     /// The right to open one more connection for a client that has so many requests under way. An
-    /// idle connection goes where there is none left.
-    pub(crate) fn socket(&self, under_way: u32) -> Result<SocketPermit, Limit> {
+    /// idle connection goes where there is none left: one of this worker's, else one of another's.
+    pub(crate) async fn socket(&self, under_way: u32) -> Result<SocketPermit, Limit> {
         if let Some(permit) = self.sockets.take(under_way) {
             return Ok(permit);
         }
-        let pools = self.pools.borrow();
-        let pools = || pools.iter().flatten();
-        let Some(oldest) = pools().filter_map(|pools| pools.oldest_idle()).min() else {
-            metrics::counter!("proxy_upstream_connections_refused_total").increment(1);
-            return Err(Limit::Sockets);
-        };
-        for pools in pools() {
-            pools.close_idle(oldest);
+        if give_one_up(&self.pools.borrow()) {
+            return Ok(self.sockets.exceed());
         }
-        Ok(self.sockets.exceed())
+        // Rare, so not in everybody's future.
+        let asking = Box::pin(self.sockets.ask(under_way));
+        asking.await.ok_or_else(|| {
+            metrics::counter!("proxy_upstream_connections_refused_total").increment(1);
+            Limit::Sockets
+        })
     }
 
     /// Resolves names of endpoints.
@@ -148,16 +147,36 @@ impl Upstreams {
             return;
         }
         let pools = Rc::downgrade(&self.pools);
+        let sockets = self.sockets.clone();
         tokio::task::spawn_local(async move {
             let mut ticks = tokio::time::interval(SWEEP);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                ticks.tick().await;
+                let wanted = tokio::select! {
+                    _now = ticks.tick() => false,
+                    () = sockets.wanted() => true,
+                };
                 let Some(pools) = pools.upgrade() else { return };
-                for pools in pools.borrow().iter().flatten() {
+                let pools = pools.borrow();
+                if wanted {
+                    give_one_up(&pools);
+                    continue;
+                }
+                for pools in pools.iter().flatten() {
                     pools.sweep();
                 }
             }
         });
     }
+}
+
+/// Closes the oldest idle connection to whichever endpoint has most; `false` if there is none.
+fn give_one_up(pools: &[Option<Rc<ClusterPools>>]) -> bool {
+    let idlest = pools.iter().flatten().filter_map(|pools| pools.idlest());
+    let Some((_, pool)) = idlest.max_by_key(|(idle, _)| *idle) else {
+        return false;
+    };
+    pool.close_oldest();
+    metrics::counter!("proxy_upstream_connections_given_up_total").increment(1);
+    true
 }

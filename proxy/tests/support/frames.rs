@@ -1,6 +1,7 @@
 //! A client of HTTP/2 that says frame by frame what it likes.
 
 #![expect(unreachable_pub, reason = "every test binary has its own copy")]
+#![allow(dead_code, reason = "every test binary uses a part of it")]
 
 use std::net::SocketAddr;
 use std::time::Duration;

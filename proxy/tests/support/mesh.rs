@@ -91,9 +91,14 @@ impl TestProxy {
 
     /// One that tells what it does to `telemetry`.
     pub fn telling(settings: Settings, telemetry: Telemetry) -> Self {
+        Self::within(settings, telemetry, Resources::default())
+    }
+
+    /// One that has no more than these.
+    pub fn within(settings: Settings, telemetry: Telemetry, resources: Resources) -> Self {
         let settings = Arc::new(settings);
         let (live, drain) = (LiveConfig::new(), Drains::default());
-        let budgets = Budgets::new(&settings, Resources::default());
+        let budgets = Budgets::new(&settings, resources);
         let shared = Shared {
             settings: Arc::clone(&settings),
             live: Arc::clone(&live),

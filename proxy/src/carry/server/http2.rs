@@ -11,7 +11,7 @@ use h2::server::{Builder, Handshake};
 use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Ended, MAX_HEAD, RequestScope, stream};
+use super::{Ended, MAX_HEAD, RequestScope, Turn, stream};
 use crate::carry::response::ResponseBody;
 use crate::http::body::ClientBody;
 use crate::http::meter::{Abuse, Meter};
@@ -81,7 +81,7 @@ impl From<Fault> for Ended {
 impl<IO, F, R> Connection<IO, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(Request<ClientBody>, &Rc<RequestScope>) -> R + 'static,
+    F: Fn(Request<ClientBody>, Turn) -> R + 'static,
     R: Future<Output = Response<ResponseBody>> + 'static,
 {
     /// Greets the client at the other end of `io`, and answers its requests with `handle`.
@@ -124,9 +124,7 @@ where
             scope: Rc::clone(&self.scope),
         };
         let handle = Rc::clone(&self.handle);
-        tokio::task::spawn_local(
-            exchange.run(request, move |request, scope| handle(request, scope)),
-        );
+        tokio::task::spawn_local(exchange.run(request, move |request, turn| handle(request, turn)));
     }
 
     fn poll_serving(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Fault>> {
@@ -167,7 +165,7 @@ where
 impl<IO, F, R> Future for Connection<IO, F>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(Request<ClientBody>, &Rc<RequestScope>) -> R + 'static,
+    F: Fn(Request<ClientBody>, Turn) -> R + 'static,
     R: Future<Output = Response<ResponseBody>> + 'static,
 {
     type Output = Result<(), Fault>;

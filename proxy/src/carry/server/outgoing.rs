@@ -9,22 +9,20 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::carry::response::ResponseBody;
 use crate::http::body::BodyError;
-use crate::http::outbox::{Chunk, Outbox};
+use crate::http::outbox::{Chunk, Lane, Outbox};
 
 /// The body of an answer.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     body: ResponseBody,
-    outbox: Rc<Outbox>,
-    begun: bool,
+    lane: Rc<Lane>,
 }
 
 impl Outgoing {
     pub(super) fn new(body: ResponseBody, outbox: &Rc<Outbox>) -> Self {
         Self {
             body,
-            outbox: Rc::clone(outbox),
-            begun: false,
+            lane: Lane::new(outbox),
         }
     }
 
@@ -49,13 +47,12 @@ impl Body for Outgoing {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Chunk>, BodyError>>> {
         let this = self.get_mut();
-        if this.outbox.poll_room(context, !this.begun).is_pending() {
+        if this.lane.poll_room(context).is_pending() {
             return this.poll_late(context).map(|late| Some(Err(late)));
         }
-        let outbox = &this.outbox;
+        let lane = &this.lane;
         let frame = Pin::new(&mut this.body).poll_frame(context);
-        this.begun |= frame.is_ready();
-        frame.map_ok(|frame| frame.map_data(|data| outbox.hold(data)))
+        frame.map_ok(|frame| frame.map_data(|data| lane.hold(data)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
@@ -14,10 +15,11 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
-use super::RequestScope;
 use super::outgoing::Outgoing;
+use super::{RequestScope, Turn};
 use crate::carry::response::ResponseBody;
 use crate::http::body::{BodyError, ClientBody, StreamBody};
+use crate::http::early::{Early, Interim};
 use crate::http::meter::Meter;
 use crate::http::outbox::Chunk;
 
@@ -36,7 +38,7 @@ impl Exchange {
     pub(super) async fn run<R>(
         mut self,
         request: Request<RecvStream>,
-        handle: impl FnOnce(Request<ClientBody>, &Rc<RequestScope>) -> R,
+        handle: impl FnOnce(Request<ClientBody>, Turn) -> R,
     ) where
         R: Future<Output = Response<ResponseBody>>,
     {
@@ -44,7 +46,9 @@ impl Exchange {
         let body = StreamBody::new(body, &parts.headers, &self.meter);
         let request = Request::from_parts(parts, ClientBody::Http2(body));
         let begun = self.meter.now();
-        let answer = self.answer(handle(request, &self.scope)).await;
+        let early = Arc::<Early>::default();
+        let turn = self.scope.begin(Interim::Http2(Arc::clone(&early)));
+        let answer = self.answer(&early, handle(request, turn)).await;
         let Some(answer) = answer else {
             self.meter.broken_off(begun);
             return;
@@ -75,14 +79,22 @@ impl Exchange {
         }
     }
 
-    /// Waits for the answer; `None` if the client breaks the request off.
+    /// Waits for the answer, and tells the client what comes before it; `None` if the client breaks
+    /// the request off.
     async fn answer(
         &mut self,
+        early: &Early,
         answer: impl Future<Output = Response<ResponseBody>>,
     ) -> Option<Response<ResponseBody>> {
         let mut answer = pin!(answer);
         poll_fn(|context| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(context) {
+            let answered = answer.as_mut().poll(context);
+            for early in early.take(context.waker()) {
+                if let Err(error) = self.respond.send_informational(early) {
+                    tracing::debug!(%error, "an interim answer was refused");
+                }
+            }
+            if let Poll::Ready(answer) = answered {
                 return Poll::Ready(Some(answer));
             }
             self.respond.poll_reset(context).map(|_reason| None)

@@ -21,7 +21,7 @@ pub enum ClientBody {
     Http2(StreamBody),
 }
 
-/// The body of an HTTP/2 request. Room for more is given to the client as it is read.
+/// The body of an HTTP/2 message. Room for more is given to its sender as it is read.
 #[derive(Debug)]
 pub struct StreamBody {
     stream: h2::RecvStream,
@@ -32,7 +32,7 @@ pub struct StreamBody {
 }
 
 impl StreamBody {
-    /// The body that comes by `stream`, of a request with this head.
+    /// The body that comes by `stream`, of a message with this head.
     pub fn new(stream: h2::RecvStream, head: &HeaderMap, meter: &Rc<Meter>) -> Self {
         let number = stream.stream_id().as_u32();
         if !stream.is_end_stream() {
@@ -50,10 +50,11 @@ impl StreamBody {
         }
     }
 
-    fn poll_read(
+    /// Reads on.
+    pub(super) fn poll_read(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         match ready!(self.stream.poll_data(context)) {
             Some(Ok(data)) => {
                 // Fails only where the stream is gone, which the next read says.
@@ -62,13 +63,26 @@ impl StreamBody {
                 self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
-            Some(Err(_lost)) => Poll::Ready(Some(Err(BodyError::Downstream))),
+            Some(Err(lost)) => Poll::Ready(Some(Err(lost))),
             None => {
                 let trailers = ready!(self.stream.poll_trailers(context));
-                let frame = trailers.map_err(|_lost| BodyError::Downstream).transpose();
+                let frame = trailers.transpose();
                 Poll::Ready(frame.map(|frame| frame.map(Frame::trailers)))
             }
         }
+    }
+
+    /// Whether everything was read.
+    pub(super) fn is_end(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    /// How much is still to come.
+    pub(super) fn hint(&self) -> SizeHint {
+        if self.is_end() {
+            return SizeHint::with_exact(0);
+        }
+        self.left.map_or_else(SizeHint::new, SizeHint::with_exact)
     }
 }
 
@@ -90,22 +104,23 @@ impl Body for ClientBody {
             Self::Http1(incoming) => Pin::new(incoming)
                 .poll_frame(context)
                 .map_err(|_lost| BodyError::Downstream),
-            Self::Http2(body) => body.poll_read(context),
+            Self::Http2(body) => body
+                .poll_read(context)
+                .map_err(|_lost| BodyError::Downstream),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http1(incoming) => incoming.is_end_stream(),
-            Self::Http2(body) => body.stream.is_end_stream(),
+            Self::Http2(body) => body.is_end(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Http1(incoming) => incoming.size_hint(),
-            Self::Http2(body) if body.stream.is_end_stream() => SizeHint::with_exact(0),
-            Self::Http2(body) => body.left.map_or_else(SizeHint::new, SizeHint::with_exact),
+            Self::Http2(body) => body.hint(),
         }
     }
 }

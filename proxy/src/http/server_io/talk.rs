@@ -1,7 +1,7 @@
 //! What those who serve an HTTP/1 connection tell its stream.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::task::Waker;
 
 use http::{HeaderMap, StatusCode, Version};
@@ -12,6 +12,9 @@ use crate::http::translate::interim;
 
 /// Interim answers that wait to be written may hold so many bytes; more are not relayed.
 const MOST: usize = 32 * 1024;
+
+/// A length that was not declared.
+const UNKNOWN: u64 = u64::MAX;
 
 /// Where the exchange on a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub struct Talk {
     has_farewell: AtomicBool,
     said: AtomicBool,
     registered: AtomicBool,
+    /// Bytes of content that the request declared; [`UNKNOWN`] if it came in chunks.
+    content: AtomicU64,
     words: Mutex<Words>,
 }
 
@@ -54,8 +59,10 @@ impl Talk {
         Arc::default()
     }
 
-    /// A request in this version arrived.
-    pub fn asked(&self, version: Version) {
+    /// A request in this version arrived, with so much content, or (`None`) with chunks.
+    pub fn asked(&self, version: Version, content: Option<u64>) {
+        let content = content.unwrap_or(UNKNOWN);
+        self.content.store(content, Ordering::Relaxed);
         let phase = if version >= Version::HTTP_11 {
             Phase::Waiting
         } else {
@@ -114,6 +121,12 @@ impl Talk {
     pub(super) fn farewell(&self) -> Option<Refusal> {
         let leaves = self.has_farewell.load(Ordering::Relaxed);
         leaves.then(|| self.refusal()).flatten()
+    }
+
+    /// What the last request declared to bring.
+    pub(super) fn content(&self) -> Option<u64> {
+        let content = self.content.load(Ordering::Relaxed);
+        (content != UNKNOWN).then_some(content)
     }
 
     pub(super) fn is_said(&self) -> bool {

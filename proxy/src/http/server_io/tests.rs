@@ -38,7 +38,7 @@ fn setting(version: Version) -> Setting {
     seat.speaks_http(limits, true);
     let (near, far) = tokio::io::duplex(4096);
     let talk = Talk::new();
-    talk.asked(version);
+    talk.asked(version, Some(0));
     let watch = Arc::clone(seat.watch());
     Setting {
         near: ServerIo::new(near, Arc::clone(&talk), Arc::clone(&watch), LIMITS),

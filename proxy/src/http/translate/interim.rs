@@ -1,7 +1,7 @@
-//! Interim answers (1xx, RFC 9110 section 15.2), as they go on to an HTTP/1.1 client.
+//! Interim answers (1xx, RFC 9110 section 15.2), as they go on to a client.
 
-use http::StatusCode;
 use http::header::{self, HeaderMap};
+use http::{Response, StatusCode};
 
 use crate::http::headers::{Scan, strip_response};
 
@@ -17,9 +17,9 @@ pub fn goes_on(status: StatusCode) -> bool {
         && status != StatusCode::SWITCHING_PROTOCOLS
 }
 
-/// The bytes of an interim answer for an HTTP/1.1 client: without what concerned the hop to the
-/// upstream, and without a length (RFC 9110 section 8.6). `None` if it does not go on.
-pub fn head(status: StatusCode, headers: &HeaderMap) -> Option<Vec<u8>> {
+/// The fields of an interim answer that go on: without what concerned the hop to the upstream, and
+/// without a length (RFC 9110 section 8.6). `None` if it does not go on.
+fn fields(status: StatusCode, headers: &HeaderMap) -> Option<HeaderMap> {
     if !goes_on(status) {
         return None;
     }
@@ -28,6 +28,20 @@ pub fn head(status: StatusCode, headers: &HeaderMap) -> Option<Vec<u8>> {
     strip_response(&mut headers, scan);
     headers.remove(header::CONTENT_LENGTH);
     headers.remove(header::TRAILER);
+    Some(headers)
+}
+
+/// An interim answer for a client of HTTP/2; `None` if it does not go on.
+pub fn message(status: StatusCode, headers: &HeaderMap) -> Option<Response<()>> {
+    let mut answer = Response::new(());
+    *answer.headers_mut() = fields(status, headers)?;
+    *answer.status_mut() = status;
+    Some(answer)
+}
+
+/// The bytes of an interim answer for a client of HTTP/1.1; `None` if it does not go on.
+pub fn head(status: StatusCode, headers: &HeaderMap) -> Option<Vec<u8>> {
+    let headers = fields(status, headers)?;
     let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(b"HTTP/1.1 ");
     bytes.extend_from_slice(status.as_str().as_bytes());

@@ -2,7 +2,8 @@
 //!
 //! Never the newest, or whoever holds places open keeps everybody else out; and none that is at
 //! work. Of those with nothing to do it is the one that has had nothing to do for longest, of the
-//! client that has most.
+//! client that has most. A connection that carries bytes counts as one with nothing to do when
+//! nothing has gone by for a minute.
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -99,7 +100,8 @@ impl Room {
             .filter_map(|watch| Some((watch, watch.idle_since()?)))
             .collect();
         let most = |watch: &ConnectionWatch| of_peer.get(&watch.peer()).copied().unwrap_or(0);
-        idle.sort_by_key(|(watch, since)| (Reverse(most(watch)), *since));
+        // Those that carry bytes after those with HTTP, whose clients know how to go on.
+        idle.sort_by_key(|(watch, since)| (Reverse(most(watch)), watch.carries_bytes(), *since));
         // Not all: until these are gone, others may have come that should go before the rest.
         let some = idle.len().div_ceil(2).min(BATCH);
         let chosen = idle.into_iter().take(some);

@@ -11,6 +11,9 @@ fn limits(seconds: u64) -> TimeLimits {
     }
 }
 
+/// A little more than what makes a connection that carries bytes one with nothing to do.
+const SILENCE_IS_OVER: Duration = Duration::from_secs(70);
+
 fn peer(number: u8) -> IpAddr {
     IpAddr::from([127, 0, 0, number])
 }
@@ -33,7 +36,7 @@ async fn the_oldest_with_nothing_to_do_goes_and_nobody_at_work() {
         working.speaks_http(limits(60), true);
         let request = working.watch().begin();
         let carrying = arrive(&connections, &slots, 2).unwrap();
-        carrying.carries();
+        carrying.carries(Duration::from_mins(5));
         let idle = arrive(&connections, &slots, 3).unwrap();
         idle.speaks_http(limits(60), true);
         assert_eq!(idle.watch().verdict(), Verdict::Fine);
@@ -45,7 +48,7 @@ async fn the_oldest_with_nothing_to_do_goes_and_nobody_at_work() {
         assert_eq!(slots.open(Way::Inbound), 3);
         // Whoever is answered may go now; who carries bytes may not.
         drop(request);
-        newcomer.carries();
+        newcomer.carries(Duration::from_mins(5));
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert!(arrive(&connections, &slots, 5).is_some());
         assert_eq!(working.watch().verdict(), Verdict::Idle);
@@ -86,10 +89,35 @@ async fn when_all_are_at_work_the_newcomer_is_turned_away() {
             .map(|_| arrive(&connections, &slots, 1).unwrap())
             .collect();
         for seat in &seats {
-            seat.carries();
+            seat.carries(Duration::from_mins(5));
         }
         assert!(arrive(&connections, &slots, 2).is_none());
         assert_eq!(slots.open(Way::Inbound), 2);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_have_been_silent_for_long_give_way_last() {
+    local(async {
+        let (connections, slots) = (Connections::default(), ConnectionSlots::new(1, 3));
+        let [silent, talking] = [(); 2].map(|()| arrive(&connections, &slots, 1).unwrap());
+        silent.carries(Duration::from_mins(5));
+        talking.carries(Duration::from_mins(5));
+        tokio::time::sleep(SILENCE_IS_OVER).await;
+        talking.watch().moved();
+        let idle = arrive(&connections, &slots, 1).unwrap();
+        idle.speaks_http(limits(600), true);
+        // Before it, although for shorter, whoever speaks HTTP.
+        let _first = arrive(&connections, &slots, 2).unwrap();
+        assert_eq!(idle.watch().verdict(), Verdict::Idle);
+        assert_eq!(silent.watch().verdict(), Verdict::Fine);
+        let given_up = silent.watch().given_up();
+        assert!(futures_util::FutureExt::now_or_never(given_up).is_none());
+        let second = arrive(&connections, &slots, 2).unwrap();
+        second.carries(Duration::from_mins(5));
+        silent.watch().given_up().await;
+        assert_eq!(talking.watch().verdict(), Verdict::Fine);
     })
     .await;
 }
@@ -123,7 +151,7 @@ async fn time_runs_for_heads_answers_and_clients_that_take_nothing() {
             seat.speaks_http(limits(5), true);
             seat
         });
-        head.watch().read();
+        head.watch().head_begins();
         let answer = late.watch().begin();
         answer.answer_within(Duration::from_secs(2));
         let stuck = stalled.watch().begin();

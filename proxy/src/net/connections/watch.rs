@@ -15,6 +15,10 @@ use super::{TimeLimits, ticks};
 use crate::net::Way;
 use crate::net::slots::ConnectionSlot;
 
+/// The longest time for which a connection that carries bytes has carried none when its place may be
+/// given away: nobody knows what the silence means, but somebody else wants to speak.
+const SILENCE: Duration = Duration::from_mins(1);
+
 /// What becomes of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -59,6 +63,9 @@ pub struct ConnectionWatch {
     slot: ConnectionSlot,
     peer: IpAddr,
     phase: AtomicU8,
+    /// Ticks for which a connection that carries bytes has carried none when its place may be given
+    /// away.
+    silence: AtomicU32,
     /// The tick in which the first byte of an unfinished head arrived; 0 for none.
     head_since: AtomicU32,
     /// The tick of its arrival, of the last byte of HTTP/1, and of the end of the last request.
@@ -107,6 +114,7 @@ impl ConnectionWatch {
             slot,
             peer,
             phase: AtomicU8::new(Phase::Silent as u8),
+            silence: AtomicU32::new(u32::MAX),
             head_since: AtomicU32::new(0),
             moved: AtomicU32::new(now),
             blocked_since: AtomicU32::new(0),
@@ -153,16 +161,23 @@ impl ConnectionWatch {
     }
 
     /// Since when the connection could be ended without anything of a request being lost; `None`
-    /// while it is at work.
+    /// while it is at work. One that carries bytes is until nothing has gone by for long.
     pub(super) fn idle_since(&self) -> Option<u32> {
-        let phase = self.phase.load(Ordering::Relaxed);
-        let idle = phase != Phase::Bytes as u8
+        let moved = self.moved.load(Ordering::Relaxed);
+        let silent = !self.carries_bytes()
+            || self.now().wrapping_sub(moved) >= self.silence.load(Ordering::Relaxed);
+        let idle = silent
             && !self.is_answering()
             && !self.is_closed()
             && self.lying_since.load(Ordering::Relaxed) == 0
             // Who was told to go is looked after already.
             && self.verdict() == Verdict::Fine;
-        idle.then(|| self.moved.load(Ordering::Relaxed))
+        idle.then_some(moved)
+    }
+
+    /// Whether it carries bytes that are no requests, or is about to.
+    pub(super) fn carries_bytes(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == Phase::Bytes as u8
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -192,15 +207,39 @@ impl ConnectionWatch {
         });
     }
 
-    pub(super) fn carries(&self) {
+    pub(super) fn carries(&self, silence: Duration) {
+        let silence = ticks(silence.min(SILENCE));
+        self.silence.store(silence, Ordering::Relaxed);
         self.phase.store(Phase::Bytes as u8, Ordering::Relaxed);
+        self.moved();
+    }
+
+    /// Something came from a client of HTTP/1, or bytes were carried that are no requests.
+    pub fn moved(&self) {
+        self.moved.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Waits until somebody else needs the place of a connection that carries bytes.
+    pub async fn given_up(&self) {
+        let mut registered = false;
+        std::future::poll_fn(|context| {
+            if self.verdict() != Verdict::Fine {
+                return Poll::Ready(());
+            }
+            // Once is enough: a connection's task keeps its waker.
+            if !std::mem::replace(&mut registered, true) {
+                self.wake(context.waker());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Somebody else needs the connection's place.
     pub(super) fn give_way(&self) {
-        let http = self.phase.load(Ordering::Relaxed) == Phase::Http as u8;
+        let silent = self.phase.load(Ordering::Relaxed) == Phase::Silent as u8;
         // Whoever has sent a part of a head is not waited for.
-        if http && self.is_between_requests() {
+        if !silent && self.is_between_requests() {
             self.end(Verdict::Idle);
         } else {
             self.abort();
@@ -232,12 +271,10 @@ impl ConnectionWatch {
         self.lying_since.store(since, Ordering::Relaxed);
     }
 
-    /// Something came from a client of HTTP/1.
-    pub fn read(&self) {
-        let now = self.now();
-        self.moved.store(now, Ordering::Relaxed);
+    /// The head of a request has begun to come from a client of HTTP/1.
+    pub fn head_begins(&self) {
         if !self.is_answering() && self.head_since.load(Ordering::Relaxed) == 0 {
-            self.head_since.store(now, Ordering::Relaxed);
+            self.head_since.store(self.now(), Ordering::Relaxed);
         }
     }
 

@@ -1,16 +1,15 @@
 //! HTTP/2 connections: many requests at a time, shared.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::client::conn::http2::SendRequest;
 use tokio::time::Instant;
 
 use super::{ClusterPools, EndpointPool};
-use crate::http::body::RequestBody;
+use crate::upstream::http2::Sender;
 use crate::upstream::peer_limits::PeerLimits;
 
 /// Streams of one connection unless the cluster says otherwise; a busier endpoint gets another
@@ -19,7 +18,7 @@ const DEFAULT_MAX_STREAMS: u32 = 100;
 
 /// An open HTTP/2 connection.
 pub struct Http2Connection {
-    sender: RefCell<SendRequest<RequestBody>>,
+    sender: Sender,
     /// What the other side allows.
     limits: Arc<PeerLimits>,
     /// The endpoint's address.
@@ -46,13 +45,13 @@ impl fmt::Debug for Http2Connection {
 
 impl Http2Connection {
     pub(crate) fn new(
-        sender: SendRequest<RequestBody>,
+        sender: Sender,
         limits: Arc<PeerLimits>,
         (remote, local): (SocketAddr, Option<SocketAddr>),
     ) -> Self {
         let now = Instant::now();
         Self {
-            sender: RefCell::new(sender),
+            sender,
             limits,
             remote,
             local,
@@ -65,7 +64,7 @@ impl Http2Connection {
     }
 
     pub(super) fn is_usable(&self) -> bool {
-        !self.closing.get() && !self.sender.borrow().is_closed()
+        !self.closing.get() && !self.sender.is_closed()
     }
 
     /// Whether one more stream may be opened, of at most `most`.
@@ -141,8 +140,8 @@ impl Http2Stream {
     }
 
     /// A handle to send one request with.
-    pub(crate) fn sender(&self) -> SendRequest<RequestBody> {
-        self.connection.sender.borrow().clone()
+    pub(crate) fn sender(&self) -> Sender {
+        self.connection.sender.share()
     }
 
     /// Takes the connection out of use for further requests.

@@ -10,25 +10,23 @@ use tokio::time::{Instant, Sleep};
 
 /// How long a client may be silent, after it was told that the connection ends.
 const SILENT: Duration = Duration::from_secs(1);
-/// How long one that sends content may go on: an upload is not read for ever.
-const MOST: Duration = Duration::from_secs(30);
-/// How long one that was too slow may.
-const BRIEF: Duration = Duration::from_secs(2);
 
 /// A connection whose sending side is closed; what still comes is thrown away.
 #[derive(Debug)]
 pub(super) struct Linger {
     timer: Pin<Box<Sleep>>,
     until: Instant,
+    /// Bytes that may still come.
+    left: usize,
 }
 
 impl Linger {
-    /// Begins; `brief` for a client that has used up its time already.
-    pub(super) fn begin(brief: bool) -> Self {
-        let most = if brief { BRIEF } else { MOST };
+    /// Begins: for `most` time, and so many bytes.
+    pub(super) fn begin(most: Duration, bytes: usize) -> Self {
         Self {
             timer: Box::pin(tokio::time::sleep(SILENT)),
             until: Instant::now() + most,
+            left: bytes,
         }
     }
 
@@ -47,7 +45,13 @@ impl Linger {
             let mut space = ReadBuf::new(&mut bytes);
             match io.as_mut().poll_read(context, &mut space) {
                 Poll::Pending => break,
-                Poll::Ready(Ok(())) if !space.filled().is_empty() => moved = true,
+                Poll::Ready(Ok(())) if !space.filled().is_empty() => {
+                    moved = true;
+                    self.left = self.left.saturating_sub(space.filled().len());
+                    if self.left == 0 {
+                        return Poll::Ready(());
+                    }
+                }
                 Poll::Ready(_) => return Poll::Ready(()),
             }
         }
