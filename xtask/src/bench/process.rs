@@ -91,13 +91,11 @@ impl Process {
             .join("\n")
     }
 
-    /// CPU time of all threads so far, user and system.
-    pub(super) fn cpu_millis(&self) -> Result<f64> {
+    /// CPU time of all threads so far.
+    pub(super) fn cpu(&self) -> Result<Cpu> {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = fs::read_to_string(&path).with_context(|| format!("{} died", self.name))?;
-        cpu_ticks(&stat)
-            .map(|ticks| ticks * MILLIS_PER_TICK)
-            .with_context(|| path)
+        Cpu::read(&stat).with_context(|| path)
     }
 
     /// Resident and proportional memory in KiB.
@@ -156,14 +154,36 @@ impl Memory {
     }
 }
 
-/// utime + stime of a line of /proc/PID/stat: the 14th and 15th field, counted after the name,
-/// which may contain blanks.
-fn cpu_ticks(stat: &str) -> Option<f64> {
-    let (_, after_name) = stat.rsplit_once(") ")?;
-    let mut fields = after_name.split_whitespace().skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    Some(f64::from(user) + f64::from(system))
+/// CPU time in milliseconds.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(super) struct Cpu {
+    pub(super) user: f64,
+    pub(super) system: f64,
+}
+
+impl Cpu {
+    /// utime and stime of a line of /proc/PID/stat: the 14th and 15th field, counted after the
+    /// name, which may contain blanks.
+    fn read(stat: &str) -> Option<Self> {
+        let (_, after_name) = stat.rsplit_once(") ")?;
+        let mut fields = after_name.split_whitespace().skip(11);
+        let mut next = || fields.next()?.parse::<u32>().ok();
+        Some(Self {
+            user: f64::from(next()?) * MILLIS_PER_TICK,
+            system: f64::from(next()?) * MILLIS_PER_TICK,
+        })
+    }
+}
+
+impl std::ops::Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            user: self.user - earlier.user,
+            system: self.system - earlier.system,
+        }
+    }
 }
 
 /// Whether something accepts connections there.
@@ -195,8 +215,12 @@ mod tests {
     #[test]
     fn cpu_time_is_read_behind_a_name_with_blanks() {
         let stat = "12 (a) b) S 1 2 3 4 5 6 7 8 9 10 100 23 0 0 20 0 1 0";
-        assert_eq!(cpu_ticks(stat), Some(123.0));
-        assert_eq!(cpu_ticks("12 (a"), None);
+        let spent = Cpu {
+            user: 1_000.0,
+            system: 230.0,
+        };
+        assert_eq!(Cpu::read(stat), Some(spent));
+        assert_eq!(Cpu::read("12 (a"), None);
     }
 
     #[test]

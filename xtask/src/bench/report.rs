@@ -5,26 +5,33 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
+use super::held::Kind;
 use super::load::Outcome;
-use super::process::Memory;
+use super::process::{Cpu, Memory};
 use super::subject::Subject;
 
 /// One measured run.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct Run {
+    /// User and system time.
     cpu_ms_per_1k: f64,
+    /// User time alone.
+    user_ms_per_1k: f64,
     requests_per_second: f64,
     p50_us: Option<u32>,
     p99_us: Option<u32>,
 }
 
 impl Run {
-    pub(super) fn new(outcome: &Outcome, cpu_millis: f64) -> Self {
+    pub(super) fn new(outcome: &Outcome, spent: Cpu) -> Self {
         let (p50_us, p99_us) = outcome.latency.unzip();
+        let per_1k = |millis: f64| millis * 1_000.0 / f64::from(outcome.requests);
         Self {
-            cpu_ms_per_1k: cpu_millis * 1_000.0 / f64::from(outcome.requests),
+            cpu_ms_per_1k: per_1k(spent.user + spent.system),
+            user_ms_per_1k: per_1k(spent.user),
             requests_per_second: outcome.per_second,
             p50_us,
             p99_us,
@@ -42,6 +49,8 @@ pub(super) struct Figures {
     pub(super) http2: Vec<Run>,
     /// HTTP/1.1 at a fixed rate.
     pub(super) paced: Vec<Run>,
+    /// KiB per connection that is held.
+    pub(super) held: BTreeMap<Kind, f64>,
 }
 
 impl Figures {
@@ -88,26 +97,43 @@ fn latency(figure: Option<u32>) -> f64 {
     figure.map_or(f64::NAN, f64::from)
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            out,
-            "{:<9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8}",
-            "", "HTTP/1.1", "", "HTTP/2", "", "1,000/s", "p50", "p99", "idle", ""
-        )?;
-        writeln!(
-            out,
-            "{:<9} {:>8} {:>8} {:>8} {:>8} {:>9} {:>8} {:>8} {:>8} {:>8}",
-            "", "ms/1k", "req/s", "ms/1k", "req/s", "ms/1k", "µs", "µs", "PSS KiB", "RSS KiB"
-        )?;
+fn user(run: &Run) -> f64 {
+    run.user_ms_per_1k
+}
+
+impl Report {
+    fn write_costs(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let heads = [
+            [
+                "", "HTTP/1.1", "", "", "HTTP/2", "", "", "1,000/s", "p50", "p99", "idle", "",
+            ],
+            [
+                "", "ms/1k", "user", "req/s", "ms/1k", "user", "req/s", "ms/1k", "µs", "µs",
+                "PSS KiB", "RSS KiB",
+            ],
+        ];
+        for head in heads {
+            let (first, rest) = head.split_first().unwrap_or((&"", &[]));
+            write!(out, "{first:<9}")?;
+            for column in rest {
+                write!(out, " {column:>8}")?;
+            }
+            writeln!(out)?;
+        }
         for (subject, figures) in &self.figures {
+            write!(out, "{subject:<9}")?;
+            for runs in [&figures.http1, &figures.http2] {
+                let rate = middle(runs, |run| run.requests_per_second);
+                write!(
+                    out,
+                    " {:>8.1} {:>8.1} {rate:>8.0}",
+                    middle(runs, cpu),
+                    middle(runs, user)
+                )?;
+            }
             writeln!(
                 out,
-                "{subject:<9} {:>8.1} {:>8.0} {:>8.1} {:>8.0} {:>9.1} {:>8.0} {:>8.0} {:>8} {:>8}",
-                middle(&figures.http1, cpu),
-                middle(&figures.http1, |run| run.requests_per_second),
-                middle(&figures.http2, cpu),
-                middle(&figures.http2, |run| run.requests_per_second),
+                " {:>8.1} {:>8.0} {:>8.0} {:>8} {:>8}",
                 middle(&figures.paced, cpu),
                 middle(&figures.paced, |run| latency(run.p50_us)),
                 middle(&figures.paced, |run| latency(run.p99_us)),
@@ -115,21 +141,63 @@ impl fmt::Display for Report {
                 figures.idle.rss_kib,
             )?;
         }
-        let both = (
-            self.figures.get(&Subject::Haproxy),
-            self.figures.get(&Subject::Proxy),
-        );
-        if let (Some(peer), Some(ours)) = both {
+        Ok(())
+    }
+
+    /// Ours and what was before over every peer that took part.
+    fn write_ratios(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pairs = [
+            (Subject::Proxy, Subject::Haproxy),
+            (Subject::Before, Subject::Haproxy),
+            (Subject::Proxy, Subject::Envoy),
+            (Subject::Before, Subject::Envoy),
+            (Subject::Proxy, Subject::Before),
+        ];
+        writeln!(out)?;
+        for (subject, peer) in pairs {
+            let (Some(ours), Some(theirs)) = (self.figures.get(&subject), self.figures.get(&peer))
+            else {
+                continue;
+            };
             let ratio =
-                |runs: fn(&Figures) -> &[Run]| middle(runs(ours), cpu) / middle(runs(peer), cpu);
+                |runs: fn(&Figures) -> &[Run]| middle(runs(ours), cpu) / middle(runs(theirs), cpu);
             writeln!(
                 out,
-                "\nCPU, proxy / haproxy: HTTP/1.1 {:.2}, HTTP/2 {:.2}, at 1,000/s {:.2}",
+                "CPU, {subject} / {peer}: HTTP/1.1 {:.2}, HTTP/2 {:.2}, at 1,000/s {:.2}",
                 ratio(|figures| &figures.http1),
                 ratio(|figures| &figures.http2),
                 ratio(|figures| &figures.paced),
             )?;
         }
+        Ok(())
+    }
+
+    fn write_held(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.figures.values().all(|figures| figures.held.is_empty()) {
+            return Ok(());
+        }
+        write!(out, "\n{:<21}", "KiB per connection")?;
+        for kind in Kind::value_variants() {
+            write!(out, " {:>9}", kind.title())?;
+        }
+        writeln!(out)?;
+        for (subject, figures) in &self.figures {
+            write!(out, "{subject:<21}")?;
+            for kind in Kind::value_variants() {
+                let held = figures.held.get(kind).copied().unwrap_or(f64::NAN);
+                write!(out, " {held:>9.1}")?;
+            }
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_costs(out)?;
+        self.write_ratios(out)?;
+        self.write_held(out)?;
         for (name, size) in &self.binaries {
             writeln!(out, "{name}: {} KiB", size / 1024)?;
         }
@@ -141,13 +209,13 @@ impl fmt::Display for Report {
 mod tests {
     use super::*;
 
-    fn run(cpu_millis: f64) -> Run {
+    fn run(user: f64) -> Run {
         let outcome = Outcome {
             requests: 2_000,
             per_second: 10.0,
             latency: Some((1, 2)),
         };
-        Run::new(&outcome, cpu_millis)
+        Run::new(&outcome, Cpu { user, system: 0.0 })
     }
 
     #[test]
@@ -167,14 +235,17 @@ mod tests {
                 http1: all(),
                 http2: all(),
                 paced: all(),
+                held: BTreeMap::from([(Kind::SlowHead, 7.25)]),
             };
             report.figures.insert(subject, figures);
         }
         let text = report.to_string();
         assert!(
-            text.contains("HTTP/1.1 1.50, HTTP/2 1.50, at 1,000/s 1.50"),
+            text.contains("proxy / haproxy: HTTP/1.1 1.50, HTTP/2 1.50, at 1,000/s 1.50"),
             "{text}"
         );
+        assert!(!text.contains("/ envoy"), "{text}");
+        assert!(text.contains(" 7.2 "), "{text}");
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["figures"]["proxy"]["http1"][0]["p99_us"], 2);
     }
