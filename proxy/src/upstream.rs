@@ -12,6 +12,7 @@ pub mod connect;
 pub mod dns;
 pub mod endpoint;
 mod http2;
+mod interim;
 mod late_answer;
 pub mod lease;
 pub mod limits;

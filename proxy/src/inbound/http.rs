@@ -112,7 +112,7 @@ async fn requests<IO>(
         stay,
         move |request, turn| {
             // In a box of its own, so that an idle connection does not hold room for it.
-            Box::pin(handle(Rc::clone(&requests), request, turn))
+            Box::pin(begin(Rc::clone(&requests), request, turn))
         },
     );
     if let Some(refusal) = ended.await.refusal() {
@@ -122,18 +122,29 @@ async fn requests<IO>(
     }
 }
 
-/// **The spine.** Permit, application, answer.
-async fn handle(
+/// Takes a request apart before anything waits, so that what waits needs no room for it.
+fn begin(
     entry: Rc<Entry>,
     request: Request<ClientBody>,
     turn: Turn,
-) -> Response<ResponseBody> {
+) -> impl Future<Output = Response<ResponseBody>> {
     let client = &entry.client;
     let config = client.worker.config();
     let known = entry.known(&config);
-    let mut arrival = Arrival::begin(client, request, turn, |grpc| {
+    let arrival = Arrival::begin(client, request, turn, |grpc| {
         entry.series(&config, &known, grpc)
     });
+    handle(entry, config, known, arrival)
+}
+
+/// **The spine.** Permit, application, answer.
+async fn handle(
+    entry: Rc<Entry>,
+    config: Rc<WorkerConfig>,
+    known: Rc<Known>,
+    mut arrival: Box<Arrival>,
+) -> Response<ResponseBody> {
+    let client = &entry.client;
     let terms = Terms {
         http10: client.worker.settings.http10,
         paths: config.active.paths(),

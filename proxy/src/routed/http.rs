@@ -130,7 +130,7 @@ pub async fn serve<IO>(
         stay,
         move |request, turn| {
             // In a box of its own, so that an idle connection does not hold room for it.
-            Box::pin(handle(Rc::clone(&requests), request, turn))
+            Box::pin(begin(Rc::clone(&requests), request, turn))
         },
     );
     if let Some(refusal) = ended.await.refusal() {
@@ -139,18 +139,28 @@ pub async fn serve<IO>(
     }
 }
 
+/// Takes a request apart before anything waits, so that what waits needs no room for it.
+fn begin(
+    entry: Rc<Entry>,
+    request: Request<ClientBody>,
+    turn: Turn,
+) -> impl Future<Output = Response<ResponseBody>> {
+    let client = &entry.client;
+    let config = client.worker.config();
+    let arrival = Arrival::begin(client, request, turn, |grpc| {
+        Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
+    });
+    handle(entry, config, arrival)
+}
+
 /// **The spine.** Every request gets an answer here; the configuration it begins with is the one
 /// it ends with.
 async fn handle(
     entry: Rc<Entry>,
-    request: Request<ClientBody>,
-    turn: Turn,
+    config: Rc<WorkerConfig>,
+    mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
-    let config = client.worker.config();
-    let mut arrival = Arrival::begin(client, request, turn, |grpc| {
-        Rc::clone(config.unrouted(grpc, &client.worker.telemetry))
-    });
     // Read before they are taken off with whatever else only proxies may say.
     let own = entry.place.is_none() && arrival.scan.has_internal();
     let wishes = own.then(|| Box::new(Wishes::of(&arrival.parts.headers)));

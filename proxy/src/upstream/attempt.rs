@@ -96,9 +96,8 @@ pub async fn attempt(
     loop {
         let connection = acquire(target, endpoint).await.map_err(Failed::before)?;
         let reused = is_reused(&connection);
-        let spare = target
-            .resend_safe
-            .then(|| spare(&connection, slot.as_ref()));
+        let request = slot.as_ref().filter(|_| target.resend_safe);
+        let spare = spare(&connection, request);
         let over = addresses(&connection);
         match send(connection, slot, target.interim.as_ref()).await {
             Ok((response, connection)) => {
@@ -123,7 +122,7 @@ pub async fn attempt(
                 }
                 let closed = matches!(error, ProxyError::Upstream(UpstreamFault::Closed { .. }));
                 if slot.is_none() && closed {
-                    *slot = spare.flatten();
+                    *slot = spare.map(|spare| *spare);
                 }
                 if slot.is_none() {
                     return Err(Failed { error, over });
@@ -138,7 +137,7 @@ pub async fn attempt(
 fn spare(
     connection: &LeasedConnection,
     request: Option<&Request<RequestBody>>,
-) -> Option<Request<RequestBody>> {
+) -> Option<Box<Request<RequestBody>>> {
     let (LeasedConnection::Http1(lease), Some(request)) = (connection, request) else {
         return None;
     };
@@ -148,7 +147,8 @@ fn spare(
         Method::GET | Method::HEAD | Method::OPTIONS
     );
     let bodyless = matches!(request.body(), RequestBody::Empty);
-    (may_close && safe && bodyless).then(|| copy_head(request, RequestBody::Empty))
+    // In a box: hardly any request has one.
+    (may_close && safe && bodyless).then(|| Box::new(copy_head(request, RequestBody::Empty)))
 }
 
 /// The same head with another body.
@@ -276,14 +276,10 @@ async fn send(
 ) -> Result<(Response<UpstreamBody>, LeasedConnection), ProxyError> {
     match connection {
         LeasedConnection::Http1(mut lease) => {
-            let Some(mut request) = slot.take() else {
+            let Some(request) = slot.take() else {
                 return Err(UpstreamFault::Closed { unsent: false }.into());
             };
-            if let Some(interim) = interim.cloned() {
-                hyper::ext::on_informational(&mut request, move |answer| {
-                    interim.tell(answer.status(), answer.headers());
-                });
-            }
+            lease.connection.ear.listen(interim);
             let sending = lease.connection.sender.try_send_request(request);
             match sending.await {
                 Ok(response) => Ok((
@@ -293,16 +289,18 @@ async fn send(
                 Err(error) => Err(failed(error, slot)),
             }
         }
-        LeasedConnection::Http2(stream) => match stream.sender().send(slot, interim).await {
-            Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
-            Err(unanswered) => {
-                let error = unanswered_means(unanswered);
-                if !is_reset(&error) {
-                    stream.condemn();
+        LeasedConnection::Http2(stream) => {
+            match Box::pin(stream.sender().send(slot, interim)).await {
+                Ok(response) => Ok((response, LeasedConnection::Http2(stream))),
+                Err(unanswered) => {
+                    let error = unanswered_means(unanswered);
+                    if !is_reset(&error) {
+                        stream.condemn();
+                    }
+                    Err(error)
                 }
-                Err(error)
             }
-        },
+        }
     }
 }
 

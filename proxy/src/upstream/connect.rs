@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{SockRef, Socket};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::interim::{Ear, Heard};
 use super::late_answer::LateAnswer;
 use super::pool::{ClusterPools, EndpointPool, Http1Connection, Http2Connection, OpenConnection};
 use super::{EndpointState, Rights, Upstreams};
@@ -115,10 +117,11 @@ impl Dial<'_> {
         let open = OpenConnection::new(self.pools, self.pool, rights);
         let (stream, remote) = self.tcp().await?;
         let local = stream.local_addr().ok();
+        let ear = Arc::<Ear>::default();
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(MAX_HEADERS)
             .max_buf_size(MAX_BUFFER)
-            .handshake(LateAnswer::new(TokioIo::new(stream)))
+            .handshake(LateAnswer::new(TokioIo::new(Heard::new(stream, &ear))))
             .await
             .map_err(|_cause| ConnectFault::Handshake)?;
         tokio::task::spawn_local(async move {
@@ -128,7 +131,7 @@ impl Dial<'_> {
             }
         });
         self.upstreams.keep_swept();
-        Ok(Http1Connection::new(sender, remote, local))
+        Ok(Http1Connection::new(sender, ear, (remote, local)))
     }
 
     /// A connection that speaks HTTP/2; the grant is held for as long as it is open.

@@ -86,7 +86,11 @@ pub async fn deliver(
     log: &AttemptLog,
 ) -> Result<Sent, ProxyError> {
     let policy = delivery.policy;
-    let kept = slot.as_ref().filter(|_| delivery.keep).and_then(Kept::of);
+    let kept = slot
+        .as_ref()
+        .filter(|_| delivery.keep)
+        .and_then(Kept::of)
+        .map(Box::new);
     let mut tried: SmallVec<[Rc<LocalEndpoint>; 2]> = SmallVec::new();
     let mut grant: Option<Grant> = None;
     for retry in 0_u32.. {
@@ -114,7 +118,7 @@ pub async fn deliver(
         }
         // The former retry is over when the next one is decided on.
         drop(grant.take());
-        match next_try(delivery, retry, slot, kept.as_ref(), log, &result) {
+        match next_try(delivery, retry, slot, kept.as_deref(), log, &result) {
             Next::Stop => return result.map_err(|failed| failed.error),
             Next::Again(granted) => grant = granted,
         }

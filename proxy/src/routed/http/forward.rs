@@ -60,7 +60,8 @@ pub(super) async fn by_rule(
         terms.retry = wishes.retry(&forward.retry);
         terms.copy = CopyFor::new(&terms.retry);
     }
-    carry(entry, config, permit, terms, Some(homeward), arrival).await
+    let mut homeward = Some(homeward);
+    carry(entry, config, permit, &terms, &mut homeward, arrival).await
 }
 
 /// Lets a request go where it was going before it was redirected.
@@ -86,7 +87,7 @@ pub(super) async fn through(
         affinity: None,
         mirrors: None,
     };
-    carry(entry, config, permit, terms, None, arrival).await
+    carry(entry, config, permit, &terms, &mut None, arrival).await
 }
 
 /// Chooses the destination and edits the request for it.
@@ -178,8 +179,8 @@ async fn carry(
     entry: &Entry,
     config: &Rc<WorkerConfig>,
     permit: Permit,
-    terms: Terms<'_>,
-    homeward: Option<Homeward<'_>>,
+    terms: &Terms<'_>,
+    homeward: &mut Option<Homeward<'_>>,
     mut arrival: Box<Arrival>,
 ) -> Response<ResponseBody> {
     let client = &entry.client;
@@ -242,7 +243,7 @@ async fn carry(
             let timing = (&clock, sent_at.elapsed());
             let limits = &cluster.state().cluster().limits;
             arrival.forward(sent, timing, limits, (worker, permit), |headers, remote| {
-                if let Some(homeward) = homeward {
+                if let Some(homeward) = homeward.take() {
                     let cluster = Some(cluster.state().name());
                     homeward.edit(entry, cluster, Some(remote), headers);
                 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http1::SendRequest;
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{ClusterPools, EndpointPool};
 use crate::http::body::RequestBody;
+use crate::upstream::interim::Ear;
 
 /// How long a connection may take, after the end of a response, to be ready for another request.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -18,6 +20,8 @@ const SETTLE: Duration = Duration::from_secs(5);
 pub struct Http1Connection {
     /// Where requests go in.
     pub sender: SendRequest<RequestBody>,
+    /// Who is told what comes before an answer.
+    pub ear: Arc<Ear>,
     /// The endpoint's address.
     pub remote: SocketAddr,
     /// Our address.
@@ -38,11 +42,12 @@ impl fmt::Debug for Http1Connection {
 impl Http1Connection {
     pub(crate) fn new(
         sender: SendRequest<RequestBody>,
-        remote: SocketAddr,
-        local: Option<SocketAddr>,
+        ear: Arc<Ear>,
+        (remote, local): (SocketAddr, Option<SocketAddr>),
     ) -> Self {
         Self {
             sender,
+            ear,
             remote,
             local,
             opened: Instant::now(),
