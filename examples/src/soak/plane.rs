@@ -203,7 +203,7 @@ impl Rig {
         let begun = self.target.begun.load(Ordering::Relaxed);
         let stop = Drain::new();
         let (target, watch) = (self.target.clone(), stop.watch());
-        let attacking = tokio::task::spawn_blocking(move || attack.run(target, watch));
+        let attacking = tokio::task::spawn_blocking(move || attack.run(&target, &watch));
         let log = self.processes.log(CONTROL_PLANE);
         let (pid, watch) = (self.pid, stop.watch());
         let looking = tokio::spawn(async move {

@@ -74,7 +74,7 @@ pub(super) fn request_match(written: &HttpMatchRequest, compile: Compile<'_>) ->
         scheme,
         method,
         authority,
-        headers: reader.headers(&written.headers, "headers", Some(ValueMatch::Present)),
+        headers: reader.headers(&written.headers, "headers", Some(&ValueMatch::Present)),
         // Whoever does not know what must not be there must not go by a part of it.
         without_headers: reader.headers(&written.without_headers, "withoutHeaders", None),
         query: reader.query(&written.query_params),
@@ -129,7 +129,7 @@ impl Reader<'_> {
         &mut self,
         written: &BTreeMap<String, Written>,
         field: &str,
-        least: Option<ValueMatch>,
+        least: Option<&ValueMatch>,
     ) -> Vec<HeaderMatch> {
         let mut matches = Vec::new();
         for (name, one) in written {
@@ -152,7 +152,7 @@ impl Reader<'_> {
                 ));
                 continue;
             };
-            if let Some(value) = self.value(one, &field, least.as_ref()) {
+            if let Some(value) = self.value(one, &field, least) {
                 matches.push(HeaderMatch { name, value });
             }
         }

@@ -40,7 +40,7 @@ fn met(rules: &[Arc<Rule>], path: &str) -> String {
     match &taken.action {
         RouteAction::Fail(failure) => format!("{}: {}", failure.status, failure.reason),
         RouteAction::Forward(_) => "forwarded".to_owned(),
-        other => format!("{other:?}"),
+        RouteAction::Redirect(_) | RouteAction::Respond(_) => format!("{:?}", taken.action),
     }
 }
 

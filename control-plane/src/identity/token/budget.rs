@@ -137,15 +137,15 @@ mod tests {
 
     use super::*;
 
-    fn of(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
+    fn of(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
     }
 
     /// How many worthless tokens of an address are looked at.
     async fn storm(budget: &Arc<Budget>, last: u8) -> usize {
         let mut looked_at = 0;
         for _ in 0..1000 {
-            if let Some(one) = budget.take(of(last)).await {
+            if let Some(one) = budget.take(Some(of(last))).await {
                 one.was_worthless(Instant::now());
                 looked_at += 1;
             }
@@ -171,7 +171,7 @@ mod tests {
     async fn good_tokens_cost_nothing_however_many_come_at_once() {
         let budget = Budget::new(Instant::now());
         let all = (0..1000).map(|_| async {
-            let place = budget.take(of(1)).await;
+            let place = budget.take(Some(of(1))).await;
             tokio::time::sleep(Duration::from_millis(5)).await;
             place.is_some()
         });
@@ -185,14 +185,14 @@ mod tests {
     async fn no_more_are_under_way_than_could_be_worthless() {
         let budget = Budget::new(Instant::now());
         for _ in 0..30 {
-            let one = budget.take(of(1)).await.unwrap();
+            let one = budget.take(Some(of(1))).await.unwrap();
             one.was_worthless(Instant::now());
         }
-        let first = budget.take(of(1)).await.unwrap();
-        let second = budget.take(of(1)).await.unwrap();
-        let mut third = std::pin::pin!(budget.take(of(1)));
+        let first = budget.take(Some(of(1))).await.unwrap();
+        let second = budget.take(Some(of(1))).await.unwrap();
+        let mut third = std::pin::pin!(budget.take(Some(of(1))));
         assert!(third.as_mut().now_or_never().is_none(), "it has to wait");
-        assert!(budget.take(of(2)).await.is_some(), "others do not");
+        assert!(budget.take(Some(of(2))).await.is_some(), "others do not");
         first.was_worthless(Instant::now());
         second.was_worthless(Instant::now());
         assert!(third.await.is_none());

@@ -82,7 +82,7 @@ pub(super) struct Target {
 
 impl PlaneAttack {
     /// Attacks until it is told to stop.
-    pub(super) fn run(self, target: Target, stop: DrainWatch) -> std::io::Result<()> {
+    pub(super) fn run(self, target: &Target, stop: &DrainWatch) -> std::io::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;

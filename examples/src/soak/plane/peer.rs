@@ -101,14 +101,14 @@ impl Door {
         let mut request = Request::new(ReceiverStream::new(said));
         if let Some(token) = token {
             let header = format!("Bearer {token}").parse();
-            let header = header.map_err(|_| Status::internal("no token"))?;
+            let header = header.map_err(|_unfit| Status::internal("no token"))?;
             request.metadata_mut().insert("authorization", header);
         }
         let mut client = DiscoveryClient::new(channel)
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(2 * MAX_PROXY_MESSAGE_BYTES);
         let opening = tokio::time::timeout(LIMIT, client.stream(request)).await;
-        let answers = opening.map_err(|_| Status::deadline_exceeded("no answer"))??;
+        let answers = opening.map_err(|_elapsed| Status::deadline_exceeded("no answer"))??;
         let answers = answers.into_inner();
         Ok(Opened { say, answers })
     }
