@@ -52,13 +52,18 @@ pub(crate) fn settings() -> impl Strategy<Value = ProxySettings> {
         AccessLogMode::Text,
         AccessLogMode::Json,
     ]);
-    (paths, option::of(time()), option::of(access_log))
-        .prop_map(|(paths, detection_timeout, access_log)| ProxySettings {
-            name: SettingsName,
-            paths,
-            detection_timeout,
-            access_log,
-        })
+    let idle = (option::of(positive_time()), option::of(positive_time()));
+    (paths, option::of(time()), option::of(access_log), idle)
+        .prop_map(
+            |(paths, detection_timeout, access_log, idle)| ProxySettings {
+                name: SettingsName,
+                paths,
+                detection_timeout,
+                access_log,
+                stream_idle_timeout: idle.0,
+                idle_timeout: idle.1,
+            },
+        )
         .boxed()
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod metadata;
 pub mod proxy;
 pub mod read;
 pub mod span;
@@ -81,9 +82,8 @@ pub struct MeshConfig {
     pub ingress_service: Option<String>,
     /// Keep-alive probes on connections to endpoints.
     pub tcp_keepalive: Option<TcpKeepalive>,
-    /// How long a proxy waits at ports without a declared protocol for the first bytes of a client,
-    /// before it takes the connection for one whose server speaks first; zero: for ever. Absent:
-    /// the proxy's own default, five seconds.
+    /// How long a proxy waits at ports without a declared protocol for a client's first bytes before
+    /// it takes it that the server speaks first; zero: for ever. Absent: the proxy's five seconds.
     pub protocol_detection_timeout: Option<Span>,
     /// TLS between workloads of the mesh.
     #[serde(rename = "meshMTLS")]

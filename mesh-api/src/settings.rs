@@ -22,6 +22,13 @@ pub struct ProxySettings {
     /// Whether requests and connections are logged (`accessLogFile` and `accessLogEncoding` of
     /// `MeshConfig`). `None`: as the proxy was started.
     pub access_log: Option<AccessLogMode>,
+    /// How long a client may send nothing of a body it announced, or take nothing of an answer
+    /// (`MESH_STREAM_IDLE_TIMEOUT` in `defaultConfig.proxyMetadata` of `MeshConfig`); above zero.
+    /// Counts where the proxy was started with none of its own.
+    pub stream_idle_timeout: Option<Duration>,
+    /// How long an HTTP connection may have no request, and a stream of gRPC no message
+    /// (`ISTIO_META_IDLE_TIMEOUT` there); likewise.
+    pub idle_timeout: Option<Duration>,
 }
 
 /// Whether a proxy writes an access log, and how a line of it is written.

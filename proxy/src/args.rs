@@ -127,12 +127,14 @@ pub(crate) struct TrafficOptions {
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub(crate) header_read_timeout: String,
     /// How long a client may send nothing of a body it announced, or take nothing of an answer that
-    /// lies ready for it. Streams of gRPC may be silent for as long as connections may be idle.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
-    pub(crate) stream_idle_timeout: String,
-    /// How long an HTTP connection may have no request [default: 1h at a gateway, 65m at a sidecar,
-    /// so that the proxies that call it are the first to close theirs].
-    #[arg(long, value_name = "DURATION")]
+    /// lies ready for it. Streams of gRPC may be silent for as long as connections may be idle
+    /// [default: what the mesh's settings say, or 5m].
+    #[arg(long, value_name = "DURATION", env = "MESH_STREAM_IDLE_TIMEOUT")]
+    pub(crate) stream_idle_timeout: Option<String>,
+    /// How long an HTTP connection may have no request [default: what the mesh's settings say, or
+    /// 1h at a gateway, 65m at a sidecar, so that the proxies that call it are the first to close
+    /// theirs].
+    #[arg(long, value_name = "DURATION", env = "ISTIO_META_IDLE_TIMEOUT")]
     pub(crate) idle_timeout: Option<String>,
     /// How long a port without a declared protocol waits for the client's first bytes before the
     /// connection is taken for TCP; 0s waits as long as the connection lives. What the mesh's

@@ -47,9 +47,9 @@ pub struct Settings {
     /// How long a client may take for the head of a request.
     pub header_read_timeout: Duration,
     /// How long a client may send nothing of a body it announced, or take nothing of an answer.
-    pub stream_idle_timeout: Duration,
+    pub stream_idle_timeout: MeshTime,
     /// How long an HTTP connection may have no request, and a stream of gRPC no message.
-    pub idle_timeout: Duration,
+    pub idle_timeout: MeshTime,
     /// How long a port without a declared protocol waits for the client's first bytes before
     /// it is taken for TCP; `None`: as long as the connection lives.
     pub detect_timeout: Option<Duration>,
@@ -65,6 +65,22 @@ pub struct Settings {
     pub log_level: Levels,
     /// Whether the end of standard input ends the process.
     pub exit_on_stdin_close: bool,
+}
+
+/// A length of time that the settings of the mesh may say, where the command line does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeshTime {
+    /// What the command line says.
+    pub own: Option<Duration>,
+    /// What counts where nobody says anything.
+    pub default: Duration,
+}
+
+impl MeshTime {
+    /// The time that counts, with what the mesh says.
+    pub fn beside(self, mesh: Option<Duration>) -> Duration {
+        self.own.or(mesh).unwrap_or(self.default)
+    }
 }
 
 /// What becomes of connections that outlast the time a stopping proxy gives them.

@@ -174,6 +174,17 @@ impl ActiveConfig {
         self.settings.detection_timeout
     }
 
+    /// How long the mesh lets clients send or take nothing while a request runs; `None`: it says
+    /// nothing.
+    pub fn stream_idle_timeout(&self) -> Option<Duration> {
+        self.settings.stream_idle_timeout
+    }
+
+    /// How long it lets HTTP connections have no request; `None`: it says nothing.
+    pub fn idle_timeout(&self) -> Option<Duration> {
+        self.settings.idle_timeout
+    }
+
     /// Whether the mesh wants requests logged, and how; `None`: as this proxy was started.
     pub fn access_log(&self) -> Option<AccessLogMode> {
         self.settings.access_log

@@ -12,6 +12,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::authz::Sentry;
 use crate::bootstrap::Settings;
@@ -122,6 +123,18 @@ impl Worker {
 }
 
 impl Worker {
+    /// How long a client may send or take nothing while a request of its runs.
+    pub fn stream_idle_timeout(&self) -> Duration {
+        let of_the_mesh = self.config().active.stream_idle_timeout();
+        self.settings.stream_idle_timeout.beside(of_the_mesh)
+    }
+
+    /// How long an HTTP connection may have no request, and a stream of gRPC no message.
+    pub fn idle_timeout(&self) -> Duration {
+        let of_the_mesh = self.config().active.idle_timeout();
+        self.settings.idle_timeout.beside(of_the_mesh)
+    }
+
     /// Whether `destination` is a socket this proxy listens on, so that carrying a connection
     /// there would bring it back here. What comes in was going to one of this machine's own
     /// addresses, of which there may be several.

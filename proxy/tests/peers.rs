@@ -31,8 +31,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh::{TestProxy, settings};
 use mesh_api::cluster::{ConnectionLimits, UpstreamProtocol};
+use mesh_api::resource::Resource;
+use mesh_api::settings::ProxySettings;
 use proxy::net::Way;
-use shop::{SHOP, Shop, always, cluster, forward};
+use shop::{SHOP, Shop, always, cluster, endpoints, forward, routes};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -341,7 +343,7 @@ async fn headers_are_counted_alike_at_every_hop() {
 /// A proxy that gives a client one second to go on.
 fn impatient() -> TestProxy {
     let mut settings = settings();
-    settings.stream_idle_timeout = Duration::from_secs(1);
+    settings.stream_idle_timeout.own = Some(Duration::from_secs(1));
     TestProxy::with(settings)
 }
 
@@ -374,6 +376,38 @@ async fn a_body_that_never_comes_is_not_waited_for() {
         .await;
     stream.write_all(&head(3)).await.unwrap();
     assert!(within(10, until(&mut stream, HEADERS)).await.is_some());
+}
+
+#[tokio::test]
+async fn the_mesh_says_to_running_proxies_how_long_clients_may_take() {
+    let upstream = Upstream::named("one").await;
+    let rules = || vec![always(forward(SHOP))];
+    let mut shop = Shop::with(cluster(SHOP), &[upstream.address], rules()).await;
+    let said = ProxySettings {
+        stream_idle_timeout: Some(Duration::from_secs(1)),
+        idle_timeout: Some(Duration::from_secs(1)),
+        ..ProxySettings::default()
+    };
+    let resources = vec![
+        Resource::from(cluster(SHOP)),
+        endpoints(SHOP, &[upstream.address]),
+        routes(SHOP, rules()),
+        Resource::from(said),
+    ];
+    shop.apply(resources).await;
+    let ends_with = async |sent: &[u8]| {
+        let mut stream = TcpStream::connect(shop.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = Vec::new();
+        within(10, stream.read_to_end(&mut answer)).await.unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    let half = b"POST / HTTP/1.1\r\nhost: shop.test\r\ncontent-length: 9\r\n\r\nhalf";
+    let answer = ends_with(half).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    // An answer, and then the end of a connection that has no other request.
+    let answer = ends_with(b"GET / HTTP/1.1\r\nhost: shop.test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use mesh_api::cluster::TcpKeepalive;
 use mesh_api::listener::UnmatchedTraffic;
 use mesh_api::mesh_config::{
     AccessLogEncoding, H2UpgradePolicy, InboundMode, MeshConfig, Normalization, OutboundMode,
-    RetryPolicy, keys,
+    RetryPolicy, keys, metadata,
 };
 use mesh_api::name::SettingsName;
 use mesh_api::route::NormalForm;
@@ -47,6 +47,11 @@ pub struct MeshSettings {
     pub detection_timeout: Option<Duration>,
     /// Whether proxies log requests, and how; `None`: as they were started.
     pub access_log: Option<AccessLogMode>,
+    /// How long clients may send or take nothing while a request runs, where a proxy has no time of
+    /// its own.
+    pub stream_idle_timeout: Option<Duration>,
+    /// How long HTTP connections may have no request; likewise.
+    pub idle_timeout: Option<Duration>,
     /// Settings that were written and are not acted on.
     pub not_acted_on: Vec<String>,
 }
@@ -78,6 +83,8 @@ impl Default for MeshSettings {
             paths: NormalForm::default(),
             detection_timeout: None,
             access_log: None,
+            stream_idle_timeout: None,
+            idle_timeout: None,
             not_acted_on: Vec::new(),
         }
     }
@@ -123,6 +130,8 @@ impl MeshSettings {
             },
             detection_timeout: config.protocol_detection_timeout.map(Duration::from),
             access_log: access_log(config),
+            stream_idle_timeout: config.default_config.time(metadata::STREAM_IDLE_TIMEOUT),
+            idle_timeout: config.default_config.time(metadata::IDLE_TIMEOUT),
             not_acted_on: not_acted_on.to_vec(),
         }
     }
@@ -134,6 +143,8 @@ impl MeshSettings {
             paths: self.paths,
             detection_timeout: self.detection_timeout,
             access_log: self.access_log,
+            stream_idle_timeout: self.stream_idle_timeout,
+            idle_timeout: self.idle_timeout,
         };
         (settings != ProxySettings::default()).then_some(settings)
     }
@@ -154,10 +165,15 @@ fn access_log(config: &MeshConfig) -> Option<AccessLogMode> {
 const STDOUT: &str = "/dev/stdout";
 
 /// Settings the control plane acts on, with everything below them.
-const ACTED_ON: [&str; 14] = [
+const ACTED_ON: [&str; 18] = [
     "accessLogEncoding",
     "accessLogFile",
     "connectTimeout",
+    // These two of `defaultConfig` reach running proxies; the rest of it the injector reads.
+    "defaultConfig.environmentVariables.ISTIO_META_IDLE_TIMEOUT",
+    "defaultConfig.environmentVariables.MESH_STREAM_IDLE_TIMEOUT",
+    "defaultConfig.proxyMetadata.ISTIO_META_IDLE_TIMEOUT",
+    "defaultConfig.proxyMetadata.MESH_STREAM_IDLE_TIMEOUT",
     "defaultDestinationRuleExportTo",
     "defaultHttpRetryPolicy",
     "defaultServiceExportTo",

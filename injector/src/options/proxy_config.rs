@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mesh_api::mesh_config::{ProxyConfig, Span};
+use mesh_api::mesh_config::{ProxyConfig, Span, metadata};
 use serde_json::Value;
 
 use super::Reading;
@@ -30,6 +30,8 @@ const ACTING_VARIABLES: &[&str] = &[
     "EXIT_ON_ZERO_ACTIVE_CONNECTIONS",
     "ISTIO_META_HTTP10",
     "MESH_KUBELET_ADDRESSES",
+    metadata::IDLE_TIMEOUT,
+    metadata::STREAM_IDLE_TIMEOUT,
     MINIMUM_DRAIN,
 ];
 
@@ -53,7 +55,7 @@ const RESERVED: &[&str] = &[
 pub(super) fn read(reading: &mut Reading<'_>) -> Result<(), Refusal> {
     let mesh = reading.configuration.mesh.default_config.clone();
     let Some(text) = reading.annotation(NAME).map(str::to_owned) else {
-        reading.proxy_config = mesh;
+        reading.proxy_config = of_new_pods(mesh);
         return Ok(());
     };
     let refuse = |why: &str| {
@@ -78,8 +80,18 @@ pub(super) fn read(reading: &mut Reading<'_>) -> Result<(), Refusal> {
             ));
         }
     }
-    reading.proxy_config = near.over(mesh);
+    reading.proxy_config = near.over(of_new_pods(mesh));
     Ok(())
+}
+
+/// What of the mesh's settings is written into pods. Some reach running proxies by themselves, and
+/// must not stand in the way of that: what a proxy is started with counts before them.
+fn of_new_pods(mut mesh: ProxyConfig) -> ProxyConfig {
+    for name in metadata::TIMES {
+        mesh.proxy_metadata.remove(name);
+        mesh.environment_variables.remove(name);
+    }
+    mesh
 }
 
 /// The least time to accept while draining, if the environment asks for one.

@@ -179,6 +179,32 @@ fn the_annotation_lies_over_the_mesh_and_names_what_has_no_effect() {
 }
 
 #[test]
+fn times_that_running_proxies_are_told_are_written_into_a_pod_only_if_it_says_so_itself() {
+    let mut configuration = configuration(33);
+    configuration.mesh.default_config = serde_json::from_value(json!({
+        "proxyMetadata": { "ISTIO_META_IDLE_TIMEOUT": "30s", "MESH_STREAM_IDLE_TIMEOUT": "10s" },
+    }))
+    .unwrap();
+    let of = |variables: &str| {
+        let config = format!("proxyMetadata: {{{variables}}}");
+        let pod = json!({ "metadata": { "annotations": { "proxy.istio.io/config": config } } });
+        let (options, warnings) = read(&configuration, &Draft::of(&pod).unwrap(), false).unwrap();
+        let environment: Vec<_> = options.environment.into_iter().collect();
+        (environment, warnings)
+    };
+    let idle = |time: &str| vec![("ISTIO_META_IDLE_TIMEOUT".to_owned(), time.to_owned())];
+    assert_eq!(of(""), (Vec::new(), Vec::new()));
+    assert_eq!(of("ISTIO_META_IDLE_TIMEOUT: 1h"), (idle("1h"), Vec::new()));
+    // The proxy would not start with it.
+    let (environment, warnings) = of("MESH_STREAM_IDLE_TIMEOUT: never");
+    assert_eq!(environment, Vec::new());
+    assert!(
+        warnings[0].contains("proxyMetadata.MESH_STREAM_IDLE_TIMEOUT"),
+        "{warnings:?}"
+    );
+}
+
+#[test]
 fn annotations_without_effect_are_named_one_by_one() {
     for name in names::ANNOTATIONS {
         let acts = !unsupported::all().contains(name);

@@ -1,10 +1,12 @@
 //! `ProxyConfig`: the settings of one proxy, stated for the mesh, a namespace or a pod.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::metadata;
 use super::read::{self, ConfigProblem};
 use super::span::Span;
 
@@ -17,7 +19,10 @@ pub struct ProxyConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
     /// Variables of the proxy's environment and facts about it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "metadata::variables"
+    )]
     pub proxy_metadata: BTreeMap<String, String>,
     /// Whether the application waits for the proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +67,10 @@ pub struct ProxyConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interception_mode: Option<String>,
     /// Variables of the proxy's environment, as the object of this kind calls them.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "metadata::variables"
+    )]
     pub environment_variables: BTreeMap<String, String>,
     /// What the proxy calls itself in traces.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -166,6 +174,13 @@ impl ProxyConfig {
     pub fn read(document: Value) -> Result<(Self, Vec<ConfigProblem>), ConfigProblem> {
         let read = read::lenient::<Self>(document)?;
         Ok((read.settings, read.problems))
+    }
+
+    /// What one of the variables in [`metadata::TIMES`] says; `None`: nothing.
+    pub fn time(&self, variable: &str) -> Option<Duration> {
+        let said = self.proxy_metadata.get(variable);
+        let said = said.or_else(|| self.environment_variables.get(variable));
+        metadata::time(said?).ok()
     }
 
     /// These settings over others further away. What is absent here comes from there; the maps

@@ -73,6 +73,28 @@ fn what_people_write_is_read() {
 }
 
 #[test]
+fn times_among_the_variables_of_proxies_are_checked_one_by_one() {
+    let (config, problems) = read(json!({"defaultConfig": {
+        "proxyMetadata": {"ISTIO_META_IDLE_TIMEOUT": "0s", "A": "b"},
+        "environmentVariables": {"MESH_STREAM_IDLE_TIMEOUT": "10m", "ISTIO_META_IDLE_TIMEOUT": "x"},
+    }}));
+    assert_eq!(
+        problems,
+        [
+            "defaultConfig.environmentVariables.ISTIO_META_IDLE_TIMEOUT: \"x\" is not a duration; \
+             write a number with a unit, such as 5s, 0.5s, 200ms or 1h30m",
+            "defaultConfig.proxyMetadata.ISTIO_META_IDLE_TIMEOUT: \"0s\" would be no time at all; \
+             write a duration above zero, such as 1h",
+        ]
+    );
+    let proxies = config.default_config;
+    assert_eq!(proxies.proxy_metadata["A"], "b");
+    assert_eq!(proxies.time(metadata::IDLE_TIMEOUT), None);
+    let stream = proxies.time(metadata::STREAM_IDLE_TIMEOUT);
+    assert_eq!(stream, Some(Duration::from_mins(10)));
+}
+
+#[test]
 fn one_bad_key_costs_no_other() {
     let (config, problems) = read(json!({
         "accesLogFile": "/dev/stdout",

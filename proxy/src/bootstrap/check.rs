@@ -315,6 +315,7 @@ mod tests {
             "--concurrency=0",
             "--max-connections=many",
             "--header-read-timeout=0s",
+            "--idle-timeout=0s",
             "--detect-timeout=5",
             "--min-drain=-1s",
             "--drain-timeout=9999999999h",
@@ -333,6 +334,7 @@ mod tests {
             "--concurrency 0",
             "--max-connections many",
             "--header-read-timeout 0s",
+            "--idle-timeout 0s",
             "--detect-timeout 5",
             "--min-drain -1s",
             "--drain-timeout 9999999999h",
@@ -342,7 +344,7 @@ mod tests {
         ] {
             assert!(error.contains(option), "{option} is not in:\n{error}");
         }
-        assert_eq!(error.lines().count(), 14, "{error}");
+        assert_eq!(error.lines().count(), 15, "{error}");
     }
 
     #[test]

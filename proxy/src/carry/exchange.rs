@@ -48,6 +48,10 @@ pub struct Client {
     pub way: Way,
     /// What its responses name as server.
     pub server: HeaderValue,
+    /// How long it may send nothing of a body it announced.
+    stream_idle: Duration,
+    /// How long a stream of messages may have none.
+    idle: Duration,
 }
 
 impl Client {
@@ -63,6 +67,8 @@ impl Client {
             version: connection.version,
             way: connection.way,
             server: HeaderValue::from_static(server),
+            stream_idle: worker.stream_idle_timeout(),
+            idle: worker.idle_timeout(),
             worker: Rc::clone(worker),
         }
     }
@@ -136,9 +142,9 @@ impl Exchange {
             way: client.way,
             // Both ends of a stream of messages may have nothing to say for long.
             patience: if grpc {
-                client.worker.settings.idle_timeout
+                client.idle
             } else {
-                client.worker.settings.stream_idle_timeout
+                client.stream_idle
             },
             tail,
         }

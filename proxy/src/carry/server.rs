@@ -109,8 +109,8 @@ where
 {
     let limits = TimeLimits {
         head: worker.settings.header_read_timeout,
-        idle: worker.settings.idle_timeout,
-        stall: worker.settings.stream_idle_timeout,
+        idle: worker.idle_timeout(),
+        stall: worker.stream_idle_timeout(),
     };
     let is_http1 = version == HttpVersion::Http1;
     seat.speaks_http(limits, is_http1);

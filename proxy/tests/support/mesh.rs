@@ -28,7 +28,7 @@ use mesh_api::units::Port;
 use mesh_api::workload::{Labels, Locality, Peer, ServiceIdentity, WorkloadId};
 use mesh_runtime::logging::{Levels, LogFormat};
 use mesh_runtime::prometheus::ScrapeSection;
-use proxy::bootstrap::{AtDeadline, Http10, Settings};
+use proxy::bootstrap::{AtDeadline, Http10, MeshTime, Settings};
 use proxy::budgets::{Budgets, Resources};
 use proxy::config::live::LiveConfig;
 use proxy::control::ControlPlane;
@@ -58,8 +58,14 @@ pub fn settings() -> Settings {
         at_deadline: AtDeadline::Cut,
         max_connections: 1000,
         header_read_timeout: Duration::from_secs(10),
-        stream_idle_timeout: Duration::from_mins(5),
-        idle_timeout: Duration::from_mins(65),
+        stream_idle_timeout: MeshTime {
+            own: None,
+            default: Duration::from_mins(5),
+        },
+        idle_timeout: MeshTime {
+            own: None,
+            default: Duration::from_mins(65),
+        },
         detect_timeout: None,
         http10: Http10::Refused,
         pod: PodSettings::default(),

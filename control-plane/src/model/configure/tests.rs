@@ -99,3 +99,21 @@ fn proxies_are_told_how_long_silence_may_last() {
     // What they were started with.
     assert_eq!(told(json!({})), None);
 }
+
+#[test]
+fn proxies_are_told_how_long_clients_may_be_idle() {
+    let told = |variables: Value| {
+        let mut world = world(SHOP);
+        world.configure(&config(
+            json!({"defaultConfig": {"proxyMetadata": variables}}),
+        ));
+        let settings = world.settings().of_proxies()?;
+        Some((settings.idle_timeout, settings.stream_idle_timeout))
+    };
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let both = json!({"ISTIO_META_IDLE_TIMEOUT": "30s", "MESH_STREAM_IDLE_TIMEOUT": "10s"});
+    assert_eq!(told(both), Some((seconds(30), seconds(10))));
+    let one = json!({"ISTIO_META_IDLE_TIMEOUT": "30s", "ISTIO_META_HTTP10": "1"});
+    assert_eq!(told(one), Some((seconds(30), None)));
+    assert_eq!(told(json!({"ISTIO_META_HTTP10": "1"})), None);
+}
