@@ -248,7 +248,17 @@ fn programmed(facts: Facts<'_>) -> Statement {
     let tally = facts.tally;
     let (holds, reason) = standing(tally);
     if reason == reasons::NO_PROXIES {
-        let message = "no connected proxy is concerned".to_owned();
+        // Who waits for it reads this one.
+        let why: Vec<String> = facts
+            .findings
+            .iter()
+            .filter(|one| matches!(verdict(one.code), Verdict::Unresolved(_)))
+            .map(|one| text(one))
+            .collect();
+        let mut message = "no connected proxy is concerned".to_owned();
+        if !why.is_empty() {
+            message.extend([": ", &list(&why)]);
+        }
         return Statement::new(about, holds, reason, message);
     }
     let mut message = format!(

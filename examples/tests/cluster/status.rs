@@ -84,6 +84,84 @@ spec:
     );
 }
 
+#[tokio::test]
+async fn waiting_for_what_does_nothing_fails_and_the_object_says_why() {
+    let Some(cluster) = Cluster::connect("cluster does nothing").await.unwrap() else {
+        return;
+    };
+    cluster.fresh_namespace(NOTHING, false).unwrap();
+    cluster.apply(DOES_NOTHING).unwrap();
+    for (object, status, reason, word) in [
+        // Its selector matches no gateway.
+        (
+            "gateway/nobodys",
+            "Unknown",
+            "NoProxies",
+            "carries these labels",
+        ),
+        // Its gateway is that one.
+        (
+            "virtualservice/nowhere",
+            "Unknown",
+            "NoProxies",
+            "no connected proxy",
+        ),
+        ("envoyfilter/lua", "False", "NotSupported", "not acted on"),
+        ("telemetry/all", "False", "NotSupported", "not acted on"),
+    ] {
+        let said = |cluster: &Cluster| {
+            let object = cluster.json(&[object, "-n", NOTHING])?;
+            let condition = condition_of(&object, "Programmed")?;
+            let found = (text(&condition, "/status"), text(&condition, "/reason"));
+            anyhow::ensure!(found == (status, reason), "{object}");
+            Ok(text(&condition, "/message").to_owned())
+        };
+        let message = cluster.until(object, SOON, said).await.unwrap();
+        assert!(message.contains(word), "{object}: {message}");
+        let wait = ["wait", "--for=condition=Programmed", object];
+        let flags = ["-n", NOTHING, "--timeout=2s"];
+        let waited = cluster.kubectl(&[&wait[..], &flags].concat());
+        let refused = waited.unwrap_err().to_string();
+        assert!(refused.contains("timed out"), "{object}: {refused}");
+        // People see it without asking for the object as it is stored.
+        let row = cluster.kubectl(&["get", object, "-n", NOTHING]).unwrap();
+        assert!(row.contains("PROGRAMMED") && row.contains(status), "{row}");
+    }
+    cluster.remove_namespace(NOTHING).unwrap();
+}
+
+const NOTHING: &str = "cluster-does-nothing";
+const DOES_NOTHING: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: nobodys, namespace: cluster-does-nothing}
+spec:
+  selector: {istio: nobody}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [nowhere.example.com]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: nowhere, namespace: cluster-does-nothing}
+spec:
+  hosts: [nowhere.example.com]
+  gateways: [nobodys]
+  http: [{directResponse: {status: 200}}]
+---
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {name: lua, namespace: cluster-does-nothing}
+spec:
+  configPatches:
+  - applyTo: CLUSTER
+    patch: {operation: MERGE, value: {connect_timeout: 3s}}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: all, namespace: cluster-does-nothing}
+spec:
+  accessLogging: [{disabled: true}]
+";
+
 fn wait(cluster: &Cluster, timeout: &str) -> anyhow::Result<String> {
     cluster.kubectl(&[
         "wait",
@@ -101,6 +179,10 @@ fn programmed(cluster: &Cluster) -> anyhow::Result<Value> {
 
 fn condition(cluster: &Cluster, wanted: &str) -> anyhow::Result<Value> {
     let object = cluster.json(&["virtualservice", "backend", "-n", SHOP])?;
+    condition_of(&object, wanted)
+}
+
+fn condition_of(object: &Value, wanted: &str) -> anyhow::Result<Value> {
     let conditions = object
         .pointer("/status/conditions")
         .and_then(Value::as_array);

@@ -98,6 +98,16 @@ fn programmed_says_who_is_waited_for() {
         let [_, _, programmed] = of(&[], &[], &tally);
         assert_eq!(say(&programmed), (holds, reason, message));
     }
+    let nobody = finding(
+        codes::GATEWAY_WITHOUT_WORKLOAD,
+        "spec.selector",
+        "no workload carries these labels",
+    );
+    let [_, _, programmed] = of(&[nobody], &[], &Tally::default());
+    assert_eq!(
+        programmed.message,
+        "no connected proxy is concerned: MESH0403 spec.selector: no workload carries these labels"
+    );
 }
 
 fn refusing(applied: u32, refusals: u32, late: u32) -> Tally {
