@@ -12,6 +12,11 @@ use crate::options::{Options, Template};
 const ROOT: &str = "/var/run/secrets/istio";
 const TOKENS: &str = "/var/run/secrets/tokens";
 
+/// What a kubelet asks, and how long it waits for the answer, in milliseconds: most proxies become
+/// ready within that, and an answer "not yet" would be a warning of a healthy start. A little less
+/// than the probes' time-out.
+const READY: &str = "/healthz/ready?patience=2700";
+
 /// Volumes the proxy needs, by their names.
 pub(crate) const VOLUMES: [&str; 3] = ["istio-data", "istio-token", "istiod-ca-cert"];
 
@@ -49,8 +54,9 @@ pub(crate) fn container(options: &Options, application: Application, pull_policy
         "volumeMounts": mounts(options),
     });
     if let Value::Object(container) = &mut container {
-        // Containers behind this one in the list of init containers start when it succeeds.
-        container.insert("startupProbe".to_owned(), startup_probe());
+        if !is_waited_for(options) {
+            container.insert("startupProbe".to_owned(), startup_probe());
+        }
         if options.native {
             container.insert("restartPolicy".to_owned(), json!("Always"));
         }
@@ -138,7 +144,7 @@ pub(crate) fn unescaped(value: &str) -> String {
 
 fn readiness_probe(options: &Options) -> Value {
     json!({
-        "httpGet": { "path": "/healthz/ready", "port": 15021, "scheme": "HTTP" },
+        "httpGet": { "path": READY, "port": 15021, "scheme": "HTTP" },
         "initialDelaySeconds": options.readiness.initial_delay,
         "periodSeconds": options.readiness.period,
         "failureThreshold": options.readiness.failures,
@@ -146,11 +152,17 @@ fn readiness_probe(options: &Options) -> Value {
     })
 }
 
-/// Ten minutes, asked every second: a control plane that is away for a while delays a pod's start
+/// Whether what starts next waits by itself, for the hook of a sidecar that is a container like
+/// others. A kubelet's own question would come up to two seconds later.
+fn is_waited_for(options: &Options) -> bool {
+    options.template == Template::Sidecar && !options.native && options.hold
+}
+
+/// Containers behind this one in the list of init containers start when it succeeds. Ten minutes, asked every second: a control plane that is away for a while delays a pod's start
 /// and does not restart its proxy over and over.
 fn startup_probe() -> Value {
     json!({
-        "httpGet": { "path": "/healthz/ready", "port": 15021, "scheme": "HTTP" },
+        "httpGet": { "path": READY, "port": 15021, "scheme": "HTTP" },
         "periodSeconds": 1,
         "failureThreshold": 600,
         "timeoutSeconds": 3,

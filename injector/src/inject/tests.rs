@@ -69,10 +69,14 @@ fn containers_are_where_each_form_wants_them() {
     assert_eq!(names(&classic, "containers"), ["istio-proxy", "app"]);
     let hook = json!({ "exec": { "command": ["/usr/local/bin/pilot-agent", "wait"] } });
     assert_eq!(proxy(&classic)["lifecycle"]["postStart"], hook);
+    // The hook has waited.
+    assert_eq!(proxy(&classic).get("startupProbe"), None);
+    assert_ne!(proxy(&native).get("startupProbe"), None);
     let unheld = json!({ "proxy.istio.io/config": "holdApplicationUntilProxyStarts: false" });
     let last = injected(&on(28), &pod(&unheld, &simple()));
     assert_eq!(names(&last, "containers"), ["app", "istio-proxy"]);
     assert_eq!(proxy(&last).get("lifecycle"), None);
+    assert_ne!(proxy(&last).get("startupProbe"), None);
     for injected in [native, classic, last] {
         let first = &injected["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"];
         assert_eq!(first, "app");

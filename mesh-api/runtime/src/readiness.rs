@@ -24,8 +24,13 @@ struct Shared {
 
 /// How long a probe of a process that has never been ready yet is left without an answer. Most
 /// become ready within that, and a platform that is answered "not yet" takes it for a failure it
-/// has to tell about, and asks again much later than need be. Probes wait at least a second.
+/// has to tell about, and asks again much later than need be. Probes wait at least a second; one that
+/// waits longer says so by [`PATIENCE`].
 const HOLD: Duration = Duration::from_millis(900);
+/// The query parameter by which a probe says how long it can wait, in milliseconds.
+const PATIENCE: &str = "patience";
+/// Nobody is left without an answer for longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Entry {
@@ -120,10 +125,10 @@ impl Readiness {
     }
 
     /// The answer for a probe that can wait: while the process starts, only once it is ready, or
-    /// after [`HOLD`]; from then on at once.
-    async fn answer(&self) -> AdminResponse {
+    /// after `hold`; from then on at once.
+    async fn answer(&self, hold: Duration) -> AdminResponse {
         if !self.shared.started.load(Ordering::Relaxed)
-            && tokio::time::timeout(HOLD, self.ready()).await.is_ok()
+            && tokio::time::timeout(hold, self.ready()).await.is_ok()
         {
             self.shared.started.store(true, Ordering::Relaxed);
         }
@@ -136,13 +141,22 @@ impl Readiness {
         let readiness = self.clone();
         router.get(
             path,
-            "200 when ready, else 503 and what is waited for; while it starts, after a moment",
-            move |_request| {
+            "200 when ready, else 503 and what is waited for; while it starts, after a moment \
+             (?patience=MILLISECONDS)",
+            move |request| {
                 let readiness = readiness.clone();
-                async move { readiness.answer().await }
+                let hold = hold(request.query(PATIENCE));
+                async move { readiness.answer(hold).await }
             },
         )
     }
+}
+
+fn hold(patience: Option<&str>) -> Duration {
+    let said = patience.and_then(|text| text.parse().ok());
+    said.map_or(HOLD, |milliseconds| {
+        Duration::from_millis(milliseconds).min(LONGEST_HOLD)
+    })
 }
 
 impl Gate {
@@ -195,20 +209,30 @@ mod tests {
         let begun = tokio::time::Instant::now();
         let readiness = Readiness::new();
         let gate = readiness.gate("config");
-        assert_eq!(readiness.answer().await.status(), 503);
+        assert_eq!(readiness.answer(HOLD).await.status(), 503);
         assert_eq!(begun.elapsed(), HOLD);
 
         let asked = readiness.clone();
-        let probe = tokio::spawn(async move { asked.answer().await });
+        let probe = tokio::spawn(async move { asked.answer(HOLD).await });
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert!(!probe.is_finished());
         gate.open();
         assert_eq!(probe.await.unwrap().status(), 200);
         assert_eq!(begun.elapsed(), HOLD + Duration::from_millis(300));
 
+        // Who can wait longer is answered later, and nobody never.
+        for (said, expected) in [
+            (None, HOLD),
+            (Some("soon"), HOLD),
+            (Some("2500"), Duration::from_millis(2500)),
+            (Some("999999999"), LONGEST_HOLD),
+        ] {
+            assert_eq!(hold(said), expected);
+        }
+
         // A process that goes says so at once.
         gate.close();
-        assert_eq!(readiness.answer().await.status(), 503);
+        assert_eq!(readiness.answer(HOLD).await.status(), 503);
         assert_eq!(begun.elapsed(), HOLD + Duration::from_millis(300));
     }
 }
