@@ -5,6 +5,7 @@
 
 mod load;
 mod process;
+mod starts;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use tokio::sync::MutexGuard;
 
 pub use load::InClusterLoad;
 pub use process::{Stopped, processes_of};
+pub use starts::{Compared, Stage, Starts, StartsPlan, compare};
 
 /// Names the kubeconfig file of the cluster to test on.
 pub const KUBECONFIG: &str = "MESH_TEST_KUBECONFIG";
@@ -58,6 +60,25 @@ impl Cluster {
         }))
     }
 
+    /// The cluster of a kubeconfig file, for a command rather than a test.
+    pub async fn at(kubeconfig: PathBuf, kubectl: PathBuf) -> Self {
+        Self {
+            kubectl,
+            kubeconfig,
+            _turn: TURN.lock().await,
+        }
+    }
+
+    /// The image of the shop, as this cluster knows it.
+    pub fn shop_image(&self) -> anyhow::Result<String> {
+        let deployment = self.json(&["deployment", "caller", "-n", "shop"]);
+        let deployment =
+            deployment.context("the shop (kubectl apply -k examples/shop/kubernetes)")?;
+        let image = text(&deployment, "/spec/template/spec/containers/0/image");
+        anyhow::ensure!(!image.is_empty(), "the caller has no image: {deployment}");
+        Ok(image.to_owned())
+    }
+
     /// Starts `kubectl`, with `input` on its standard input, and waits for its end.
     pub fn run(&self, arguments: &[&str], input: &str) -> anyhow::Result<Output> {
         let mut child = self
@@ -75,8 +96,7 @@ impl Cluster {
 
     /// A `kubectl` ready to be started.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.kubectl);
-        command.arg("--kubeconfig").arg(&self.kubeconfig);
+        let mut command = self.command_without_limit(&[]);
         let streams = ["exec", "wait", "rollout", "port-forward", "logs", "delete"];
         if arguments
             .first()
@@ -84,6 +104,14 @@ impl Cluster {
         {
             command.arg(ONE_COMMAND);
         }
+        command.args(arguments);
+        command
+    }
+
+    /// The same, for one that lasts as long as it is wanted.
+    fn command_without_limit(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.kubectl);
+        command.arg("--kubeconfig").arg(&self.kubeconfig);
         command.args(arguments);
         command
     }

@@ -13,12 +13,14 @@
 //! | [`plane`] | no hostile pod holds up the pushes of others, or costs the control plane much |
 //! | [`shared`] | whoever reads slowly costs nobody else on the same connection anything |
 //! | [`hostile_bytes`] | no bytes on any listener disturb the traffic of others |
+//! | [`pod_starts`] | on a cluster, nobody is warned of pods that start well, however many at once |
 
 mod crowd;
 mod findings;
 mod floods;
 mod hostile;
 mod plane;
+mod pod_starts;
 mod relay;
 mod restarts;
 mod shared;
@@ -32,6 +34,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use mesh_runtime::{Shutdown, StopReason};
 
 use crate::mesh::MeshOptions;
@@ -40,6 +43,7 @@ pub use findings::{Claim, Findings};
 pub use floods::{Attack, FloodsPlan, floods};
 pub use hostile::{HostilePlan, hostile_bytes};
 pub use plane::{PlaneAttack, PlanePlan, plane};
+pub use pod_starts::{PodStartsPlan, pod_starts};
 pub use restarts::{RestartsPlan, restarts};
 pub use shared::{SharedPlan, shared};
 pub use swaps::{SwapsPlan, swaps};
@@ -71,7 +75,9 @@ pub enum Which {
     Floods,
     /// One hostile pod at the control plane.
     Plane,
-    /// All of them but floods and plane, one after the other.
+    /// Pods that start on a cluster, with and without a sidecar.
+    PodStarts,
+    /// All of them but floods, plane and what needs a cluster, one after the other.
     All,
 }
 
@@ -129,6 +135,18 @@ pub struct SoakArgs {
     /// Only these attacks of `plane`.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub plane_attacks: Vec<PlaneAttack>,
+    /// Pods at once of `pod-starts`, a table each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_usize, 30])]
+    pub pods: Vec<usize>,
+    /// How often `pod-starts` starts each number of pods.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=20))]
+    pub pod_rounds: u64,
+    /// The cluster of `pod-starts`, which has mesh and shop.
+    #[arg(long, value_name = "FILE", env = "KUBECONFIG")]
+    pub kubeconfig: Option<PathBuf>,
+    /// The kubectl of `pod-starts`.
+    #[arg(long, value_name = "PROGRAM", default_value = "kubectl")]
+    pub kubectl: PathBuf,
     /// Print the findings as JSON, on standard output; progress goes to standard error.
     #[arg(long)]
     pub json: bool,
@@ -151,7 +169,7 @@ pub async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
-    let apart = [Which::Floods, Which::Plane];
+    let apart = [Which::Floods, Which::Plane, Which::PodStarts];
     let wanted =
         |which| args.which == which || (args.which == Which::All && !apart.contains(&which));
     let tell: Tell<'_> = &|line| progress(line);
@@ -215,6 +233,16 @@ async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
             only: args.plane_attacks.clone(),
         };
         show(plane(plan, options.clone(), tell).await?)?;
+    }
+    if wanted(Which::PodStarts) {
+        let kubeconfig = args.kubeconfig.clone();
+        let plan = PodStartsPlan {
+            kubeconfig: kubeconfig.context("pod-starts needs a cluster: --kubeconfig FILE")?,
+            kubectl: args.kubectl.clone(),
+            pods: args.pods.clone(),
+            rounds: usize::try_from(args.pod_rounds).unwrap_or(1),
+        };
+        show(pod_starts(plan, tell).await?)?;
     }
     if wanted(Which::HostileBytes) {
         let plan = HostilePlan {

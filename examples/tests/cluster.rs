@@ -20,6 +20,8 @@ mod jobs;
 mod restarts;
 #[path = "cluster/shop.rs"]
 mod shop;
+#[path = "cluster/starts.rs"]
+mod starts;
 #[path = "cluster/status.rs"]
 mod status;
 #[path = "cluster/stream.rs"]

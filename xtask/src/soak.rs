@@ -15,7 +15,7 @@ use crate::{demo, tools};
 #[command(after_help = "\
 What to run, and options, passed on as they are:
   swaps | restarts | wire-faults | shared | hostile-bytes | floods | plane
-  all (but floods and plane)
+  pod-starts | all (but floods, plane and pod-starts)
   --swaps N --requests N    how many swaps and requests
   --restarts N              how many control plane crashes
   --shared-seconds N        how long slow streams and quick requests share a connection
@@ -23,6 +23,8 @@ What to run, and options, passed on as they are:
                             how long, how many and which floods, beside HAProxy if installed
   --plane-seconds N --plane-proxies N --plane-attacks nacks,tokens
                             how long, how many lawful proxies and which attacks on the control plane
+  --pods 1,30 --pod-rounds N --kubeconfig FILE
+                            pods that start at once on a cluster with mesh and shop
   --json                    findings as JSON on standard output
 
 Examples:

@@ -52,6 +52,16 @@ fn ready(cluster: &Cluster, namespace: &str, pod: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What the namespace's objects were warned of.
+fn warnings(cluster: &Cluster) -> anyhow::Result<Vec<String>> {
+    let events = ["events", "-n", SPACE, "--field-selector=type=Warning"];
+    let events = cluster.json(&events)?;
+    let events = events.get("items").and_then(Value::as_array);
+    let messages = events.into_iter().flatten();
+    let messages = messages.map(|event| text(event, "/message").to_owned());
+    Ok(messages.collect())
+}
+
 fn is_injected(cluster: &Cluster, namespace: &str, pod: &str) -> anyhow::Result<bool> {
     let object = cluster.json(&["pod", pod, "-n", namespace])?;
     Ok(!text(&object, "/metadata/annotations/sidecar.istio.io~1status").is_empty())
@@ -75,14 +85,7 @@ async fn a_pod_starts_without_a_warning_whatever_its_dns_is() {
         create(&cluster, SPACE, &pod(name, &image, "", spec)).unwrap();
         ready(&cluster, SPACE, name).unwrap();
     }
-    let events = ["events", "-n", SPACE, "--field-selector=type=Warning"];
-    let events = cluster.json(&events).unwrap();
-    let warned: Vec<String> = events["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|event| text(event, "/message").to_owned())
-        .collect();
+    let warned = warnings(&cluster).unwrap();
     assert_eq!(warned, Vec::<String>::new());
     cluster.remove_namespace(SPACE).unwrap();
 }
@@ -190,6 +193,97 @@ async fn webhooks_that_are_gone_come_back_by_their_manifest_any_number_of_times(
 }
 
 #[tokio::test]
+async fn a_quota_on_limits_is_met_by_the_annotations_its_message_leads_to() {
+    let Some(cluster) = Cluster::connect("cluster quota").await.unwrap() else {
+        return;
+    };
+    let image = image(&cluster).unwrap();
+    cluster.fresh_namespace(SPACE, true).unwrap();
+    cluster
+        .kubectl_with(&["create", "-n", SPACE, "-f", "-"], QUOTA)
+        .unwrap();
+    let limited = |metadata: &str| {
+        let limits = "    resources: {limits: {cpu: 100m, memory: 64Mi}}\n";
+        pod("limited", &image, metadata, "").replace("    args:", &format!("{limits}    args:"))
+    };
+    // The quota counts once its controller has seen it; it names who lacks what.
+    cluster
+        .until("the quota", SOON, |cluster| {
+            let gone = ["delete", "pod", "limited", "-n", SPACE, "--now"];
+            cluster.kubectl(&[&gone[..], &["--ignore-not-found"]].concat())?;
+            let created = create(cluster, SPACE, &limited(""));
+            let refused = created.err().map(|error| error.to_string());
+            let refused = refused.unwrap_or_default();
+            anyhow::ensure!(
+                refused.contains("limits.cpu for: istio-init,istio-proxy"),
+                "{refused}"
+            );
+            Ok(())
+        })
+        .await
+        .unwrap();
+    let annotated = ", annotations: {sidecar.istio.io/proxyCPULimit: 500m}";
+    create(&cluster, SPACE, &limited(annotated)).unwrap();
+    ready(&cluster, SPACE, "limited").unwrap();
+    let limited = cluster.json(&["pod", "limited", "-n", SPACE]).unwrap();
+    let resources = &limited["spec"]["initContainers"][0]["resources"];
+    // What nobody spoke of is as before.
+    assert_eq!(text(resources, "/limits/cpu"), "500m", "{resources}");
+    assert_eq!(text(resources, "/requests/memory"), "32Mi", "{resources}");
+    cluster.remove_namespace(SPACE).unwrap();
+}
+
+const QUOTA: &str = "
+apiVersion: v1
+kind: ResourceQuota
+metadata: {name: limits}
+spec: {hard: {limits.cpu: '4'}}
+";
+
+#[tokio::test]
+async fn a_sidecar_that_is_a_container_like_others_starts_before_its_application() {
+    let Some(cluster) = Cluster::connect("cluster classic sidecar").await.unwrap() else {
+        return;
+    };
+    let image = image(&cluster).unwrap();
+    cluster.fresh_namespace(SPACE, true).unwrap();
+    let classic = r#", annotations: {sidecar.istio.io/nativeSidecar: "false"}"#;
+    create(&cluster, SPACE, &pod("classic", &image, classic, "")).unwrap();
+    ready(&cluster, SPACE, "classic").unwrap();
+    let found = cluster.json(&["pod", "classic", "-n", SPACE]).unwrap();
+    assert_eq!(text(&found, "/spec/containers/0/name"), "istio-proxy");
+    let warned = warnings(&cluster).unwrap();
+    assert_eq!(warned, Vec::<String>::new());
+    // A Job would never complete beside one: it is told so, with the ways out.
+    let job = format!(
+        r#"
+apiVersion: batch/v1
+kind: Job
+metadata: {{name: done}}
+spec:
+  template:
+    metadata: {{annotations: {{sidecar.istio.io/nativeSidecar: "false"}}}}
+    spec:
+      restartPolicy: Never
+      containers: [{{name: app, image: {image}, args: [--help]}}]
+"#
+    );
+    create(&cluster, SPACE, &job).unwrap();
+    cluster
+        .until("the Job's event", SOON, |cluster| {
+            let warned = warnings(cluster)?.join("\n");
+            anyhow::ensure!(
+                warned.contains("keep this Job from completing") && warned.contains("quitquitquit"),
+                "{warned}"
+            );
+            Ok(())
+        })
+        .await
+        .unwrap();
+    cluster.remove_namespace(SPACE).unwrap();
+}
+
+#[tokio::test]
 async fn running_proxies_log_when_the_mesh_says_so() {
     let Some(cluster) = Cluster::connect("cluster access log").await.unwrap() else {
         return;
@@ -236,6 +330,40 @@ async fn running_proxies_log_when_the_mesh_says_so() {
         })
         .await
         .unwrap();
+    set(&cluster, &before).unwrap();
+}
+
+#[tokio::test]
+async fn settings_of_proxies_reach_those_that_run_gateways_too() {
+    let Some(cluster) = Cluster::connect("cluster settings of proxies")
+        .await
+        .unwrap()
+    else {
+        return;
+    };
+    image(&cluster).unwrap();
+    let before = settings(&cluster).unwrap();
+    let more = "
+accessLogFile: /dev/stdout
+defaultConfig: {proxyMetadata: {ISTIO_META_IDLE_TIMEOUT: 31m, MESH_STREAM_IDLE_TIMEOUT: 7m}}
+";
+    set(&cluster, &format!("{before}{more}")).unwrap();
+    for (namespace, deployment) in [
+        ("shop", "deploy/caller"),
+        ("istio-system", "deploy/istio-ingressgateway"),
+    ] {
+        let page = ["pilot-agent", "request", "GET"];
+        let page = [&page[..], &["config_dump?resource=settings/"]].concat();
+        cluster
+            .until(deployment, SOON, |cluster| {
+                let told = cluster.exec(namespace, deployment, "istio-proxy", &page)?;
+                let all = ["\"text\"", "1860", "420"];
+                anyhow::ensure!(all.iter().all(|one| told.contains(one)), "{told}");
+                Ok(())
+            })
+            .await
+            .unwrap();
+    }
     set(&cluster, &before).unwrap();
 }
 

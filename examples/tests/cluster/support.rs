@@ -104,11 +104,5 @@ spec:
 /// The shop's image, as the cluster knows it.
 pub(crate) fn image(cluster: &Cluster) -> anyhow::Result<String> {
     shop(cluster)?;
-    let deployment = cluster.json(&["deployment", "caller", "-n", SHOP])?;
-    let image = deployment
-        .pointer("/spec/template/spec/containers/0/image")
-        .and_then(Value::as_str);
-    image
-        .map(str::to_owned)
-        .ok_or_else(|| anyhow::anyhow!("the caller has no image: {deployment}"))
+    cluster.shop_image()
 }
