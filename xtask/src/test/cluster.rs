@@ -18,6 +18,8 @@ use crate::deploy::kubectl::Kubectl;
 use crate::image::{self, Name, Profile};
 use crate::{cargo, tools};
 
+/// The test of an installation by kubectl alone, which needs a cluster without a mesh.
+const BY_HAND: &str = "cluster_by_hand";
 /// What a skipped test of this layer begins its name with.
 const LAYER: &str = "cluster";
 /// Tell the tests which cluster, and which kubectl to use on it.
@@ -81,6 +83,9 @@ pub(super) fn run(setting: &Setting<'_>) -> Result<Done> {
         None => Place::own(cluster::up(&options)?),
     };
     let mut done = on_cluster(&place, &images, setting);
+    if !args.keep && setting.filter.is_none_or(|filter| BY_HAND.contains(filter)) {
+        done = done.and_then(|done| by_hand(&place, done, setting));
+    }
     if !matches!(&done, Ok(done) if done.ok) {
         collect(&place);
     }
@@ -111,16 +116,33 @@ fn on_cluster(place: &Place, images: &Path, setting: &Setting<'_>) -> Result<Don
     let deploy = [&folder, place.import.as_slice()].concat();
     place.xtask("deploy", &[], &deploy)?;
     place.xtask("deploy", &["--skip-verify"], &deploy)?;
+    run_tests(place, LAYER, setting)
+}
+
+/// Removes the mesh and runs the test that installs it without us.
+fn by_hand(place: &Place, mut done: Done, setting: &Setting<'_>) -> Result<Done> {
+    place.xtask("undeploy", &["--purge", "--yes"], &[])?;
+    let setting = Setting {
+        filter: None,
+        ..*setting
+    };
+    let more = run_tests(place, BY_HAND, &setting)?;
+    done.ok &= more.ok;
+    done.counts.add(more.counts);
+    done.skips.extend(more.skips);
+    if !done.note.is_empty() && !more.note.is_empty() {
+        done.note.push_str("; ");
+    }
+    done.note.push_str(&more.note);
+    Ok(done)
+}
+
+/// Runs a file of tests on the cluster.
+fn run_tests(place: &Place, file: &str, setting: &Setting<'_>) -> Result<Done> {
     let mut command = cargo::command();
+    // Of the workspace, so that nothing is built twice: a package alone has other features.
     command
-        .args([
-            "test",
-            "--package",
-            "examples",
-            "--test",
-            LAYER,
-            "--no-fail-fast",
-        ])
+        .args(["test", "--workspace", "--test", file, "--no-fail-fast"])
         .env(SKIPS, setting.skips_file)
         .env(KUBECONFIG, &place.kubeconfig)
         .env(KUBECTL, &place.kubectl);

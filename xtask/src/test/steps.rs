@@ -11,6 +11,7 @@ use super::{Done, SKIPS, Step, cluster};
 use crate::{cargo, h2spec, tidy};
 
 /// What the steps need to know of the command line.
+#[derive(Clone, Copy)]
 pub(super) struct Setting<'a> {
     pub(super) skips_file: &'a Path,
     pub(super) h2spec: Option<&'a Path>,
