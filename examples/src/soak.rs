@@ -33,6 +33,7 @@ mod wire;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use mesh_runtime::{Shutdown, StopReason};
@@ -168,11 +169,16 @@ pub async fn run(args: SoakArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What `all` means: what takes minutes at most and needs nothing but this machine.
+const ALL: [Which; 5] = [
+    Which::Swaps,
+    Which::Restarts,
+    Which::WireFaults,
+    Which::Shared,
+    Which::HostileBytes,
+];
+
 async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
-    let apart = [Which::Floods, Which::Plane, Which::PodStarts];
-    let wanted =
-        |which| args.which == which || (args.which == Which::All && !apart.contains(&which));
-    let tell: Tell<'_> = &|line| progress(line);
     let mut options = MeshOptions {
         binaries: args.binaries.clone(),
         ..MeshOptions::default()
@@ -180,82 +186,92 @@ async fn all(args: &SoakArgs) -> anyhow::Result<ExitCode> {
     if let Some(examples) = &args.examples {
         options.examples.clone_from(examples);
     }
-    let mut passed = true;
-    let mut show = |findings: Findings| -> anyhow::Result<()> {
-        passed &= findings.passed();
+    let wanted = if args.which == Which::All {
+        ALL.to_vec()
+    } else {
+        vec![args.which]
+    };
+    let mut code = ExitCode::SUCCESS;
+    for which in wanted {
+        let findings = one(which, args, options.clone()).await?;
+        if !findings.passed() {
+            code = ExitCode::FAILURE;
+        }
         let mut out = std::io::stdout().lock();
         if args.json {
             writeln!(out, "{}", findings.to_json())?;
         } else {
             writeln!(out, "{findings}")?;
         }
-        Ok(())
-    };
-    if wanted(Which::Swaps) {
-        let plan = SwapsPlan {
-            swaps: args.swaps,
-            requests: args.requests,
-        };
-        show(swaps(plan, options.clone(), tell).await?)?;
     }
-    if wanted(Which::Restarts) {
-        let plan = RestartsPlan {
-            restarts: args.restarts,
-        };
-        show(restarts(plan, options.clone(), tell).await?)?;
+    Ok(code)
+}
+
+async fn one(which: Which, args: &SoakArgs, options: MeshOptions) -> anyhow::Result<Findings> {
+    let tell: Tell<'_> = &|line| progress(line);
+    match which {
+        Which::Swaps => {
+            let plan = SwapsPlan {
+                swaps: args.swaps,
+                requests: args.requests,
+            };
+            swaps(plan, options, tell).await
+        }
+        Which::Restarts => {
+            let plan = RestartsPlan {
+                restarts: args.restarts,
+            };
+            restarts(plan, options, tell).await
+        }
+        Which::WireFaults => {
+            let plan = WirePlan {
+                rounds: args.fault_rounds,
+            };
+            wire_faults(plan, options, tell).await
+        }
+        Which::Shared => {
+            let plan = SharedPlan {
+                time: Duration::from_secs(args.shared_seconds),
+            };
+            shared(plan, options, tell).await
+        }
+        Which::Floods => {
+            let plan = FloodsPlan {
+                time: Duration::from_secs(args.flood_seconds),
+                connections: args.flood_connections.clone(),
+                rounds: usize::try_from(args.flood_rounds).unwrap_or(1),
+                only: args.attacks.clone(),
+            };
+            floods(plan, options, tell).await
+        }
+        Which::Plane => {
+            let plan = PlanePlan {
+                time: Duration::from_secs(args.plane_seconds),
+                proxies: usize::from(args.plane_proxies),
+                services: SERVICES,
+                only: args.plane_attacks.clone(),
+            };
+            plane(plan, options, tell).await
+        }
+        Which::PodStarts => {
+            let kubeconfig = args.kubeconfig.clone();
+            let plan = PodStartsPlan {
+                kubeconfig: kubeconfig.context("pod-starts needs a cluster: --kubeconfig FILE")?,
+                kubectl: args.kubectl.clone(),
+                pods: args.pods.clone(),
+                rounds: usize::try_from(args.pod_rounds).unwrap_or(1),
+            };
+            pod_starts(plan, tell).await
+        }
+        // `all` was taken apart before.
+        Which::HostileBytes | Which::All => {
+            let plan = HostilePlan {
+                rounds: args.attack_rounds,
+                seed: args.seed,
+            };
+            hostile_bytes(plan, options, tell).await
+        }
     }
-    if wanted(Which::WireFaults) {
-        let plan = WirePlan {
-            rounds: args.fault_rounds,
-        };
-        show(wire_faults(plan, options.clone(), tell).await?)?;
-    }
-    if wanted(Which::Shared) {
-        let plan = SharedPlan {
-            time: std::time::Duration::from_secs(args.shared_seconds),
-        };
-        show(shared(plan, options.clone(), tell).await?)?;
-    }
-    if wanted(Which::Floods) {
-        let plan = FloodsPlan {
-            time: std::time::Duration::from_secs(args.flood_seconds),
-            connections: args.flood_connections.clone(),
-            rounds: usize::try_from(args.flood_rounds).unwrap_or(1),
-            only: args.attacks.clone(),
-        };
-        show(floods(plan, options.clone(), tell).await?)?;
-    }
-    if wanted(Which::Plane) {
-        let plan = PlanePlan {
-            time: std::time::Duration::from_secs(args.plane_seconds),
-            proxies: usize::from(args.plane_proxies),
-            services: SERVICES,
-            only: args.plane_attacks.clone(),
-        };
-        show(plane(plan, options.clone(), tell).await?)?;
-    }
-    if wanted(Which::PodStarts) {
-        let kubeconfig = args.kubeconfig.clone();
-        let plan = PodStartsPlan {
-            kubeconfig: kubeconfig.context("pod-starts needs a cluster: --kubeconfig FILE")?,
-            kubectl: args.kubectl.clone(),
-            pods: args.pods.clone(),
-            rounds: usize::try_from(args.pod_rounds).unwrap_or(1),
-        };
-        show(pod_starts(plan, tell).await?)?;
-    }
-    if wanted(Which::HostileBytes) {
-        let plan = HostilePlan {
-            rounds: args.attack_rounds,
-            seed: args.seed,
-        };
-        show(hostile_bytes(plan, options, tell).await?)?;
-    }
-    Ok(if passed {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
 }
 
 fn interrupted(reason: StopReason) -> ExitCode {

@@ -343,7 +343,7 @@ async fn connections_that_never_say_anything_give_way() {
     let server = servers::echo("").await;
     let mut settings = alone();
     settings.max_connections = 10;
-    settings.stream_idle_timeout = Duration::from_secs(6);
+    settings.stream_idle_timeout.own = Some(Duration::from_secs(6));
     let (mut proxy, address) = (TestProxy::with(settings), mesh::free_address());
     let mut resources = mesh::cluster("tcp.test", &[server.address], cluster(SHOP).limits);
     resources.push(mesh::tcp_listener("tcp", address, "tcp.test"));

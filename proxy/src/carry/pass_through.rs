@@ -24,7 +24,7 @@ pub async fn pass_through(
     destination: SocketAddr,
     permit: Permit,
 ) {
-    connection.seat.carries(worker.settings.stream_idle_timeout);
+    connection.seat.carries(worker.stream_idle_timeout());
     let config = worker.config();
     let mut start = start_of(&connection, None);
     let (cluster, series) = match connection.way {

@@ -26,7 +26,7 @@ pub async fn serve(
     let ListenerKind::Inbound(inbound) = &listener.kind else {
         return;
     };
-    connection.seat.carries(worker.settings.stream_idle_timeout);
+    connection.seat.carries(worker.stream_idle_timeout());
     let config = worker.config();
     let service = service(inbound);
     let key = config.inbound_key(

@@ -27,7 +27,7 @@ pub async fn serve(
     destinations: Arc<Destinations>,
     permit: Permit,
 ) {
-    connection.seat.carries(worker.settings.stream_idle_timeout);
+    connection.seat.carries(worker.stream_idle_timeout());
     let config = worker.config();
     let mut start = start_of(&connection, server_name);
     let name = match &destinations.pick(rand::random()).1.target {
