@@ -72,12 +72,6 @@ impl Allowance {
         self.rate.burst.max(1).saturating_sub(spent)
     }
 
-    /// Gives back what was spent for nothing.
-    pub fn refund(&mut self, units: u32) {
-        let time = self.rate.time(units);
-        self.whole_at = self.whole_at.checked_sub(time).unwrap_or(self.whole_at);
-    }
-
     /// From when on there is a unit.
     pub fn ready_at(&self) -> Instant {
         let saved = self.rate.time(self.rate.burst.max(1) - 1);
@@ -145,8 +139,6 @@ mod tests {
         assert_eq!(allowance.ready_at(), now + Duration::from_millis(100));
         now += Duration::from_millis(100);
         assert_eq!(taken(&mut allowance, now), 1);
-        allowance.refund(2);
-        assert_eq!(taken(&mut allowance, now), 2);
         now += Duration::from_hours(1);
         assert!(allowance.is_whole(now));
         assert_eq!(

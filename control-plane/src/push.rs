@@ -159,6 +159,12 @@ impl PushLoop {
             return;
         }
         self.keeper.tell(self.world.kept());
+        if first {
+            // Whoever connected before there was anything to be found in asked in vain.
+            for proxy in self.proxies.values_mut() {
+                proxy.look_up_all(&self.world);
+            }
+        }
         if first || more_than_endpoints {
             self.debounce.note(now);
         } else if objects_changed || formers_changed {

@@ -122,6 +122,12 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        let server = Self::that_knows_nothing_yet().await;
+        server.pods(&[POD]).await;
+        server
+    }
+
+    async fn that_knows_nothing_yet() -> Self {
         let api = FakeApi::new();
         api.intercept(review);
         let root = Authority::create("root", ROOT_VALID, SystemTime::now()).unwrap();
@@ -147,7 +153,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let drain = Drain::new();
         let serving = serve_tls(listener, service, certificate, drain.watch());
-        let server = Self {
+        Self {
             address,
             root: root.certificate_pem().to_owned(),
             registry,
@@ -155,9 +161,7 @@ impl Server {
             drain,
             api,
             serving: tokio::spawn(serving),
-        };
-        server.pods(&[POD]).await;
-        server
+        }
     }
 
     async fn pods(&self, pods: &[&str]) {
@@ -225,6 +229,7 @@ fn hello(workload: &str) -> ProxyMessage {
         proxy_version: "test".to_owned(),
         protocol_revision: 1,
         subscription: Some(proto::hello::Subscription::AllHosts(proto::AllHosts {})),
+        names: vec!["workload/10.0.0.1".to_owned()],
         ..proto::Hello::default()
     };
     ProxyMessage {
@@ -411,6 +416,21 @@ async fn a_pod_not_known_yet_waits() {
         matches!(message, Some(server_message::Message::Push(_))),
         "{message:?}"
     );
+}
+
+#[tokio::test]
+async fn who_comes_before_anything_is_known_gets_what_it_asked_for_all_the_same() {
+    let server = Server::that_knows_nothing_yet().await;
+    let mut opened = server.with_token("web", "shop/web-1").await.unwrap();
+    // Time for what it asked for to be looked for in vain.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    server.pods(&[POD]).await;
+    let message = opened.hear().await.unwrap();
+    let Some(server_message::Message::Push(push)) = message else {
+        panic!("it was expected to be told something, not {message:?}");
+    };
+    let names: Vec<&str> = push.resources.iter().map(|one| one.name.as_str()).collect();
+    assert!(names.contains(&"workload/10.0.0.1"), "{names:?}");
 }
 
 #[tokio::test]

@@ -88,6 +88,13 @@ impl Proxy {
         }
     }
 
+    /// Looks up all wanted workloads again.
+    pub(super) fn look_up_all(&mut self, world: &World) {
+        for name in self.wanted.clone() {
+            self.look_up(name, world);
+        }
+    }
+
     fn look_up(&mut self, name: WorkloadName, world: &World) {
         match compile::workload(world, name.0) {
             Some(found) => {

@@ -166,10 +166,12 @@ impl Running {
             body.len()
         );
         stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body).await?;
+        // What is too large is refused before it is read.
+        let written = stream.write_all(body).await;
         let mut answer = Vec::new();
         let read = stream.read_to_end(&mut answer).await;
         if answer.is_empty() {
+            written?;
             read?;
         }
         Ok((String::from_utf8_lossy(&answer).into_owned(), certificate))

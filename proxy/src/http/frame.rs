@@ -78,6 +78,13 @@ impl FrameHead {
         matches!(self.kind, Kind::Data | Kind::Headers) && self.flags & FIRST_FLAG != 0
     }
 
+    /// Whether a PRIORITY frame of this content makes no sense, which is an error (RFC 7540 section
+    /// 5.3.1); all others are of no use.
+    pub fn depends_on_itself(self, content: &[u8]) -> bool {
+        let on = content.first_chunk().copied().map(u32::from_be_bytes);
+        on.is_some_and(|on| on & 0x7fff_ffff == self.stream)
+    }
+
     /// Whether more of the same head has to follow, and nothing else may (RFC 9113 section 4.3).
     pub fn leaves_head_open(self) -> bool {
         matches!(self.kind, Kind::Headers | Kind::Continuation) && self.flags & END_HEADERS == 0

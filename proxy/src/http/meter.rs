@@ -325,13 +325,7 @@ impl<IO> Metered<IO> {
             return joining.came(head.stream, content, &mut self.passed);
         }
         if head.kind == Kind::Priority {
-            // One that makes no sense is an error (RFC 7540 section 5.3.1); others are of no use.
-            let depends_on = self
-                .begun
-                .get(HEAD..)
-                .and_then(|content| content.first_chunk());
-            return depends_on
-                .is_some_and(|on| u32::from_be_bytes(*on) & 0x7fff_ffff == head.stream);
+            return head.depends_on_itself(self.begun.get(HEAD..).unwrap_or_default());
         }
         if !head.is_ack() || self.meter.client.is_none() {
             return true;

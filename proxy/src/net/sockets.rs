@@ -179,7 +179,8 @@ mod tests {
             other.wanted().await;
             held.pop();
         };
-        let (permit, ()) = tokio::join!(budget.ask(1), giving);
+        // Workers always listen: whoever gives comes first.
+        let ((), permit) = tokio::join!(giving, budget.ask(1));
         assert!(permit.is_some());
         // Nobody gives up a second one.
         assert!(budget.ask(1).await.is_none());

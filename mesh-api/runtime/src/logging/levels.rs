@@ -10,12 +10,13 @@ use std::str::FromStr;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 /// Our crates, by the names their modules log under.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "control_plane",
     "examples",
     "injector",
     "mesh_api",
     "mesh_kubernetes",
+    "mesh_resources",
     "mesh_runtime",
     "proxy",
     "shop",
@@ -365,6 +366,7 @@ mod tests {
             let name = match member.trim_matches('"') {
                 "mesh-api/runtime" => "mesh_runtime".to_owned(),
                 "mesh-api/kubernetes" => "mesh_kubernetes".to_owned(),
+                "mesh-api/resources" => "mesh_resources".to_owned(),
                 // It prints.
                 "xtask" => continue,
                 other => other.replace('-', "_"),
