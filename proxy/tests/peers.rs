@@ -168,7 +168,8 @@ async fn who_does_not_read_has_little_held_for_it() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let held = shop.proxy.budgets.buffers.held();
     assert!(held > 1 << 20, "they are served: {held}");
-    assert!(held < 8 << 20, "but not without end: {held}");
+    // The beginning of each of 300 answers, and some more of few.
+    assert!(held < 16 << 20, "but not without end: {held}");
     let mut lawful = Client::http2(shop.address).await;
     let answer = within(10, lawful.get(SHOP, "/")).await;
     assert_eq!(answer.text().len(), 1 << 20);

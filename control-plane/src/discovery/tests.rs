@@ -229,7 +229,6 @@ fn hello(workload: &str) -> ProxyMessage {
         proxy_version: "test".to_owned(),
         protocol_revision: 1,
         subscription: Some(proto::hello::Subscription::AllHosts(proto::AllHosts {})),
-        names: vec!["workload/10.0.0.1".to_owned()],
         ..proto::Hello::default()
     };
     ProxyMessage {
@@ -422,6 +421,12 @@ async fn a_pod_not_known_yet_waits() {
 async fn who_comes_before_anything_is_known_gets_what_it_asked_for_all_the_same() {
     let server = Server::that_knows_nothing_yet().await;
     let mut opened = server.with_token("web", "shop/web-1").await.unwrap();
+    let subscribe = proto::Subscribe {
+        names_added: vec!["workload/10.0.0.1".to_owned()],
+        ..proto::Subscribe::default()
+    };
+    let message = Some(proto::proxy_message::Message::Subscribe(subscribe));
+    opened.say.send(ProxyMessage { message }).await.unwrap();
     // Time for what it asked for to be looked for in vain.
     tokio::time::sleep(Duration::from_millis(300)).await;
     server.pods(&[POD]).await;
