@@ -195,8 +195,14 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write_costs(out)?;
-        self.write_ratios(out)?;
+        if self
+            .figures
+            .values()
+            .any(|figures| !figures.http1.is_empty())
+        {
+            self.write_costs(out)?;
+            self.write_ratios(out)?;
+        }
         self.write_held(out)?;
         for (name, size) in &self.binaries {
             writeln!(out, "{name}: {} KiB", size / 1024)?;
@@ -246,7 +252,15 @@ mod tests {
         );
         assert!(!text.contains("/ envoy"), "{text}");
         assert!(text.contains(" 7.2 "), "{text}");
+        for figures in report.figures.values_mut() {
+            figures.http1.clear();
+        }
+        let held = report.to_string();
+        assert!(
+            held.trim_start().starts_with("KiB per connection"),
+            "{held}"
+        );
         let json = serde_json::to_value(&report).unwrap();
-        assert_eq!(json["figures"]["proxy"]["http1"][0]["p99_us"], 2);
+        assert_eq!(json["figures"]["proxy"]["http2"][0]["p99_us"], 2);
     }
 }
