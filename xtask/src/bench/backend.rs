@@ -41,7 +41,6 @@ impl Backend {
 fn configuration(folder: &Path) -> String {
     let body = "x".repeat(1024);
     let folder = folder.display();
-    // Without `user` nginx would give up root and then not find the folder.
     format!(
         "daemon off;\nmaster_process off;\nerror_log stderr;\npid {folder}/nginx.pid;\n\
          events {{ worker_connections 8192; }}\n\
