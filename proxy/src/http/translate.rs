@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | target | path and query, or `*`; Host (RFC 9112 section 3.2) | `:scheme`, `:authority`, `:path` (RFC 9113 section 8.3.1) |
 //! | content | a length or chunked, never neither where there may be content (RFC 9112 section 6) | DATA; a length only if the sender gave one |
-//! | no content | `Content-Length: 0` where the method has content as a rule (RFC 9110 section 8.6) | END_STREAM |
+//! | no content | `Content-Length: 0` where the method has content as a rule (RFC 9110 section 8.6) | the same, and END_STREAM |
 //! | cookies | one line (RFC 9113 section 8.2.3) | one line |
 //! | `TE: trailers` | with its entry in Connection (RFC 9110 section 10.1.4) | as it is (RFC 9113 section 8.2.2) |
 //! | trailers | if announced, chunked, and, in a response, asked for (RFC 9110 section 6.5.1); else neither they nor their announcement | always |
@@ -88,6 +88,9 @@ pub fn request(parts: &mut Parts, scan: Scan, onward: Onward) -> Result<(), Requ
         }
         HttpVersion::Http2 => {
             parts.version = Version::HTTP_2;
+            if onward.content == Content::None {
+                announce_nothing(parts, scan);
+            }
             if scan.announces_trailers() {
                 trailers::announce_fit(&mut parts.headers);
             }
@@ -111,15 +114,12 @@ fn hop_of_http1(headers: &mut HeaderMap, scan: Scan, websocket: bool) {
 /// Writes how a request to an HTTP/1.1 upstream ends. Without this hyper takes a GET of unknown
 /// length for one without content whatever its body says.
 fn content_in_http1(parts: &mut Parts, scan: Scan, content: Content) {
+    if content == Content::None {
+        announce_nothing(parts, scan);
+    }
     let headers = &mut parts.headers;
     match content {
-        Content::None => {
-            let usual = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
-            if usual && scan.content_lengths == 0 {
-                headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
-        }
-        Content::Sized => {}
+        Content::None | Content::Sized => {}
         Content::Unsized => {
             headers.remove(header::CONTENT_LENGTH);
             let chunked = HeaderValue::from_static("chunked");
@@ -132,6 +132,15 @@ fn content_in_http1(parts: &mut Parts, scan: Scan, content: Content) {
         } else {
             headers.remove(header::TRAILER);
         }
+    }
+}
+
+/// Says that nothing comes, where a method has content as a rule (RFC 9110 section 8.6).
+fn announce_nothing(parts: &mut Parts, scan: Scan) {
+    let usual = matches!(parts.method, Method::POST | Method::PUT | Method::PATCH);
+    if usual && scan.content_lengths == 0 {
+        let nothing = HeaderValue::from_static("0");
+        parts.headers.insert(header::CONTENT_LENGTH, nothing);
     }
 }
 

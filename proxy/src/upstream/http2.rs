@@ -14,8 +14,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
 use h2::{Reason, SendStream};
-use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body as _;
 use mesh_api::cluster::Http2Keepalive;
 use tokio::net::TcpStream;
@@ -159,8 +158,7 @@ impl Sender {
         let Some(request) = slot.take_if(|_| ready.is_ok()) else {
             return Err(Unanswered::Unsent);
         };
-        let (mut head, body) = request.into_parts();
-        tell_length(&head.method, &mut head.headers, &body);
+        let (head, body) = request.into_parts();
         let ends = body.is_end_stream();
         let (mut answer, stream) = self
             .requests
@@ -192,18 +190,6 @@ impl Sender {
         let (head, stream) = answered.into_parts();
         let body = StreamBody::new(stream, &head.headers, &self.meter);
         Ok(Response::from_parts(head, UpstreamBody::Http2(body)))
-    }
-}
-
-/// Says how long a body is where that is known and was not said. Servers of HTTP/1 behind the
-/// upstream need not buffer it then.
-fn tell_length(method: &Method, headers: &mut HeaderMap, body: &RequestBody) {
-    let usual = || matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    if let Some(length) = body.size_hint().exact()
-        && (length > 0 || usual())
-    {
-        let length = || HeaderValue::from(length);
-        headers.entry(header::CONTENT_LENGTH).or_insert_with(length);
     }
 }
 

@@ -78,7 +78,7 @@ const FROM_EITHER: &[(Sent, &str, &str)] = &[
     (
         ("POST", "/", "", None),
         "POST /|content-length: 0|host: shop.test",
-        "POST http://shop.test/",
+        "POST http://shop.test/|content-length: 0",
     ),
     (
         ("PUT", "/", "content-length: 0", None),
